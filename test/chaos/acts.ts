@@ -4,7 +4,7 @@ import { containerConfig, ownExitCode, podConfig, proveRuns, pull, untilItSpeaks
 import type { PodConfig } from './pods.ts';
 import type { Stage } from './stage.ts';
 
-/** What one kill is about: the same request is made before and after it. */
+/** The subject of one kill: the same request is made before and after it. */
 export interface Case {
   readonly reference: string;
   readonly pod: PodConfig;
@@ -16,15 +16,16 @@ export interface Case {
 
 export interface Act {
   readonly name: string;
-  /** Brings a daemon without pods and images to where the request makes sense. */
+  /** Brings a daemon without pods and images to the state in which the request makes sense. */
   prepare(cri: CriClient, it: Case): Promise<void>;
   request(cri: CriClient, it: Case): Promise<unknown>;
-  /** After the request has succeeded: what it promises is true. Throws when it is not. */
+  /** Checks the effects of the request after it has succeeded. Throws when they are not in force. */
   prove(cri: CriClient, it: Case): Promise<void>;
 }
 
 export function newCase(stage: Stage, name: string, ownCgroup: boolean, hostPort?: number): Case {
-  // The first pod shows what a shared PID namespace leaves for good; of the others each second one has it, and half of those say so themselves.
+  // The first pod shows the lasting effects of a shared PID namespace; every second one of the others has
+  // such a namespace, and half of those request it in the pod's own configuration.
   const shared = name === 'first' || /[02468]$/.test(name);
   const said = name === 'first' || /[048]$/.test(name);
   return {
@@ -159,7 +160,7 @@ export const acts: readonly Act[] = [
     request: (cri, it) => cri.runtime.stopPodSandbox({ podSandboxId: it.podSandboxId }, patience),
     prove: async (cri, it) => {
       await expectListed(cri, { pods: 1, ready: 0, containers: 1 });
-      // A pod that is stopped gives its containers no time: they are killed.
+      // A pod that is stopped gives its containers no grace period: they are killed.
       await expectExit(cri, it, [137]);
     },
   },

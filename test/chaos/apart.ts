@@ -8,12 +8,13 @@ export function isApart(): boolean {
 }
 
 /**
- * Runs a program of this folder in a mount and a network namespace of its own, mounts private as unshare(1) leaves them: there the
- * daemon has to make its folders shared mounts itself. Resolves with its exit code; what it prints goes to `tell`.
+ * Runs a program of this folder in a mount and a network namespace of its own, with private mounts as
+ * unshare(1) leaves them: the daemon has to make its folders shared mounts itself there. Resolves with its
+ * exit code; passes its output to `tell`.
  */
 export async function runApart(file: string, args: readonly string[], tell: (text: string) => void): Promise<number> {
   const child = spawn('unshare', ['-m', '-n', '--', process.execPath, file, ...args], {
-    // Its input ends when this process does, however that happens.
+    // The child's input ends when this process does, for whatever reason.
     stdio: ['pipe', 'pipe', 'pipe'],
     env: { ...process.env, [mark]: '1', NODE_TEST_CONTEXT: undefined, NODE_V8_COVERAGE: undefined },
   });
@@ -25,7 +26,10 @@ export async function runApart(file: string, args: readonly string[], tell: (tex
   return code ?? 130;
 }
 
-/** Called apart: `leave` runs once when the starting process is gone, or when a signal asks to end. */
+/**
+ * Runs `leave` once, when the starting process is gone or when a signal asks to end. Called in the separate
+ * process.
+ */
 export function whenToldToEnd(leave: () => void): void {
   let told = false;
   const once = (): void => {

@@ -22,17 +22,18 @@ interface Standing {
 }
 
 /**
- * Pods with running containers; the daemon is killed, then stopped in order, each time with one container ending while nobody
- * watches. After each start all are listed, the same processes run, logs have no gap, exec works, the exit is told as it was.
+ * Runs pods with containers; kills the daemon, then stops it in an orderly way, each time with one container
+ * that ends while no daemon runs. After each start all containers are listed, the same processes run, logs
+ * have no gap, exec works, and the exit is reported as it happened.
  */
 export async function atRest(scene: Scene, pods: number): Promise<{ readonly failures: readonly string[]; readonly figures: string }> {
-  // One container ends each time, and at least one goes on.
+  // One container ends each time, and at least one keeps running.
   const ends = (['stop', 'kill', 'stop', 'kill'] as const).slice(0, pods - 1);
   const failures: string[] = [];
   await pull(scene.daemon.cri, scene.stage.reference);
   const standing: Standing[] = [];
   for (let index = 0; index < pods; index += 1) standing.push(await stand(scene, index));
-  // One more in the first pod, which is started at the very end only.
+  // Another container in the first pod, which is started only at the very end.
   const waiting = await createWaiting(scene, standing[0] as Standing);
   const listedIn: number[] = [];
   for (const [round, end] of ends.entries()) {
@@ -92,7 +93,7 @@ async function expectWaiting(cri: CriClient, containerId: string): Promise<void>
     throw new Error(`the container that was only created is in state ${status?.state ?? 'unknown'} (${status?.reason ?? ''})`);
 }
 
-/** Milliseconds from the daemon's spawn until everything is listed. */
+/** Returns the milliseconds from the daemon's spawn until everything is listed. */
 async function goAndComeBack(scene: Scene, standing: Standing[], end: 'kill' | 'stop', ending: Standing): Promise<number> {
   if (!sameProcess(ending.init)) throw new Error('the container that is to end while nobody watches has ended before');
   const alreadyEnded = standing.filter(({ init }) => !sameProcess(init));
@@ -126,7 +127,7 @@ async function goAndComeBack(scene: Scene, standing: Standing[], end: 'kill' | '
   return listedMs;
 }
 
-/** When it ended, in ms since 1970. Throws when it is not told as ended by itself. */
+/** Returns when it ended, in ms since 1970. Throws when it is not reported as ended by itself. */
 async function exitOf(cri: CriClient, containerId: string): Promise<number> {
   const { status } = await cri.runtime.containerStatus({ containerId });
   if (status?.state !== ContainerState.CONTAINER_EXITED || status.exitCode !== ownExitCode)
@@ -140,7 +141,7 @@ async function addressOf(cri: CriClient, podSandboxId: string): Promise<string> 
   return (await cri.runtime.podSandboxStatus({ podSandboxId })).status?.network?.ip ?? '';
 }
 
-/** Every tick from the first on stands in the log, and it grows. */
+/** Checks that the log has every tick from the first on, and that it grows. */
 async function expectWholeLog(file: string): Promise<void> {
   const ticks = (): number[] => [...readFileSync(file, 'utf8').matchAll(/ F tick (\d+)\n/g)].map(([, tick]) => Number(tick));
   const before = ticks();

@@ -11,9 +11,9 @@ import type { Stage } from './stage.ts';
 interface Process {
   readonly pid: number;
   isGone(): boolean;
-  /** SIGKILL; resolves when the process is gone. */
+  /** Sends SIGKILL; resolves when the process is gone. */
   kill(): Promise<void>;
-  /** SIGTERM; resolves with its exit code, null when it had to be killed. */
+  /** Sends SIGTERM; resolves with its exit code, null when it had to be killed. */
   stop(): Promise<number | null>;
 }
 
@@ -24,7 +24,7 @@ export interface StartingDaemon extends Process {
 
 export interface RunningDaemon extends Process {
   readonly cri: CriClient;
-  /** From its spawn until it listens, in ms. */
+  /** Milliseconds from its spawn until it listens. */
   readonly startedInMs: number;
 }
 
@@ -55,7 +55,7 @@ export async function spawnDaemon(stage: Stage): Promise<StartingDaemon> {
   return {
     ...own,
     listening: async () => {
-      // Only then a client: a gRPC channel that was refused waits for a second before it tries again.
+      // Create a client only now: a gRPC channel that was refused waits for a second before it tries again.
       while (!(await accepts(stage.socket))) {
         if (isGone() || performance.now() - begin > patienceMs)
           throw new Error(`the daemon does not listen; the end of its log:\n${endOfLog(stage)}`);
@@ -78,7 +78,7 @@ export async function startDaemon(stage: Stage): Promise<RunningDaemon> {
   return (await spawnDaemon(stage)).listening();
 }
 
-/** What the daemon last complained of, and its very last words. */
+/** Returns the daemon's last error messages and the last lines of its log. */
 export function endOfLog(stage: Stage): string {
   const lines = readFileSync(stage.daemonLog, 'utf8').trim().split('\n');
   return [...lines.filter((line) => !line.includes('"level":30')).slice(-10), ...lines.slice(-5)].join('\n');

@@ -3,15 +3,19 @@ import type { RunningDaemon } from './daemon.ts';
 import { difference } from './outside.ts';
 import type { Observer } from './outside.ts';
 
-/** What may stand in the root and state folders of a daemon that was stopped: the folders themselves, databases with the room that they keep, what handlers can do, the mark of the last run, what was proved, the program of shared PID namespaces. */
+/**
+ * What a stopped daemon may leave in its root and state folders: the folders themselves, databases with their
+ * reserved space, the capabilities of handlers, the mark of the last run, results of proofs, the program of
+ * shared PID namespaces.
+ */
 const plain =
   /^file (?:d \/(?:root|state)|d \/root\/(?:entitlements|exits|images(?:\/(?:blobs|blobs\/sha256|empty|ingest|layers|rootfs|staging|trash|volumes))?)|d \/state\/(?:a|containers|ns|pods|u|oci(?:\/[a-z]+)?|infra(?:\/(?:dev|proc))?)|f \/state\/infra\/pause|f \/root\/(?:state|network)\.db(?:-reserve(?:-index)?)?|f \/root\/entitlements\/[0-9a-f]{64}|f \/root\/handler-features\.json|f \/root\/images\/last-run\.json)$/;
 
-/** Stops the daemon in order; what the outside shows then that `untouched` did not. */
+/** Stops the daemon in an orderly way; returns what the observer then sees that is not in `untouched`. */
 export async function stopAndLook(daemon: RunningDaemon, observer: Observer, untouched: readonly string[]): Promise<readonly string[]> {
   const code = await daemon.stop();
   const problems = code === 0 ? [] : [`the daemon's stop ended with ${code ?? 'a kill'}`];
-  // The kernel takes links and namespaces down in its own time.
+  // The kernel removes links and namespaces with a delay.
   for (let attempt = 0; ; attempt += 1) {
     const left = difference(
       untouched,

@@ -12,30 +12,33 @@ import { beginAnew, listed, settle } from './kills.ts';
 import type { Scene } from './kills.ts';
 import { CommandKilled, containerConfig, proveRuns, removeEverything } from './pods.ts';
 
-/** What each act does, by its name and the round of its case. */
+/** The calls of each act, by its name and the round of its case. */
 export type Recorded = ReadonlyMap<string, readonly (readonly Hit[])[]>;
 
-/** A pod with a cgroup and a port of its own whose processes are shared, and one in a user namespace of its own: each has points that the other has not. */
+/**
+ * A pod with a cgroup and a port of its own whose containers share processes, and one in a user namespace of
+ * its own: each has fault points that the other has not.
+ */
 const rounds = [0, 1] as const;
 
 function caseOf({ stage }: Scene, name: string, round: 0 | 1, port: number): Case {
   return newCase(stage, `${name}-${round}`, round === 0, round === 0 ? port : undefined);
 }
 
-/** The daemon's own start, as if it were a request. */
+/** The daemon's own start, treated as a request. */
 export const startAct = 'start';
 
 export type FaultPart = 'faults' | 'workers' | 'reads';
 
 export interface FaultsReport {
   readonly faults: number;
-  /** Those whose call came. */
+  /** The faults whose call was made. */
   readonly fired: number;
   /** Requests that failed, each with a code. */
   readonly refused: number;
   /** Daemons that ended: by the fault, or because one of their threads was lost. */
   readonly ended: number;
-  /** What a removal that failed left, and the next start removed. */
+  /** Leftovers of a failed removal that the next start removed. */
   readonly leftToStart: number;
   readonly failures: readonly string[];
 }
@@ -56,7 +59,7 @@ export async function loadFaults(scene: Scene): Promise<FaultControl> {
   return control;
 }
 
-/** Every call of a point during each act, and during a start with a pod that runs. */
+/** Records every call of a point during each act, and during a start with a running pod. */
 export async function recordPoints(scene: Scene, control: FaultControl, chosen: readonly Act[]): Promise<Recorded> {
   const recorded = new Map<string, (readonly Hit[])[]>();
   for (const act of chosen) {
@@ -87,7 +90,7 @@ export async function recordPoints(scene: Scene, control: FaultControl, chosen: 
   return recorded;
 }
 
-/** `count` faults, the acts and the start in turn. */
+/** Injects `count` faults, into the acts and the start in turn. */
 export async function failDuringActs(
   scene: Scene,
   control: FaultControl,
@@ -97,9 +100,9 @@ export async function failDuringActs(
     readonly random: () => number;
     readonly tell: (line: string) => void;
     readonly recorded: Recorded;
-    /** This one, instead of one that is drawn. */
+    /** This fault, instead of one that is drawn. */
     readonly fault?: Fault;
-    /** Faults of calls that change something, ends of Workers, or faults of calls that only look. */
+    /** Faults of calls that change something, ends of Workers, or faults of calls that only read. */
     readonly part: FaultPart;
   },
 ): Promise<FaultsReport> {
@@ -113,7 +116,7 @@ export async function failDuringActs(
     const act = turns[index % turns.length];
     const round = random() < 0.5 ? 0 : 1;
     const hits = hitsOf(act, round);
-    // Some acts look at nothing.
+    // Some acts make no read calls.
     if (hits.length === 0 && input.fault === undefined) continue;
     const fault = input.fault ?? (input.part === 'workers' ? drawWorker(random, hits) : drawFault(random, hits));
     const it = caseOf(scene, `fault-${index}`, round, 30_000 + index);
@@ -136,8 +139,8 @@ export async function failDuringActs(
 }
 
 /**
- * What is left. A removal that fails leaves files and rows to the next start, and a start that fails at something leaves that to the next one:
- * then it must be gone. Nothing else may stay.
+ * Checks what is left. A removal that fails leaves files and rows to the next start, and a start that fails
+ * to remove something leaves it to the next one: after that it must be gone. Nothing else may stay.
  */
 async function lookAtRest(scene: Scene, act: Act | undefined, fault: Fault, tally: Tally): Promise<readonly string[]> {
   const left = await settle(scene.observer, scene.idle, 5_000);
@@ -151,7 +154,9 @@ async function lookAtRest(scene: Scene, act: Act | undefined, fault: Fault, tall
   return [];
 }
 
-/** The end of a Worker that has a part in the act, at one of its points or when it takes a message. */
+/**
+ * Draws the end of a Worker that takes part in the act, at one of its points or when it receives a message.
+ */
 function drawWorker(random: () => number, hits: readonly Hit[]): Fault {
   const ofWorkers = hits.filter(({ thread }) => thread !== 'main');
   const threads = [...new Set(ofWorkers.map(({ thread }) => thread))].sort();
@@ -180,7 +185,10 @@ async function failOnce(scene: Scene, control: FaultControl, act: Act, it: Case,
   return `${fired ? '' : 'did not come, '}${said}${again > 0 ? `, repeated ${again} times` : ''}`;
 }
 
-/** The daemon is killed, and a fault comes while it starts. It serves, or says why not and starts the next time. */
+/**
+ * Kills the daemon and injects a fault while it starts. The daemon serves, or reports why not and starts the
+ * next time.
+ */
 async function failStart(scene: Scene, control: FaultControl, it: Case, fault: Fault, tally: Tally): Promise<string> {
   await runOne(scene, it);
   await scene.daemon.kill();
@@ -205,7 +213,10 @@ async function failStart(scene: Scene, control: FaultControl, it: Case, fault: F
   return `${fired ? '' : 'did not come, '}${daemon === undefined ? 'ended with a reason' : 'serves'}`;
 }
 
-/** Whether the fault has come: what goes on behind an answer may meet it until the moment at which it is taken back. */
+/**
+ * Withdraws the fault and returns whether it has occurred: background work after an answer may meet it until
+ * that moment.
+ */
 async function endFault(control: FaultControl): Promise<boolean> {
   control.give({ mode: 'off' });
   await pause(20);
@@ -216,7 +227,10 @@ const isEnd = ({ kind }: Fault): boolean => kind.startsWith('kill') || kind.star
 const stuckMs = 45_000;
 const holdsWithinMs = 30_000;
 
-/** What the request failed with; undefined when it succeeded. @throws when it has no answer, or one without a code */
+/**
+ * Returns the error of the request; undefined when it succeeded. @throws when the request has no answer, or
+ * one without a code
+ */
 export async function attempt(scene: Scene, request: () => Promise<unknown>): Promise<string | undefined> {
   const late = Promise.withResolvers<never>();
   const timer = setTimeout(() => late.reject(new Error(`no answer within ${stuckMs / 1_000} s: the request is stuck`)), stuckMs);
@@ -235,12 +249,13 @@ export async function attempt(scene: Scene, request: () => Promise<unknown>): Pr
   }
 }
 
-/** Starts the daemon again where the fault ended it; nothing else may. */
+/** Starts the daemon again where the fault ended it; nothing else may end it. */
 async function comeBack(scene: Scene, fault: Fault, fired: boolean, tally: Tally): Promise<void> {
   await untilGone(scene, fired && isEnd(fault));
   if (!scene.daemon.isGone()) return;
   const log = endOfLog(scene.stage);
-  // A thread that cannot come back from a pod's namespace ends the process: all that it would do there were wrong.
+  // A thread that cannot return from a pod's namespace ends the process: everything that it did there would
+  // be wrong.
   if (!fired || (!isEnd(fault) && !log.includes('could not leave the namespaces')))
     throw new Error(`the daemon has ended; the end of its log:\n${log}`);
   tally.ended += 1;
@@ -248,12 +263,14 @@ async function comeBack(scene: Scene, fault: Fault, fired: boolean, tally: Tally
   scene.daemon = await startDaemon(scene.stage);
 }
 
-/** One that has lost a thread and cannot go on ends by itself within moments. */
+/** A daemon that has lost a thread and cannot continue ends by itself within moments. */
 async function untilGone(scene: Scene, mayEnd: boolean): Promise<void> {
   if (mayEnd) for (let waited = 0; waited < 500 && !scene.daemon.isGone(); waited += 20) await pause(20);
 }
 
-/** As a kubelet: the same request again, and another container in place of one whose start failed. */
+/**
+ * Repeats as a kubelet does: the same request again, and another container instead of one whose start failed.
+ */
 async function untilItHolds(scene: Scene, act: Act, it: Case, fault: Fault, tally: Tally): Promise<number> {
   const end = performance.now() + holdsWithinMs;
   for (let times = 0; ; times += 1) {
@@ -266,7 +283,7 @@ async function untilItHolds(scene: Scene, act: Act, it: Case, fault: Fault, tall
   }
 }
 
-/** Removes a container that has ended; whether it had, or is gone. */
+/** Removes a container that has ended. Returns whether it had ended, or is gone. */
 export async function removeEnded({ daemon: { cri } }: Scene, it: Case): Promise<boolean> {
   if (it.containerId === '') return false;
   const { containers } = await cri.runtime.listContainers({ filter: { id: it.containerId } });
@@ -275,7 +292,10 @@ export async function removeEnded({ daemon: { cri } }: Scene, it: Case): Promise
   return true;
 }
 
-/** A container whose start has failed, or that was killed, is never started again: a kubelet makes the next attempt. */
+/**
+ * A container whose start has failed, or that was killed, is never started again: a kubelet creates the next
+ * attempt.
+ */
 export async function replaceEnded(scene: Scene, it: Case): Promise<boolean> {
   if (!(await removeEnded(scene, it))) return false;
   const { cri } = scene.daemon;

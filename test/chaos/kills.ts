@@ -13,7 +13,10 @@ export interface Scene {
   readonly stage: Stage;
   readonly observer: Observer;
   daemon: RunningDaemon;
-  /** What the outside shows of an idle daemon: one that never had a pod, and one that had (its bridge and its rules stand ready). */
+  /**
+   * The observer's view of an idle daemon: one that never had a pod, and one that had (its bridge and its
+   * rules remain in place).
+   */
   idle: readonly (readonly string[])[];
 }
 
@@ -30,20 +33,23 @@ const quietMs = 15_000;
 const lookUpMs = 45_000;
 const poolSize = 4;
 
-/** The first of what is left, for a message. */
+/** Returns the first of the leftovers, for a message. */
 export function listed(left: readonly string[]): string {
   const more = left.length > mostListed ? [`and ${left.length - mostListed} more`] : [];
   return [...left.slice(0, mostListed), ...more].join('\n  ');
 }
 const mostListed = 25;
 
-/** Looks until the outside shows one of the expected sights; what differs from the nearest after `withinMs`. */
+/**
+ * Observes until the outside matches one of the expected views; returns the differences from the nearest one
+ * after `withinMs`.
+ */
 export async function settle(observer: Observer, expected: readonly (readonly string[])[], withinMs = quietMs): Promise<readonly string[]> {
   const begin = performance.now();
   for (;;) {
     const seen = observer.look();
     const [nearest = []] = expected.map((sight) => difference(sight, seen)).sort((a, b) => a.length - b.length);
-    // A process that looks up paths of the host ends when nobody has asked it for half a minute.
+    // A process that resolves paths of the host ends after half a minute without requests.
     const patienceMs = nearest.every((line) => line.includes('portcullis-look-up')) ? lookUpMs : withinMs;
     if (nearest.length === 0 || performance.now() > begin + patienceMs) return nearest;
     await pause(50);
@@ -51,13 +57,15 @@ export async function settle(observer: Observer, expected: readonly (readonly st
 }
 
 /**
- * The daemon's first pod comes and goes; then it is started anew. What durable things that pod left for good (proofs are kept by content) is
- * in both sights: that of a daemon that had a pod since its start, and that of one that had none.
+ * Adds and removes the daemon's first pod, then starts the daemon again. The durable things that this pod
+ * left for good (proofs are kept by content) are in both views: that of a daemon that had a pod since its
+ * start, and that of one that had none.
  */
 export async function openScene(stage: Stage, observer: Observer): Promise<Scene> {
   const first = await startDaemon(stage);
   if (stage.traced) beginJournal(stage.root);
-  // The very first start looks at what the runtime can do; where it can, half of the pods have user namespaces.
+  // The very first start detects the capabilities of the runtime; if it supports user namespaces, half of the
+  // pods have them.
   const { runtimeHandlers } = await first.cri.runtime.status({});
   stage.mapped = runtimeHandlers.some(({ name, features }) => name === '' && features?.userNamespaces === true);
   const it = newCase(stage, 'first', true);
@@ -76,7 +84,9 @@ export async function openScene(stage: Stage, observer: Observer): Promise<Scene
   return { stage, observer, daemon, idle: [fresh, used] };
 }
 
-/** A sight that has not changed for a while: the pool is full, removals in the background are done. */
+/**
+ * Returns a view that has not changed for a while: the pool is full, and removals in the background are done.
+ */
 async function steady(observer: Observer): Promise<readonly string[]> {
   let [before, since] = [observer.look(), performance.now()];
   while (performance.now() - since < 400) {
@@ -87,7 +97,7 @@ async function steady(observer: Observer): Promise<readonly string[]> {
   return before;
 }
 
-/** How long each act takes from request to answer, in ms: the median of `rounds`. */
+/** Returns how long each act takes from request to answer, in ms: the median of `rounds`. */
 export async function measureActs(scene: Scene, chosen: readonly Act[], rounds: number): Promise<ReadonlyMap<Act, number>> {
   const { stage, daemon, observer, idle } = scene;
   const durations = new Map<Act, number>();
@@ -122,7 +132,7 @@ export async function killDuringActs(
   for (let index = 0; index < input.count; index += 1) {
     const [act, duration] = chosen[index % chosen.length] as [Act, number];
     const atMs = random() * duration;
-    // A quarter of the daemons that come back are killed once more on their way.
+    // A quarter of the restarting daemons are killed once more during the start.
     const againAt = random() < 0.25 ? random() : undefined;
     const it = newCase(scene.stage, `kill-${index}`, random() < 0.5, random() < 0.5 ? 30_000 + index : undefined);
     const title = `kill ${index}: ${act.name} at ${atMs.toFixed(1)} of ${duration.toFixed(1)} ms${againAt === undefined ? '' : `, and again at ${againAt.toFixed(2)} of its start`}`;
@@ -144,14 +154,14 @@ export async function killDuringActs(
   return report;
 }
 
-/** What is left of a failure becomes part of the sight, so that each failure is told once. */
+/** Adds the leftovers of a failure to the expected view, so that each failure is reported once. */
 export async function beginAnew(scene: Scene): Promise<void> {
   await removeEverything(scene.daemon.cri);
   await scene.daemon.stop();
   Object.assign(scene, await openScene(scene.stage, scene.observer));
 }
 
-/** Whether the kill came before the answer. */
+/** Returns whether the kill came before the answer. */
 async function killOnce(scene: Scene, act: Act, it: Case, atMs: number, againAt: number | undefined): Promise<boolean> {
   const { stage, observer } = scene;
   const { cri, startedInMs } = scene.daemon;
@@ -181,7 +191,10 @@ async function killOnce(scene: Scene, act: Act, it: Case, atMs: number, againAt:
   return cut;
 }
 
-/** Timers count whole milliseconds: the last ones are waited for turn by turn, so that the request goes out meanwhile. */
+/**
+ * Timers count whole milliseconds: the rest is waited for turn by turn of the event loop, so that the request
+ * is sent meanwhile.
+ */
 export async function untilMoment(moment: number): Promise<void> {
   const left = moment - performance.now();
   if (left > 4) await pause(left - 3);

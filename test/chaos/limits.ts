@@ -16,7 +16,7 @@ export interface LimitsReport {
   readonly limits: number;
   readonly refused: number;
   readonly oomKills: number;
-  /** Daemons that the kernel killed for want of memory. */
+  /** Daemons that the kernel killed because memory ran out. */
   readonly ended: number;
   readonly failures: readonly string[];
 }
@@ -26,8 +26,9 @@ const mostDescriptors = 24;
 const mostMemory = 12 * mib;
 
 /**
- * `count` requests in turn while the daemon has few free descriptors, or little memory in a cgroup of its own. Each has an answer with a code; nothing
- * that lives is reported as gone; without the limit the same request holds, and nothing is left, no descriptor either.
+ * Makes `count` requests in turn while the daemon has few free descriptors, or little memory in a cgroup of
+ * its own. Each is answered with a code; no living object is reported as gone; without the limit the same
+ * request succeeds, and nothing is left, also no descriptor.
  */
 export async function limitDuringActs(
   scene: Scene,
@@ -51,7 +52,8 @@ export async function limitDuringActs(
       const ofMemory = Math.floor(index / chosen.length) % 2 === 1;
       const room = Math.floor(random() ** 2 * (ofMemory ? mostMemory : mostDescriptors));
       const title = `limit ${index}: ${act.name} with ${ofMemory ? `${(room / mib).toFixed(1)} MiB of memory` : `${room} descriptors`}`;
-      // A neighbour in the cgroup takes what there is: the kernel kills the largest, which is the daemon.
+      // Another process in the cgroup takes the available memory: the kernel kills the largest process, which
+      // is the daemon.
       const crowded = ofMemory && random() < 0.5;
       const limit = (): void => (ofMemory ? group.leave(room, crowded) : leaveDescriptors(scene.daemon.pid, room));
       const lift = (): void => {
@@ -87,7 +89,7 @@ export async function limitDuringActs(
   return { limits: input.count, refused: tally.refused, oomKills, ended: tally.ended, failures };
 }
 
-/** What is opened once and stays is open. */
+/** Opens all descriptors that are opened once and stay open. */
 async function warmUp(scene: Scene, chosen: readonly Act[]): Promise<void> {
   const it = newCase(scene.stage, 'warm-0', false);
   const act = chosen.find(({ name }) => name === 'UpdateContainerResources') ?? chosen[0];
@@ -115,10 +117,10 @@ async function limitOne(
   limit();
   const failure = await attempt(scene, () => act.request(scene.daemon.cri, it));
   if (failure !== undefined) tally.refused += 1;
-  // Also while there is none left: what lives is not reported as gone.
+  // Also while no resource is left: living objects are not reported as gone.
   if (failure !== undefined && it.containerId !== '') await stillTrue(scene, it.containerId);
   lift();
-  // What the kernel kills takes a moment to end.
+  // A process that the kernel kills takes a moment to end.
   await pause(300);
   const killed = kills() > before;
   if (scene.daemon.isGone()) {
@@ -126,7 +128,7 @@ async function limitOne(
     tally.ended += 1;
     scene.daemon = await startDaemon(scene.stage);
   }
-  // A monitor that is killed takes the exit code with it.
+  // The exit code is lost with a monitor that is killed.
   const victim = killed ? 'monitor' : 'init';
   await expectTruth(scene, it, victim, tally);
   await holds(scene, act, it, victim, tally);
@@ -135,7 +137,7 @@ async function limitOne(
   return failure === undefined ? 'answered' : `refused (${failure.slice(0, 160)})`;
 }
 
-/** A container is listed, or the question is refused with a code. */
+/** Checks that a container is listed, or that the request is refused with a code. */
 async function stillTrue(scene: Scene, containerId: string): Promise<void> {
   const { runtime } = scene.daemon.cri;
   const gone = await attempt(scene, () => runtime.containerStatus({ containerId }));
@@ -148,7 +150,7 @@ function descriptorsOf(pid: number): Set<number> {
   return new Set(readdirSync(`/proc/${pid}/fd`).map(Number));
 }
 
-/** Sets the limit so that the process can open `count` more. */
+/** Sets the limit so that the process can open `count` more descriptors. */
 function leaveDescriptors(pid: number, count: number): void {
   const used = descriptorsOf(pid);
   let limit = 0;
@@ -161,7 +163,7 @@ function liftDescriptors(pid: number): void {
   execFileSync('prlimit', ['--pid', String(pid), `--nofile=${hard}:`]);
 }
 
-/** A look-up process that nobody asks ends within half a minute, and connections are closed when they are idle. */
+/** An idle look-up process ends within half a minute, and idle connections are closed. */
 async function descriptorsLeft({ pid, descriptors }: { readonly pid: number; readonly descriptors: number }): Promise<number> {
   for (let waited = 0; ; waited += 500) {
     const left = descriptorsOf(pid).size - descriptors;
@@ -173,12 +175,13 @@ async function descriptorsLeft({ pid, descriptors }: { readonly pid: number; rea
 interface Group {
   enter(pid: number): void;
   /**
-   * Sets the limit to what cannot be given back and `bytes` more: what is read from files has to be read again and again.
+   * Sets the limit to the memory that cannot be reclaimed and `bytes` more: file contents have to be read
+   * again and again.
    * @param crowded another process takes all that is left
    */
   leave(bytes: number, crowded: boolean): void;
   lift(): void;
-  /** OOM kills so far. */
+  /** Returns the number of OOM kills so far. */
   kills(): number;
   ids(): readonly string[];
   close(): void;
@@ -204,7 +207,7 @@ function openGroup(name: string): Group {
     leave: (bytes, crowded) => {
       const files = [...read('memory.stat').matchAll(/^(?:in)?active_file (\d+)/gm)].reduce((sum, [, count]) => sum + Number(count), 0);
       const least = Number(read(usageFile)) - files + bytes;
-      // Version 1 refuses a limit that it cannot reach by giving memory back.
+      // Version 1 refuses a limit that it cannot reach by reclaiming memory.
       for (let limit = least; ; limit += mib)
         try {
           write(limitFile, String(limit));

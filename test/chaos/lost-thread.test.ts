@@ -9,13 +9,16 @@ import type { NetworkEngine } from '../../cni-plugins/index.ts';
 import { createFaultControl } from './faults/orders.ts';
 import type { FaultControl, FaultKind } from './faults/orders.ts';
 
-/** The network thread ends in the middle of what it does, at each of its sends to the kernel in turn: the next one finishes it, and nothing is left. */
+/**
+ * The network thread ends in the middle of its work, at each message to the kernel in turn: the next thread
+ * finishes the work, and nothing is left.
+ */
 const folderOf = 'PORTCULLIS_TEST_ORDERS';
 const folder = process.env[folderOf] ?? mkdtempSync(join(tmpdir(), 'portcullis-lost-thread-'));
 const control: FaultControl = createFaultControl(folder);
 if (process.env[folderOf] === undefined) after(() => rmSync(folder, { recursive: true }));
 process.env[folderOf] = folder;
-// The process in which the tests run begins with the points.
+// The process in which the tests run loads the fault points first.
 Object.assign(process.env, control.environment);
 
 if (inPrivateNetns(import.meta.filename, 300_000)) {
@@ -32,7 +35,7 @@ if (inPrivateNetns(import.meta.filename, 300_000)) {
   afterEach(() => control.give({ mode: 'off' }));
 
   const leases = (): string[] => fixture.rows('SELECT hex(address) FROM lease');
-  /** Namespaces that stand and to which a link leads or led: outside of the pods' there are none. */
+  /** Namespaces to which a link leads or led and that still exist: there are none outside of the pods'. */
   const namespaces = (): string => shell('ip netns list-id').trim();
   const unpin = (pod: Pod): string => shell(`umount ${pod.request.netns} && rm ${pod.request.netns}`);
   const endAt = (nth: number, kind: FaultKind): void =>

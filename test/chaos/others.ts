@@ -11,13 +11,13 @@ import type { Scene } from './kills.ts';
 import { ownExitCode, proveRuns, removeEverything } from './pods.ts';
 import { text } from './processes.ts';
 
-/** What is killed beside the daemon. */
+/** The processes other than the daemon that are killed. */
 export const victims = ['monitor', 'runtime', 'init'] as const;
 export type Victim = (typeof victims)[number];
 
 export interface OthersReport {
   readonly kills: Readonly<Record<Victim, number>>;
-  /** Exits that were reported as lost: the monitor was killed, and nobody else knows the code. */
+  /** Exits that were reported as lost: the monitor was killed, and no other process knows the code. */
   readonly monitorLost: number;
   readonly failures: readonly string[];
 }
@@ -34,10 +34,13 @@ const forContainers = [
 const restMs = 200;
 const execMs = 30;
 const mostOfRuntimeMs = 12;
-/** Of a command that writes where nobody reads any more: 128 and SIGPIPE. */
+/** The exit code of a command that writes to a closed pipe: 128 and SIGPIPE. */
 const brokenPipe = 141;
 
-/** `count` kills, each of the three kinds in turn, during requests that have to do with a container and at rest. */
+/**
+ * Kills `count` processes, each of the three kinds in turn, during requests that involve a container and at
+ * rest.
+ */
 export async function killOthers(
   scene: Scene,
   durations: ReadonlyMap<Act, number>,
@@ -59,7 +62,7 @@ export async function killOthers(
   for (let index = 0; index < input.count; index += 1) {
     const victim = victims[index % victims.length] ?? 'monitor';
     const [act, duration] = turns[Math.floor(index / victims.length) % turns.length] ?? [undefined, restMs];
-    // More often early: later there is less to kill.
+    // Early moments are more frequent: later there is less to kill.
     const atMs = random() ** 2 * duration;
     const it = newCase(scene.stage, `other-${index}`, random() < 0.5, random() < 0.5 ? 30_000 + index : undefined);
     const title = `${victim} ${index}: ${act?.name ?? 'at rest'} at ${atMs.toFixed(1)} of ${duration.toFixed(1)} ms`;
@@ -79,7 +82,7 @@ export async function killOthers(
   return { kills, ...tally, failures };
 }
 
-/** Whether there was one to kill. */
+/** Returns whether there was a process to kill. */
 async function killOne(
   scene: Scene,
   act: Act | undefined,
@@ -96,12 +99,12 @@ async function killOne(
   let answered = false;
   const begin = performance.now();
   const request = (act === undefined ? pause(atMs + 500) : attempt(scene, () => act.request(cri, it))).finally(() => (answered = true));
-  // Awaited below; it may fail before.
+  // The request is awaited below; it may fail before.
   request.catch(() => undefined);
   if (victim !== 'runtime') await untilMoment(begin + atMs);
   const look = victim === 'runtime' ? watchRuntimes(stage.state) : () => newestOf(stage.state, victim);
   let found = look();
-  // Without one now, the next that appears during the request.
+  // If there is none now, take the next one that appears during the request.
   while (found === undefined && !answered) {
     await turn();
     found = look();
@@ -123,7 +126,7 @@ async function killOne(
   return hit;
 }
 
-/** The request again, and its proof; for a container that has ended, with the next attempt of it. */
+/** Repeats the request and its check; for a container that has ended, with its next attempt. */
 export async function holds(scene: Scene, act: Act, it: Case, victim: Victim, tally: { monitorLost: number }): Promise<void> {
   const { cri } = scene.daemon;
   const end = performance.now() + 20_000;
@@ -136,22 +139,22 @@ export async function holds(scene: Scene, act: Act, it: Case, victim: Victim, ta
     if (performance.now() > end) throw new Error(`the request fails for 20 s after the kill: ${failure}`);
     await pause(100);
   }
-  // Its own exit code is what `expectTruth` was about.
+  // `expectTruth` has checked its own exit code.
   if (act.name === 'StopContainer' || act.name === 'StopPodSandbox') return;
   try {
     await act.prove(cri, it);
   } catch (thrown) {
-    // Without its monitor a container that speaks ends by SIGPIPE, at any moment.
+    // Without its monitor, a container that writes output ends by SIGPIPE, at any moment.
     if (victim !== 'monitor' || !needsItToRun(act)) throw thrown;
     await expectTruth(scene, it, victim, tally);
     await comeAgain(scene, it);
   }
 }
 
-/** What these prove is of a container that runs. */
+/** These acts check a running container. */
 const needsItToRun = ({ name }: Act): boolean => ['CreateContainer', 'StartContainer', 'UpdateContainerResources'].includes(name);
 
-/** A container that runs: this one, or the next attempt of it. */
+/** Returns a running container: this one, or its next attempt. */
 async function comeAgain(scene: Scene, it: Case): Promise<void> {
   const { cri } = scene.daemon;
   const end = performance.now() + 10_000;
@@ -166,8 +169,9 @@ async function comeAgain(scene: Scene, it: Case): Promise<void> {
 }
 
 /**
- * What is reported of the container is what has happened: it runs and answers, or has ended with a code that somebody gave it. Only where
- * its monitor was killed may the code be reported as lost, and never as another.
+ * Checks that the reported state is what happened: the container runs and answers, or has ended with a code
+ * that it or a signal caused. Only where its monitor was killed may the code be reported as lost, and never
+ * as another code.
  */
 export async function expectTruth(scene: Scene, it: Case, victim: Victim, tally: { monitorLost: number }): Promise<void> {
   if (it.containerId === '') return;
@@ -183,13 +187,14 @@ export async function expectTruth(scene: Scene, it: Case, victim: Victim, tally:
       if (lives) throw new Error(`the container is reported as exited (${status.exitCode} ${status.reason}) and lives`);
       if (status.reason === 'MonitorLost' && status.exitCode === 255) tally.monitorLost += 1;
       if (status.reason === 'MonitorLost' && victim === 'monitor' && status.exitCode === 255) return;
-      // 128: its start has failed.
+      // 128 means that its start has failed.
       const codes = [ownExitCode, 137, ...(victim === 'monitor' ? [brokenPipe] : []), ...(status.reason === 'StartError' ? [128] : [])];
       if (!codes.includes(status.exitCode)) throw new Error(`the exit is reported as ${status.exitCode} ${status.reason}`);
       return;
     }
     if (lives) return;
-    // What a runtime said when it could not make the container is kept, and reported at its start (docs/decisions/0072).
+    // When a runtime cannot create the container, its message is kept and reported at the container's start
+    // (docs/decisions/0072).
     if (status?.state === ContainerState.CONTAINER_CREATED && !isStarted && performance.now() > end - 8_000) {
       isStarted = true;
       const failed = await cri.runtime.startContainer({ containerId: it.containerId }).then(
@@ -219,13 +224,16 @@ function processOf(name: string): Found {
 }
 
 const isMonitor = ({ words }: Found): boolean => basename(words[0] ?? '') === 'conmon';
-/** A command of an OCI runtime of this daemon: it names the daemon's folder of runtime states. */
+/**
+ * Returns whether a process is a command of an OCI runtime of this daemon: it names the daemon's folder of
+ * runtime states.
+ */
 const isRuntime = (found: Found, state: string): boolean =>
   !isMonitor(found) && found.words.some((word) => word.startsWith(`${state}/oci`));
 
-/** The youngest monitor or first process that belongs to the daemon of this state folder. */
+/** Returns the youngest monitor or first process that belongs to the daemon of this state folder. */
 function newestOf(state: string, victim: Victim): number | undefined {
-  // Until its start a first process has the words of the runtime that made it.
+  // Until its start, a first process has the command line of the runtime that created it.
   const inits = new Set(globSync(`${state}/containers/*/init.pid`).map((file) => Number(text(file))));
   const own = processes().filter((found) =>
     victim === 'init' ? inits.has(found.pid) : isMonitor(found) && found.words.some((word) => word.includes(state)),
@@ -233,7 +241,7 @@ function newestOf(state: string, victim: Victim): number | undefined {
   return own.toSorted((a, b) => b.pid - a.pid)[0]?.pid;
 }
 
-/** Finds a command of the runtime that has just begun: of those that stood before it looks at none. */
+/** Finds a command of the runtime that has just begun; skips those that already ran. */
 function watchRuntimes(state: string): () => number | undefined {
   const before = new Set(readdirSync('/proc'));
   const pids = (): string[] => readdirSync('/proc').filter((name) => !before.has(name) && /^\d+$/.test(name));
@@ -243,7 +251,10 @@ function watchRuntimes(state: string): () => number | undefined {
       .find((found) => isRuntime(found, state))?.pid;
 }
 
-/** Whether it was there. A process that is killed runs on until the kernel has a moment for it: what is looked at afterwards is without it. */
+/**
+ * Returns whether the process existed. A killed process runs on until the kernel schedules its end: waits
+ * until it is gone.
+ */
 async function killed(pid: number): Promise<boolean> {
   try {
     process.kill(pid, 'SIGKILL');
@@ -255,7 +266,7 @@ async function killed(pid: number): Promise<boolean> {
   return true;
 }
 
-/** A process in the container's cgroup, but for its monitor. */
+/** Returns a process in the container's cgroup other than its monitor. */
 function initOf(id: string): number | undefined {
   return processes().find((found) => {
     if (isMonitor(found) || found.words[0] === '') return false;

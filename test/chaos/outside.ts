@@ -6,20 +6,32 @@ import { namespaceOf, namespaceTypes, processesOfOurs, text } from './processes.
 import type { Seen } from './processes.ts';
 import type { Stage } from './stage.ts';
 
-/** Looks at the daemon from outside: nothing here asks it anything. */
+/** Observes the daemon from outside, without any request to it. */
 export interface Observer {
-  /** A line for each thing that a runtime can leave behind. Two sets of the namespace pool read the same. */
+  /**
+   * Returns a line for each thing that a runtime can leave behind. Two sets of the namespace pool give the
+   * same lines.
+   */
   look(): readonly string[];
-  /** Takes in the ids that stand in the daemon's files now, so that a cgroup of one that nobody was told of is known as ours. */
+  /**
+   * Learns the ids in the daemon's files, so that a cgroup of an id that was never answered is recognized as
+   * ours.
+   */
   learnIds(): void;
-  /** The last resort of a run that failed: kills every process of ours. */
+  /** The last resort of a run that failed: kills all our processes. */
   endAll(): void;
 }
 
-/** Verdicts and their evidence remain by design, the address that was last given is a hint, and the journal of a traced run grows. */
+/**
+ * Verdicts and their evidence remain by design, the last assigned address is a hint, and the journal of a
+ * traced run grows.
+ */
 const lastingTables = ['test_journal', 'dossier', 'verdict_log', 'verdict_text', 'policy_text', 'verdict_checkpoint', 'last_lease'];
 
-/** @param stage where the daemon works; the caller lives in namespaces of its own, with nothing but the daemon and the registry */
+/**
+ * @param stage the folders of the daemon; the caller runs in namespaces of its own, with only the daemon and
+ * the registry
+ */
 export function openObserver(stage: Pick<Stage, 'folder' | 'root' | 'state' | 'socket' | 'registryPid' | 'cgroupParent'>): Observer {
   const ids = new Set<string>();
   const isOurCgroup = (path: string): boolean => path.startsWith(stage.cgroupParent) || path.split('/').some((part) => ids.has(part));
@@ -37,7 +49,7 @@ export function openObserver(stage: Pick<Stage, 'folder' | 'root' | 'state' | 's
         ...cgroups()
           .filter((path) => isOurCgroup(path.replace(/^\/sys\/fs\/cgroup\/[^/]+/, '')))
           .map((path) => `cgroup ${path}`),
-        // The ballast comes some seconds after a start, and stays.
+        // The ballast is created some seconds after a start, and stays.
         ...[stage.root, stage.state].flatMap((folder) => files(folder)).filter((line) => !line.endsWith(` ${stage.root}/ballast`)),
         ...['state.db', 'network.db'].flatMap((name) => rows(join(stage.root, name), name)),
       ];
@@ -54,14 +66,17 @@ export function openObserver(stage: Pick<Stage, 'folder' | 'root' | 'state' | 's
         try {
           process.kill(pid, 'SIGKILL');
         } catch {
-          // It has just ended.
+          // The process has just ended.
         }
       }
     },
   };
 }
 
-/** What stands in only one of two looks; a line that stands there twice and here once is a difference too. */
+/**
+ * Returns the lines of only one of two views; a line that occurs twice in one and once in the other is a
+ * difference too.
+ */
 export function difference(before: readonly string[], after: readonly string[]): readonly string[] {
   const count = new Map<string, number>();
   for (const line of after) count.set(line, (count.get(line) ?? 0) + 1);
@@ -88,7 +103,10 @@ function mounts(process: string, title: string): string[] {
     });
 }
 
-/** The namespaces that processes of ours hold (those that mounts hold are mounts), and those that links of ours lead to. */
+/**
+ * Returns the namespaces that our processes hold (those that mounts hold are listed as mounts), and those
+ * that our links lead to.
+ */
 function namespaces(alive: readonly Seen[]): string[] {
   const held = namespaceTypes.flatMap((type) => {
     const own = namespaceOf('self', type);
@@ -111,7 +129,7 @@ function links(): string[] {
   ]);
 }
 
-/** Tables, chains, rules and the elements of sets, without the counters that change by themselves. */
+/** Returns tables, chains, rules and the elements of sets, without the counters that change by themselves. */
 function rules(): string[] {
   return output('nft', ['--stateless', 'list', 'ruleset'])
     .split('\n')
@@ -125,26 +143,27 @@ function cgroups(): string[] {
 }
 
 function files(folder: string): string[] {
-  // SQLite makes and drops the files beside a database as it likes; the file that orders processes stays.
+  // SQLite creates and removes the files next to a database as it needs; the file that locks the database
+  // between processes stays.
   return (
     find([folder, '-xdev', '-printf', '%y %p\n'])
       .filter((line) => !/\.db(-wal|-shm|-journal|\.lock)$/.test(line))
-      // The node's key is made once and stays, as the log that it signs does.
+      // The node's key is created once and stays, as does the log that it signs.
       .filter((line) => !/\/verdict-log\.key(\.pub)?$/.test(line))
-      // How the store was closed last: written when it is closed in order.
+      // Records how the store was closed last: written when it is closed in an orderly way.
       .filter((line) => !line.endsWith('/images/last-run.json'))
-      // What was proved of profiles is kept by content, for the next start.
+      // Results of proofs of profiles are kept by content, for the next start.
       .filter((line) => !/\/entitlements\/[0-9a-f]{64}$/.test(line))
       .map((line) => `file ${line}`)
   );
 }
 
-/** Without its complaints: ip has one for each link whose other end goes while it looks. */
+/** Standard error is dropped: ip reports an error for each link whose other end disappears while it lists. */
 function output(program: string, args: readonly string[]): string {
   return execFileSync(program, args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] });
 }
 
-/** Names that vanish while find looks are nothing to it, but for its exit code. */
+/** find ignores names that vanish while it searches, except in its exit code. */
 function find(args: readonly string[]): string[] {
   return spawnSync('find', args, { encoding: 'utf8', maxBuffer: 2 ** 26 })
     .stdout.split('\n')

@@ -10,15 +10,15 @@ const namespaceOptions = (shared: boolean) => ({ network: 0, pid: shared ? 0 : 1
 
 const range = { hostId: 1_000_000, containerId: 0, length: 65_536 };
 
-/** What its TERM handler exits with: a code that nothing but the program itself can have given. */
+/** The exit code of its TERM handler: only the program itself can have given this code. */
 export const ownExitCode = 7;
 const untilTold = `trap 'exit ${ownExitCode}' TERM; i=0; while :; do echo tick $i; i=$((i+1)); sleep 0.05; done`;
 
 export type PodConfig = ReturnType<typeof podConfig>;
 
 /**
- * A pod as a kubelet would ask for it.
- * @param cgroupParent empty: where the daemon puts it
+ * Returns the configuration of a pod as a kubelet requests it.
+ * @param cgroupParent empty: the daemon chooses the place
  * @param mapped in a user namespace of its own
  * @param shared its containers share a PID namespace
  */
@@ -40,7 +40,7 @@ export function podConfig(
   };
 }
 
-/** @param shared in its pod's PID namespace: one that has none yet gets it then */
+/** @param shared in its pod's PID namespace, which is created then if the pod has none yet */
 export function containerConfig(reference: string, shared: boolean) {
   return {
     metadata: { name: 'main', attempt: 0 },
@@ -61,7 +61,10 @@ export async function pull(cri: CriClient, reference: string): Promise<void> {
 /** A command in a container ended by SIGKILL: its container, or the runtime that started it, was killed. */
 export class CommandKilled extends Error {}
 
-/** Shows that the container really runs: a command in it answers. @throws CommandKilled where that did not end by itself */
+/**
+ * Shows that the container really runs: a command in it answers. @throws CommandKilled when the command did
+ * not end by itself
+ */
 export async function proveRuns(cri: CriClient, containerId: string): Promise<void> {
   const { status } = await cri.runtime.containerStatus({ containerId });
   if (status?.state !== ContainerState.CONTAINER_RUNNING)
@@ -75,7 +78,10 @@ export async function proveRuns(cri: CriClient, containerId: string): Promise<vo
   if (exitCode !== 0 || said !== 'alive') throw new Error(`exec answers ${exitCode} ${said} ${Buffer.from(stderr).toString()}`);
 }
 
-/** Waits until the program (which need not be process 1) has set its handler and speaks: it then ends by itself when told. */
+/**
+ * Waits until the program (which need not be process 1) has set its handler and writes output: from then on
+ * it ends by itself on request.
+ */
 export async function untilItSpeaks(cri: CriClient, containerId: string): Promise<void> {
   for (let attempt = 0; attempt < 200; attempt += 1) {
     const { exitCode } = await cri.runtime.execSync({

@@ -10,8 +10,9 @@ export interface Seen {
 export const namespaceTypes = ['cgroup', 'ipc', 'mnt', 'net', 'pid', 'user', 'uts'] as const;
 
 /**
- * Every process that can only come from our daemon: it lives in our network namespace, names our folder, or runs in a cgroup of
- * ours. The suite itself, its registry and what is not ours on this machine are left out.
+ * Returns every process that can only come from our daemon: it lives in our network namespace, names our
+ * folder, or runs in a cgroup of ours. The suite itself, its registry and unrelated processes on this machine
+ * are left out.
  */
 export function processesOfOurs(
   stage: { readonly folder: string; readonly registryPid: number },
@@ -22,7 +23,7 @@ export function processesOfOurs(
   return readdirSync('/proc')
     .filter((name) => /^\d+$/.test(name) && !known.has(Number(name)))
     .flatMap((name) => {
-      // Read once: a process that ends meanwhile must not be reported without its command.
+      // Read the command line once: a process that ends meanwhile must not be reported without it.
       const command = text(`/proc/${name}/cmdline`);
       // A kernel thread, or a process that is ending, has no command line.
       if (command === '') return [];
@@ -45,7 +46,7 @@ export function namespaceOf(process: string, type: string): string {
   }
 }
 
-/** A process may end while we look: nothing is then said of it. */
+/** A process may end during the read: the result is empty then. */
 export function text(path: string): string {
   try {
     return readFileSync(path, 'utf8');

@@ -33,12 +33,18 @@ const { values } = parseArgs({
     /** One request by its name, to look into it. */
     act: { type: 'string' },
     runtime: { type: 'string', default: 'crun' },
-    /** Makes all mounts shared first, as systemd does on a node; without it the daemon makes its folders shared mounts itself. */
+    /**
+     * Makes all mounts shared first, as systemd does on a node; without it the daemon makes its folders
+     * shared mounts itself.
+     */
     shared: { type: 'boolean', default: false },
     /** Uses dist/ or the sources as they are. */
     'no-build': { type: 'boolean', default: false },
     verbose: { type: 'boolean', default: false },
-    /** A file for what the daemon's records went through: `npm run test:spec -- --trace FILE` holds it against the specification. */
+    /**
+     * A file for the history of the daemon's records: `npm run test:spec -- --trace FILE` checks it against
+     * the specification.
+     */
     trace: { type: 'string' },
   },
 });
@@ -74,7 +80,7 @@ try {
   };
   const total = Number(values.kills);
   const does = (part: string): boolean => values.only === undefined || values.only === part;
-  // Half of the kills are the daemon's; of the other half each kind has its share.
+  // 40 % of the kills are the daemon's; each other kind has its share of the rest.
   const share = (part: number): number => (values.only === undefined ? Math.ceil(total * part) : total);
   const durations =
     does('kills') || does('others') ? await measureActs(scene, chosen, total < 3 * acts.length ? 1 : 3) : new Map<Act, number>();
@@ -138,7 +144,7 @@ try {
   const left = await stopAndLook(scene.daemon, observer, untouched);
   if (values.trace !== undefined) writeRun(values.trace, readJournal(stage.root, `chaos, seed ${values.seed}`, stage.starts));
   if (left.length > 0) failures.push(`after the stop:\n  ${left.join('\n  ')}`);
-  // A stop that is waited for by nobody still has an end of its own.
+  // A stop that no request waits for has a time limit of its own.
   const held = readFileSync(stage.daemonLog, 'utf8').match(/^portcullis: ended although .*$/gm) ?? [];
   if (held.length > 0) failures.push(`${held.length} stops were held up: ${held[0]}`);
 } catch (thrown) {

@@ -10,7 +10,10 @@ import { startRegistry } from '../fixtures/registry.ts';
 import type { FaultControl } from './faults/orders.ts';
 import { namespaceOf } from './processes.ts';
 
-/** Where the suite takes place: folders, a registry with one signed image, a policy that admits it, a pod network. */
+/**
+ * The environment of the suite: folders, a registry with one signed image, a policy that admits it, a pod
+ * network.
+ */
 export interface Stage {
   readonly folder: string;
   readonly root: string;
@@ -19,12 +22,15 @@ export interface Stage {
   readonly logs: string;
   readonly daemonLog: string;
   readonly daemonArgs: readonly string[];
-  /** A cgroup of the suite's own, below which half of its pods live; the others live where the daemon puts them. */
+  /**
+   * A cgroup of the suite's own, below which half of its pods live; the daemon chooses the place of the
+   * others.
+   */
   readonly cgroupParent: string;
   /** `127.0.0.1:PORT/chaos/web:1`. */
   readonly reference: string;
   readonly registryPid: number;
-  /** Whether pods can have user namespaces: told by the daemon once it runs. */
+  /** Whether pods can have user namespaces: known from the daemon once it runs. */
   mapped: boolean;
   /** Whether the daemon's records are journaled from its first pod on. */
   traced: boolean;
@@ -32,18 +38,22 @@ export interface Stage {
   readonly starts: number[];
   /** The daemon that starts next has fault points. */
   faults?: FaultControl;
-  /** Puts each daemon that starts where it is limited. */
+  /** Moves each daemon that starts into its limits. */
   place?: (pid: number) => void;
   close(): Promise<void>;
 }
 
-/** Brings loopback up (the namespaces are new) and makes everything that the daemon reads. @param runtime the handler of every pod */
+/**
+ * Brings loopback up (the namespaces are new) and creates everything that the daemon reads. @param runtime
+ * the handler of every pod
+ */
 export async function setStage(runtime: string): Promise<Stage> {
-  // Whatever lives in the suite's network namespace is taken for the daemon's: it must not be the machine's.
+  // Every process in the suite's network namespace counts as the daemon's: it must not be the machine's
+  // namespace.
   if (namespaceOf('self', 'net') === namespaceOf('1', 'net')) throw new Error('the suite runs in namespaces of its own only');
   execFileSync('ip', ['link', 'set', 'lo', 'up']);
   const folder = mkdtempSync(join(tmpdir(), 'portcullis-chaos-'));
-  // The root of a pod with a user namespace passes through.
+  // The root user of a pod with a user namespace must be able to pass through.
   chmodSync(folder, 0o711);
   const inside = (name: string): string => join(folder, name);
   const registry = await startRegistry();
@@ -95,7 +105,7 @@ export async function setStage(runtime: string): Promise<Stage> {
   }
 }
 
-/** Mounts that a failed run left would make the removal fail, or worse, follow them. */
+/** Mounts that a failed run left would make the removal fail; or worse, the removal would follow them. */
 function removeWithMounts(folder: string): void {
   const targets = readFileSync('/proc/self/mountinfo', 'utf8')
     .split('\n')

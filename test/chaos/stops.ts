@@ -5,8 +5,8 @@ import type { Scene } from './kills.ts';
 import { proveRuns, removeEverything } from './pods.ts';
 
 /**
- * Kills the daemon `count` times while it stops in order, every other time with a pod that is to run on. The next one takes over
- * what the stop had not undone.
+ * Kills the daemon `count` times while it stops in an orderly way, every other time with a pod that must keep
+ * running. The next daemon takes over what the stop had not undone.
  */
 export async function killDuringStops(
   scene: Scene,

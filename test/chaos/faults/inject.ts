@@ -1,7 +1,8 @@
 /**
- * Loaded before the daemon (`NODE_OPTIONS=--import=…/inject.ts`), and so in each of its threads: puts a fault point at every door through
- * which the product writes, starts programs, mounts and sends: node:fs, node:sqlite, node:child_process, and the functions of glibc that
- * base/kernel binds. The product itself has no fault point in it, and a new write has one without anything being added anywhere.
+ * Loaded before the daemon (`NODE_OPTIONS=--import=…/inject.ts`), and so in each of its threads: puts a fault
+ * point at every function through which the product writes, starts programs, mounts and sends: node:fs,
+ * node:sqlite, node:child_process, and the functions of glibc that base/kernel binds. The product itself
+ * contains no fault points, and a new write gets one without any additional code.
  */
 import childProcess from 'node:child_process';
 import fs from 'node:fs';
@@ -21,12 +22,12 @@ const ordered = process.env[folderVariable] ?? '';
 const points: Points = ordered === '' ? { pass: () => undefined } : openPoints(ordered);
 const textOf = (value: unknown): string => (typeof value === 'string' ? value : typeof value === 'number' ? `fd ${value}` : '');
 
-/** Functions of node:fs that change or look at something, by the name that they have in node:fs/promises. */
+/** Functions of node:fs that change or read something, by their names in node:fs/promises. */
 const wrapped = Object.keys({ ...errorsOf, ...readErrorsOf })
   .filter((point) => point.startsWith('fs.'))
   .map((point) => point.slice('fs.'.length));
 
-/** `open` is a point where the file is opened to be written. */
+/** `open` is a fault point when the file is opened for writing. */
 function opensToWrite(flags: unknown): boolean {
   if (typeof flags === 'number') return (flags & (fs.constants.O_WRONLY | fs.constants.O_RDWR | fs.constants.O_CREAT)) !== 0;
   return typeof flags === 'string' && !/^rs?$/.test(flags);
@@ -35,7 +36,7 @@ function opensToWrite(flags: unknown): boolean {
 const pointOfFile = (name: string, values: readonly unknown[]): string =>
   name === 'open' && !opensToWrite(values[1] ?? 'r') ? 'fs.openToRead' : `fs.${name}`;
 
-/** What Node reads by the same functions to load the program. */
+/** Node reads the program through the same functions. */
 const isProgram = (name: string, values: readonly unknown[]): boolean =>
   pointOfFile(name, values) in readErrorsOf && (values[0] instanceof URL || /\/(?:dist|node_modules)\//.test(textOf(values[0])));
 
@@ -55,7 +56,7 @@ function injectSync(name: string): void {
 
 const ofHandles = ['write', 'writev', 'writeFile', 'appendFile', 'truncate', 'sync', 'datasync', 'chmod', 'chown', 'utimes'];
 
-/** What a FileHandle writes has the points of the functions that take a path. */
+/** Writes through a FileHandle have the points of the functions that take a path. */
 function injectHandle(handle: fs.promises.FileHandle, path: string): void {
   const methods = handle as unknown as Calls;
   for (const name of ofHandles) {
@@ -86,7 +87,7 @@ function injectLater(name: string): void {
   };
 }
 
-/** `fs.write`, which calls back: by it the log is written. */
+/** `fs.write`, the callback form: the log is written with it. */
 function injectWrite(): void {
   const owner = fs as unknown as Calls;
   const real = owner['write'] as Call;
@@ -98,7 +99,9 @@ function injectWrite(): void {
   };
 }
 
-/** `exec` of node:sqlite is known by its first word; what ends or opens a savepoint never fails. */
+/**
+ * `exec` of node:sqlite is identified by its first word; statements that end or open a savepoint never fail.
+ */
 function injectDatabase(): void {
   const database = DatabaseSync.prototype as unknown as Calls;
   const exec = database['exec'] as Call;
@@ -125,7 +128,7 @@ function injectStatements(statements: Calls, fail: (error: string) => never): vo
     const real = statements[name] as Call;
     statements[name] = function faulty(this: { readonly sourceSQL?: string }, ...values: unknown[]): unknown {
       const sql = this.sourceSQL ?? '';
-      // A question changes nothing.
+      // A query changes nothing.
       if (/^\s*(?:SELECT|PRAGMA|WITH)\b/i.test(sql)) return real.apply(this, values);
       return withFault(points.pass(`sqlite.${name}`, sql.slice(0, 80)), () => real.apply(this, values), fail);
     };
@@ -148,10 +151,10 @@ function injectSpawn(): void {
   };
 }
 
-/** Functions of glibc that answer an errno; all others answer -1 and set it. */
+/** Functions of glibc that return an errno; all others return -1 and set it. */
 const answersErrno = /^posix_spawn$/;
 const AF_NETLINK = 16;
-/** syscall(2) by number, where the point's name is another than `syscall`: pidfd_open. */
+/** syscall(2) by number, where the point has another name than `syscall`: pidfd_open. */
 const bySystemCall: Readonly<Record<number, string>> = { 434: 'pidfd_open', 437: 'openat2' };
 const netlinkSockets = new Set<number>();
 /** Sockets whose next answer is lost. */
@@ -164,7 +167,7 @@ function pointOf(name: string, values: readonly unknown[]): string | undefined {
   return name in errorsOf || name in readErrorsOf ? name : undefined;
 }
 
-/** A process that looks up paths is given an environment of its own: the points go with it. */
+/** A process that resolves paths gets an environment of its own: the points are added to it. */
 function letLookUpsIn(values: readonly unknown[]): void {
   const [argv, environment] = [values[4] as unknown[], values[5] as unknown[]];
   if (!String(argv[0]).startsWith('portcullis-look-up')) return;
@@ -189,7 +192,7 @@ function injectFunction(name: string, real: Call): Call {
     if (name === 'posix_spawn') letLookUpsIn(values);
     const fault = point === undefined ? undefined : points.pass(point, values.filter((value) => typeof value === 'string').join(' '));
     if (fault?.kind === 'after' && point === 'netlink.send') {
-      // The kernel does what it was asked and its answer finds no room: netlink(7), ENOBUFS.
+      // The kernel carries out the request, and its answer finds no room: netlink(7), ENOBUFS.
       unanswered.add(Number(values[0]));
       return real(...values);
     }
@@ -200,7 +203,7 @@ function injectFunction(name: string, real: Call): Call {
   };
 }
 
-/** A call in libuv's pool: its last value is called back with a failure and a result. */
+/** A call in libuv's pool: its last argument is called back with an error and a result. */
 function injectApart(name: string, real: Call): Call {
   return (...values) => {
     const point = pointOf(name, values);
@@ -233,7 +236,7 @@ function injectKernel(): void {
   };
 }
 
-/** A Worker that takes a message may be late with it, or end instead. */
+/** A Worker that receives a message may be late with it, or end instead. */
 function injectMessages(): void {
   const port = parentPort as unknown as Calls | null;
   if (port === null) return;

@@ -11,7 +11,10 @@ const processes = ['EAGAIN', 'ENOMEM', 'EMFILE'];
 /** SQLITE_FULL, SQLITE_IOERR_WRITE, SQLITE_IOERR_FSYNC (sqlite.org/rescode.html). */
 const database = ['13', '778', '1034'];
 
-/** What a call of a point fails with. The real calls fail with each of these, so that every one has to be borne. */
+/**
+ * The errors of a call of a point. The real calls fail with each of these, so the product has to handle every
+ * one.
+ */
 export const errorsOf: Readonly<Record<string, readonly string[]>> = {
   'fs.open': ['ENOSPC', 'EIO', ...descriptors],
   'fs.write': space,
@@ -45,7 +48,7 @@ export const errorsOf: Readonly<Record<string, readonly string[]>> = {
   'sqlite.run': database,
   'sqlite.all': database,
   'sqlite.PRAGMA': ['778'],
-  // Without free descriptors: of the other failures Node expects that the pipes are there.
+  // The errors without free descriptors: for all other errors Node expects that the pipes exist.
   spawn: ['EMFILE', 'ENFILE'],
   posix_spawn: processes,
   pipe2: descriptors,
@@ -76,7 +79,7 @@ export const errorsOf: Readonly<Record<string, readonly string[]>> = {
 const opening = ['EMFILE', 'ENFILE', 'EIO'];
 const looking = ['EIO', 'ENOMEM'];
 
-/** The same of calls that only look. None of these means that something is not there. */
+/** The same for calls that only read. None of these errors means that something does not exist. */
 export const readErrorsOf: Readonly<Record<string, readonly string[]>> = {
   'fs.openToRead': opening,
   'fs.readFile': opening,
@@ -92,30 +95,36 @@ export const readErrorsOf: Readonly<Record<string, readonly string[]>> = {
   openat2: opening,
 };
 
-/** What is looked at in a process of its own that looks up paths (runtime/host-paths) counts as a read, whatever it is. */
+/** Every call in the separate process that resolves paths (runtime/host-paths) counts as a read. */
 export const lookUpThread = 'look-up';
 export const isRead = ({ thread, point }: Pick<Hit, 'thread' | 'point'>): boolean => thread === lookUpThread || point in readErrorsOf;
 
-/** Calls that can have their effect and report a failure: what is written may be kept although the disk reports an error. */
+/**
+ * Calls that can take effect and still report a failure: written data may be kept although the disk reports
+ * an error.
+ */
 const failsAfter = /^(?:fs\.(?!open$)|sqlite\.(?:COMMIT)$|netlink\.send$|syncfs$|fsync$)/;
 
 /** Points where nothing is written: a thread may be late or end there. */
 const turns: Readonly<Record<string, readonly FaultKind[]>> = { message: ['delay', 'end'], epoll_wait: ['end'] };
 
-/** Every kind that a point may have in a thread. */
+/** Returns every kind of fault that a point may have in a thread. */
 export function kindsOf(thread: string, point: string): readonly FaultKind[] {
   const own = turns[point];
   if (own !== undefined) return own;
   if (isRead({ thread, point })) return ['error'];
   const ends: readonly FaultKind[] = thread === 'main' ? [] : ['end', 'end-after'];
   const fails: readonly FaultKind[] = errorsOf[point] === undefined ? [] : failsAfter.test(point) ? ['error', 'after'] : ['error'];
-  // What fails is drawn as often as all else together.
+  // Errors are drawn as often as all others together.
   return [...fails, ...fails, 'delay', ...ends, 'kill', 'kill-after'];
 }
 
 const delays = [20, 200, 2_000];
 
-/** Draws one of the calls that were recorded: first a point in a thread, then one of its calls, a kind, and what it fails with. */
+/**
+ * Draws one of the recorded calls: first a point in a thread, then one of its calls, a kind of fault, and its
+ * error.
+ */
 export function drawFault(random: () => number, recorded: readonly Hit[]): Fault {
   const calls = new Map<string, number>();
   for (const { thread, point } of recorded) calls.set(`${thread}/${point}`, (calls.get(`${thread}/${point}`) ?? 0) + 1);

@@ -2,8 +2,8 @@ import { closeSync, mkdirSync, openSync, readFileSync, rmSync, writeSync } from 
 import { join } from 'node:path';
 
 /**
- * What happens at a point: the call fails without an effect, or fails after its effect, or is late; or the thread (`end`) or the process
- * (`kill`) ends just before it or just after it.
+ * The event at a point: the call fails without an effect, or fails after its effect, or is late; or the
+ * thread (`end`) or the process (`kill`) ends just before it or just after it.
  */
 export type FaultKind = 'error' | 'after' | 'delay' | 'end' | 'end-after' | 'kill' | 'kill-after';
 
@@ -14,7 +14,7 @@ export interface Fault {
   readonly point: string;
   readonly nth: number;
   readonly kind: FaultKind;
-  /** The name of an errno, or a result code of SQLite; empty where the call does not fail. */
+  /** The name of an errno, or a result code of SQLite; empty when the call does not fail. */
   readonly error: string;
   readonly delayMs: number;
 }
@@ -22,24 +22,24 @@ export interface Fault {
 /** `record` lists each call of a point; `fault` makes one of them fail. */
 export type Orders = { readonly mode: 'off' } | { readonly mode: 'record' } | { readonly mode: 'fault'; readonly fault: Fault };
 
-/** A call of a point, in the order in which they came. */
+/** A call of a point, in the order of the calls. */
 export interface Hit {
   readonly thread: string;
   readonly point: string;
   readonly subject: string;
 }
 
-/** The environment variable that names the folder. Only `inject.ts` reads it: no file of the product does. */
+/** The environment variable that names the folder. Only `inject.ts` reads it; no file of the product does. */
 export const folderVariable = 'PORTCULLIS_FAULTS';
-/** What the main thread of another process is called. */
+/** The environment variable that names the main thread of another process. */
 export const threadVariable = 'PORTCULLIS_FAULTS_THREAD';
 
 export const ordersFile = (folder: string): string => join(folder, 'orders');
 export const hitsFile = (folder: string): string => join(folder, 'hits');
-/** Exists once the fault of that order has come; made by the thread that has it. */
+/** Exists once the fault of that order has occurred; the thread of the fault creates it. */
 export const firedFile = (folder: string, generation: number): string => join(folder, `fired-${generation}`);
 
-/** One read takes all of it: a number that changes with each order, then the order. */
+/** One read returns all of it: a number that changes with each order, then the order. */
 export const ordersSize = 1024;
 export const generationDigits = 8;
 
@@ -55,7 +55,10 @@ export function writeFault({ thread, point, nth, kind, error, delayMs }: Fault):
   return `${thread}/${point}#${nth}=${kind}${more}`;
 }
 
-/** @throws TypeError when the text is not what {@link writeFault} writes */
+/**
+ * Parses the text of a fault. @throws TypeError when the text does not have the form that {@link writeFault}
+ * writes
+ */
 export function readFault(text: string): Fault {
   const found = /^(?<thread>[^/]+)\/(?<point>[^#]+)#(?<nth>\d+)=(?<kind>[a-z-]+)(?::(?<more>\w+))?$/.exec(text)?.groups;
   if (found === undefined) throw new TypeError(`${text} is not THREAD/POINT#NTH=KIND[:ERROR]`);
@@ -69,13 +72,13 @@ export interface FaultControl {
   readonly folder: string;
   readonly environment: Readonly<Record<string, string>>;
   give(orders: Orders): void;
-  /** What was recorded since the last order. */
+  /** Returns the calls recorded since the last order. */
   hits(): readonly Hit[];
-  /** Whether the fault that was ordered last has come; also after the order that ends it. */
+  /** Returns whether the most recently ordered fault has occurred, also after the order that ends it. */
   hasFired(): boolean;
 }
 
-/** @param folder made when it is absent */
+/** @param folder created when it does not exist */
 export function createFaultControl(folder: string): FaultControl {
   mkdirSync(folder, { recursive: true, mode: 0o700 });
   let generation = 0;

@@ -1,4 +1,7 @@
-/** Writes, starts, mounts and sends by the doors of the product, one act a run: what fault points are tried on. Prints `done`, or the code of the failure. */
+/**
+ * Writes, starts, mounts and sends through the product's entry points, one act per run: the tests of the
+ * fault points run this program. Prints `done`, or the code of the failure.
+ */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { closeSync, openSync, statSync, writeFileSync } from 'node:fs';

@@ -1,4 +1,4 @@
-/** A thread's side of the orders: counts the calls of points, and finds the one that is to fail. */
+/** A thread's side of the orders: counts the calls of points, and finds the call that must fail. */
 import { appendFileSync, closeSync, openSync, readSync } from 'node:fs';
 import { constants } from 'node:os';
 import { getSystemErrorMessage } from 'node:util';
@@ -12,7 +12,7 @@ const [append, close, open, read] = [appendFileSync, closeSync, openSync, readSy
 export const ownThread = isMainThread ? (process.env[threadVariable] ?? 'main') : (threadName ?? 'worker');
 
 export interface Points {
-  /** @returns the fault that this call has, if it is the one */
+  /** Counts a call. @returns the fault of this call, if it has one */
   pass(point: string, subject: string): Fault | undefined;
 }
 
@@ -22,7 +22,7 @@ export function openPoints(folder: string): Points {
   const counts = new Map<string, number>();
   let known = '';
   let orders: Orders = { mode: 'off' };
-  /** What this side does itself is no point. */
+  /** Calls that this side makes itself are not fault points. */
   let isInside = false;
 
   const refresh = (): void => {
@@ -73,13 +73,13 @@ export function sleepHere(ms: number): void {
   Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms);
 }
 
-/** Ends this process as a loss of power or the kernel would. */
+/** Ends this process as a loss of power or the kernel does. */
 export function killProcess(): never {
   process.kill(process.pid, 'SIGKILL');
   for (;;) sleepHere(1_000);
 }
 
-/** Ends this Worker at once; nothing of it runs any more. */
+/** Ends this Worker at once; none of its code runs any more. */
 export function endThread(): never {
   process.exit(1);
 }
@@ -88,20 +88,20 @@ export function errnoOf(name: string): number {
   return (constants.errno as Partial<Record<string, number>>)[name] ?? constants.errno.EIO;
 }
 
-/** As node:fs fails. */
+/** Returns an error of node:fs. */
 export function fileError(code: string, syscall: string, path: string): Error {
   const errno = errnoOf(code);
   const said = `${code}: ${getSystemErrorMessage(-errno)}, ${syscall}${path === '' ? '' : ` '${path}'`}`;
   return Object.assign(new Error(said), { errno: -errno, code, syscall, ...(path !== '' && { path }) });
 }
 
-/** As node:sqlite fails. */
+/** Returns an error of node:sqlite. */
 export function databaseError(result: number): Error {
   const said = (result & 0xff) === 13 ? 'database or disk is full' : (result & 0xff) === 5 ? 'database is locked' : 'disk I/O error';
   return Object.assign(new Error(said), { code: 'ERR_SQLITE_ERROR', errcode: result, errstr: said });
 }
 
-/** Calls with the fault that the point has. @param undo after a call whose result nobody will get */
+/** Calls with the fault that the point has. @param undo runs after a call whose result no caller gets */
 export function withFault<T>(
   fault: Fault | undefined,
   call: () => T,
@@ -121,7 +121,7 @@ export function withFault<T>(
   return fail(fault.error);
 }
 
-/** The same for a call that resolves later: a delay holds up nobody else. */
+/** The same for a call that resolves later: a delay blocks no other call. */
 export async function withLaterFault<T>(
   fault: Fault | undefined,
   call: () => Promise<T>,
