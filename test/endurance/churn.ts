@@ -16,15 +16,15 @@ import type { Ask } from './lanes.ts';
 const { values } = parseArgs({
   options: {
     minutes: { type: 'string', default: '60' },
-    /** Pods at a time; four for each processor keep it busy. */
+    /** Number of concurrent pods; four per processor keep the machine busy. */
     lanes: { type: 'string', default: String(4 * availableParallelism()) },
-    /** Seconds between two looks. */
+    /** Seconds between two samples. */
     every: { type: 'string', default: '60' },
   },
 });
-/** Before the first look: what is loaded, compiled or made once is there then. */
+/** Time before the first sample: everything that is loaded, compiled or created once exists by then. */
 const warmUpMs = 30_000;
-/** The daemon answers nobody for so long before it is looked at. */
+/** The daemon gets no requests for this long before a sample is taken. */
 const quietMs = 3_000;
 
 const stage = await openStage();

@@ -1,9 +1,15 @@
 import { ContainerEventType } from '../../runtime/index.ts';
 import type { Stage } from '../fixtures/stage.ts';
 
-/** Reads the events of containers for as long as the daemon serves; counts of a container are dropped once they are complete. */
+/**
+ * Reads the events of containers for as long as the daemon serves; the counts of a container are dropped once
+ * they are complete.
+ */
 export function watchEvents(stage: Stage): {
-  /** A sentence for each container that was created and whose other events did not come, and for a stream that ended. */
+  /**
+   * Returns a sentence for each container that was created and whose other events are missing, and for a
+   * stream that ended.
+   */
   missing(): readonly string[];
   stop(): void;
 } {

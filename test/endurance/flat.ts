@@ -1,23 +1,29 @@
 import { largest } from '../../base/lists/index.ts';
 
-/** One look at a daemon while nothing is asked of it. */
+/** One sample of a daemon without open requests. */
 export interface Sample {
   readonly minute: number;
   /** Resident memory of the daemon, in MiB. */
   readonly residentMiB: number;
   readonly descriptors: number;
   readonly threads: number;
-  /** What stands outside of it: mounts, namespaces, links, rules, cgroups, processes, files, rows; one line each. */
+  /**
+   * The state outside of it: mounts, namespaces, links, rules, cgroups, processes, files, rows; one line
+   * each.
+   */
   readonly outside: readonly string[];
 }
 
-/** How much more memory the last quarter may show than the first: Node's own collections differ by this from one look to the next. */
+/**
+ * The factor by which the memory of the last quarter may exceed that of the first: Node's own garbage
+ * collection varies by this much between samples.
+ */
 const memoryShare = 1.1;
 const memoryMiB = 24;
 
 /**
- * Holds the last quarter of the samples against the first.
- * @returns what grew, one sentence each; none: all of it is flat
+ * Compares the last quarter of the samples with the first.
+ * @returns a sentence for each value that grew; none: all values are flat
  * @throws Error for fewer than four samples, which have no quarters
  */
 export function growthOf(samples: readonly Sample[]): readonly string[] {
@@ -30,7 +36,7 @@ export function growthOf(samples: readonly Sample[]): readonly string[] {
   const [before, after] = [memory(first), memory(last)];
   if (after > Math.max(before * memoryShare, before + memoryMiB))
     found.push(`resident memory, MiB: ${before.toFixed(0)} in the first quarter, ${after.toFixed(0)} in the last`);
-  // Both go up and down with the namespaces and the threads that are kept ready: what leaks passes the highest of them.
+  // Both vary with the namespaces and the threads that are kept ready: a leak exceeds their maximum.
   for (const what of ['descriptors', 'threads'] as const) {
     const most = largest(first.map((sample) => sample[what]));
     const now = median(last.map((sample) => sample[what]));
@@ -40,7 +46,7 @@ export function growthOf(samples: readonly Sample[]): readonly string[] {
   return found;
 }
 
-/** The lines of `after` that `before` does not have, or not as often. */
+/** Returns the lines of `after` that `before` does not have, or not as often. */
 function newLines(before: readonly string[], after: readonly string[]): readonly string[] {
   const counts = new Map<string, number>();
   for (const line of before) counts.set(line, (counts.get(line) ?? 0) + 1);

@@ -9,13 +9,13 @@ import { podNamespace, registryName } from '../fixtures/stage.ts';
 import type { Stage } from '../fixtures/stage.ts';
 import { openCommand } from '../fixtures/stream-client.ts';
 
-/** Counts of what lanes did. */
+/** Counts of the lanes' work. */
 export interface Work {
   pods: number;
   execs: number;
   sessions: number;
   pulls: number;
-  /** Requests that failed and succeeded when they were repeated. */
+  /** Requests that failed and succeeded when repeated. */
   repeated: number;
   /** Whether the default handler gives pods a user namespace. */
   readonly mapped: boolean;
@@ -27,14 +27,15 @@ export async function newWork(stage: Stage): Promise<Work> {
   return { pods: 0, execs: 0, sessions: 0, pulls: 0, repeated: 0, mapped };
 }
 
-/** Wraps one request: an endurance run of one daemon lets it through, one with upgrades repeats it. */
+/** Wraps one request: an endurance run of one daemon passes it through, a run with upgrades repeats it. */
 export type Ask = <T>(name: string, request: () => Promise<T>) => Promise<T>;
 
 const untilTold = (code: number): string[] => ['sh', '-c', `trap 'exit ${code}' TERM; while :; do sleep 600 & wait $!; done`];
 
 /**
- * The life of one pod as a kubelet leads it: a container that ends by itself and one that is stopped, each with an exit code of its own,
- * commands, an exec session, statistics, a rotated log; then everything is removed. Every third pod has a user namespace, every fifth a host port.
+ * Runs one pod through its lifecycle as a kubelet does: a container that ends by itself and one that is
+ * stopped, each with an exit code of its own, commands, an exec session, statistics, a rotated log; then
+ * everything is removed. Every third pod has a user namespace, every fifth a host port.
  * @throws AssertionError for a wrong exit code, a wrong answer of a command or a wrong state
  */
 export async function livePod(stage: Stage, image: string, lane: number, round: number, ask: Ask, work: Work): Promise<void> {
@@ -53,7 +54,7 @@ export async function livePod(stage: Stage, image: string, lane: number, round: 
     const { containerId } = await ask('CreateContainer', () => runtime().createContainer(request));
     await ask('StartContainer', async () => {
       const { status } = await runtime().containerStatus({ containerId });
-      // A repeated request: the first one started it.
+      // For a repeated request: the first one may have started it.
       if (status?.state === ContainerState.CONTAINER_CREATED) await runtime().startContainer({ containerId });
     });
     return containerId;
@@ -89,7 +90,7 @@ export async function livePod(stage: Stage, image: string, lane: number, round: 
   work.pods += 1;
 }
 
-/** An image of this lane's own is pulled, looked up and removed: its layer is made and swept. */
+/** Pulls, looks up and removes an image of this lane's own: its layer is created and swept. */
 export async function liveImage(stage: Stage, lane: number, round: number, ask: Ask, work: Work): Promise<void> {
   const repository = stage.repository(`lane/${lane}`);
   const tag = `r${round}`;

@@ -24,7 +24,7 @@ const { values, positionals } = parseArgs({
 });
 const [checkout] = positionals;
 const before = checkout === undefined ? [] : [resolve(checkout, 'packaging/bin/portcullisd')];
-/** How long a client repeats one request, as a kubelet does at each of its turns. */
+/** How long a client repeats one request, as a kubelet does in each of its sync loops. */
 const patienceMs = 60_000;
 
 interface Lasting {
@@ -111,7 +111,9 @@ async function lifeOf(containerId: string): Promise<{ readonly pid: number; read
   return { pid: (JSON.parse(info['info'] ?? '') as { pid: number }).pid, startedAt: status?.startedAt ?? 0n };
 }
 
-/** Three containers that end while no daemon runs, or about then; by id what each ends with. */
+/**
+ * Starts three containers that end while no daemon runs, or about then. Returns the exit code of each by id.
+ */
 async function startEnding(pod: Pod | undefined, image: string, turn: number): Promise<ReadonlyMap<string, number>> {
   assert.ok(pod);
   const ends = new Map<string, number>();
@@ -123,7 +125,10 @@ async function startEnding(pod: Pod | undefined, image: string, turn: number): P
   return ends;
 }
 
-/** Each is listed, its process is the one that was started, and a command runs in one of them. */
+/**
+ * Checks that each is listed, that its process is the one that was started, and that a command runs in one of
+ * them.
+ */
 async function expectAll(lasting: readonly Lasting[]): Promise<void> {
   const listed = new Set((await runtime().listContainers({})).containers.map(({ id }) => id));
   for (const { containerId, pid, startedAt } of lasting) {

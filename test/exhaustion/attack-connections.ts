@@ -7,7 +7,7 @@ import type { Scene } from './scene.ts';
 const http2 = 'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0';
 const half = 'POST /exec/';
 
-/** Connections that are opened, and kept without a request or with half of one, by five processes. */
+/** Five processes open connections and keep them open, without a request or with half of one. */
 export const floodAttacks = ({ connections }: Scale): readonly Attack[] => {
   const attack = (name: string, plans: (scene: Scene) => readonly Omit<FloodPlan, 'connections'>[]): Attack => ({
     name,

@@ -8,7 +8,7 @@ import type { Pod } from '../fixtures/pod.ts';
 import type { Attack, Outcome, Scale } from './attack.ts';
 import type { Scene } from './scene.ts';
 
-/** Attacks from inside of a container, or by what a pod asks for. */
+/** Attacks from inside a container, or through the configuration of a pod. */
 export const containerAttacks = ({ lineBytes, mounts, processes }: Scale): readonly Attack[] => [
   { name: 'log of short lines', start: (scene) => logFlood(scene, 'exec yes', 'lines') },
   {
@@ -20,17 +20,18 @@ export const containerAttacks = ({ lineBytes, mounts, processes }: Scale): reado
   { name: 'a fork bomb', start: (scene) => forkBomb(scene, processes) },
 ];
 
-/** @param counts what the log is measured in */
+/** @param counts the unit in which the log is measured */
 async function logFlood(scene: Scene, command: string, counts: 'lines' | 'bytes') {
   const { stage, image } = scene;
   const pod = await runPod(stage, 'flood');
-  // A pod of the lowest class has the fewest shares, whatever it writes.
+  // A pod of the lowest QoS class has the fewest shares, however much it writes.
   await runContainer(stage, pod, { image, command: ['sh', '-c', command], resources: { cpuShares: 2 } });
   const log = join(stage.logs, 'flood', 'main', '0.log');
   const begin = performance.now();
   let written = 0;
   let finished = begin;
-  // A node has a disk for so much; here the log is emptied, as a rotation does, and what was written is counted.
+  // A node has a disk for this amount; the test empties the log, as a rotation does, and counts the written
+  // bytes.
   const kept = setInterval(() => {
     const { size } = statSync(log);
     if (size > written) [written, finished] = [size, performance.now()];
@@ -40,7 +41,7 @@ async function logFlood(scene: Scene, command: string, counts: 'lines' | 'bytes'
       clearInterval(kept);
       const seconds = Math.max(0.1, (finished - begin) / 1000);
       await removePod(stage, pod);
-      // Of `yes` a line of the log is `TIME stdout F y`, 47 bytes.
+      // Each line of the log from `yes` is `TIME stdout F y`, 47 bytes.
       const lines = counts === 'lines' ? `, ${Math.round(written / 47 / seconds).toLocaleString('en')} lines a second` : '';
       const failures = written === 0 ? ['the container wrote nothing'] : [];
       rmSync(join(stage.logs, 'flood'), { recursive: true, force: true });
@@ -55,7 +56,7 @@ async function manyMounts({ stage, image }: Scene, count: number) {
   mkdirSync(hostPath, { recursive: true });
   const mounts = Array.from({ length: count }, (_, index) => ({ containerPath: `/mnt/${index}`, hostPath, readonly: true }));
   const config = containerConfig({ image, name: 'many', more: { mounts } });
-  // Encoded once: it is the daemon that is to be kept busy, not who measures.
+  // Encoded once: the attack must keep the daemon busy, not the measuring process.
   const bytes = Buffer.from(criCodec('CreateContainerRequest').encode({ podSandboxId: pod.id, config, sandboxConfig: pod.config }));
   const client = new Client(`unix:${stage.folders.socket}`, credentials.createInsecure(), { 'grpc.default_authority': 'localhost' });
   const same = (value: Buffer): Buffer => value;
@@ -108,7 +109,10 @@ async function mountsInside({ stage, image }: Scene, count: number) {
   };
 }
 
-/** Every process starts two more. Its pod has a limit as kubelets set it (`podPidsLimit`), on the pod's own cgroup: nothing else bounds it. */
+/**
+ * Every process starts two more. Its pod has a limit as kubelets set it (`podPidsLimit`), on the pod's own
+ * cgroup: no other limit applies.
+ */
 async function forkBomb({ stage, image }: Scene, processes: number) {
   const parent = `${stage.cgroupParent}-bomb`;
   const folder =

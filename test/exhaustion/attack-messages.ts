@@ -4,7 +4,10 @@ import { join } from 'node:path';
 import type { Attack, Outcome } from './attack.ts';
 import type { Places } from './message-client.ts';
 
-/** Messages that are larger than any that is meant, one after the other for as long as the attack lasts; each must be refused. */
+/**
+ * Sends messages larger than any valid one, one after the other for as long as the attack lasts; each must be
+ * refused.
+ */
 export const messageAttacks = (): readonly Attack[] => [
   repeated('CRI messages of 64 MiB', 'criMessage'),
   repeated('CRI headers of 1 MiB', 'criHeader'),
@@ -16,7 +19,10 @@ export const messageAttacks = (): readonly Attack[] => [
   repeated('trust requests with 1 MiB of headers or an endless upload', 'trustMessages'),
 ];
 
-/** @param sender its name in message-client.ts, which runs in a process of its own: what it costs must not delay who measures */
+/**
+ * @param sender its name in message-client.ts, which runs in a separate process: its cost must not delay the
+ * measurement
+ */
 function repeated(name: string, sender: string): Attack {
   return {
     name,

@@ -7,7 +7,7 @@ import type { Attack, Outcome, Scale } from './attack.ts';
 import { flood } from './floods.ts';
 import type { Scene } from './scene.ts';
 
-/** Clients that ask and do not read. */
+/** Clients that send requests and do not read the answers. */
 export const readerAttacks = ({ slowReaders, connections }: Scale): readonly Attack[] => [
   { name: 'clients that do not read events and lists', start: (scene) => criReaders(scene, slowReaders) },
   { name: 'exec clients that do not read', start: (scene) => execReaders(scene, slowReaders) },
@@ -33,7 +33,7 @@ async function criReaders({ stage }: Scene, count: number) {
   for (let index = 0; index < count; index += 1) {
     const client = createCriClient(stage.folders.socket);
     clients.push(client);
-    // Begun, and never read again.
+    // Opens streams and never reads from them.
     for (const stream of [
       client.runtime.getContainerEvents({}, { signal: abort.signal }),
       client.runtime.streamContainers({}, { signal: abort.signal }),

@@ -3,17 +3,17 @@ import type { Scene } from './scene.ts';
 export interface Outcome {
   /** Figures of the attack itself. */
   readonly lines: readonly string[];
-  /** What the attack found wrong itself, such as a message that was not refused. */
+  /** Failures that the attack itself found, such as a message that was not refused. */
   readonly failures: readonly string[];
 }
 
 export interface Attack {
   readonly name: string;
-  /** Resolves when the attack is under way. `end` removes everything that it made. */
+  /** Resolves when the attack is in progress. `end` removes everything that it created. */
   start(scene: Scene): Promise<{ end(): Promise<Outcome> }>;
 }
 
-/** How much; `npm test` takes the small one. */
+/** The sizes of the attacks; `npm test` uses the small ones. */
 export interface Scale {
   readonly connections: number;
   readonly lineBytes: number;

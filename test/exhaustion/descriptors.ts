@@ -4,8 +4,9 @@ import { flood } from './floods.ts';
 import type { Scene } from './scene.ts';
 
 /**
- * Leaves the daemon a few descriptors and floods its sockets: connections that stand must be answered meanwhile, the daemon must live, and serve as before
- * once the limit is lifted. @returns what was wrong
+ * Leaves the daemon a few descriptors and floods its sockets: existing connections must be answered
+ * meanwhile, and the daemon must stay alive and serve as before once the limit is lifted. @returns the
+ * failures
  */
 export async function outOfDescriptors({ stage, victim }: Scene): Promise<readonly string[]> {
   const { daemon } = stage;

@@ -8,9 +8,12 @@ import type { Scene } from './scene.ts';
 import { Samples } from './samples.ts';
 import { askUntil } from './victim.ts';
 
-/** Small forms of the attacks: what is lost, refused and left. How long answers take is judged by `npm run test:exhaustion`. */
+/**
+ * Small forms of the attacks: these check losses, refusals and leftovers. `npm run test:exhaustion` judges
+ * response times.
+ */
 const scale = { connections: 1_500, lineBytes: 16 * 2 ** 20, mounts: 10_000, processes: 200, slowReaders: 8 };
-/** The ones that find most in little time. */
+/** The attacks that find the most defects in little time. */
 const chosen = [
   'log of one line without an end',
   'a request with very many mounts',
@@ -28,7 +31,7 @@ describe('while something is used up', () => {
   before(async () => {
     scene = await openScene();
   });
-  // It fails when mounts, links or cgroups are left.
+  // Closing fails when mounts, links or cgroups are left.
   after(() => scene.close());
 
   for (const attack of attacks(scale).filter(({ name }) => chosen.includes(name)))

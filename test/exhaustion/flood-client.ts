@@ -1,4 +1,7 @@
-/** A process that opens connections and keeps as many open as it can; run by floods.ts with its plan as JSON. */
+/**
+ * Opens connections and keeps as many open as it can; floods.ts runs it in a separate process with its plan
+ * as JSON.
+ */
 import { connect } from 'node:net';
 import type { NetConnectOpts } from 'node:net';
 
@@ -7,7 +10,7 @@ interface Plan {
   readonly connections: number;
   /** base64; sent at once. */
   readonly sends: string;
-  /** Sent byte by byte, one a second, after that. */
+  /** Sent after that byte by byte, one per second. */
   readonly dribble: string;
   readonly reads: boolean;
 }
@@ -17,7 +20,10 @@ const slow = Buffer.from(dribble, 'latin1');
 let begun = 0;
 let open = 0;
 
-/** One that is ended comes again after this, so that the flood lasts and does not spin; in ms. */
+/**
+ * A connection that the server ends is opened again after this time, in ms, so that the flood lasts and does
+ * not spin.
+ */
 const againMs = 2_000;
 
 function come(first: boolean): void {

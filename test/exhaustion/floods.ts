@@ -11,17 +11,17 @@ export interface FloodPlan {
   readonly reads?: boolean;
 }
 
-/** Something that goes on until it is ended. */
+/** A background activity that continues until `end` is called. */
 export interface Running {
   end(): Promise<void>;
 }
 
-/** Opens the connections in a process of its own, and keeps them open. Resolves when each was tried once. */
+/** Opens the connections in a separate process, and keeps them open. Resolves when each was tried once. */
 export async function flood(plan: FloodPlan): Promise<Running> {
   const { to, connections, sends = '', dribble = '', reads = true } = plan;
   const program = join(import.meta.dirname, 'flood-client.ts');
   const text = JSON.stringify({ to, connections, dribble, reads, sends: Buffer.from(sends as string).toString('base64') });
-  // What is measured has the better priority: the victim's own client must not be what is slow.
+  // The measuring process has the better priority: the victim's own client must not be the slow part.
   const child = spawn('nice', ['-n', '10', process.execPath, program, text], { stdio: ['ignore', 'pipe', 'inherit'] });
   await Promise.race([once(child.stdout, 'data'), once(child, 'exit')]);
   return {

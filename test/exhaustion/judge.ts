@@ -10,16 +10,22 @@ export interface Verdict {
   readonly failures: readonly string[];
 }
 
-/** Answers may take so long, in ms, at the 99th percentile. */
+/** The limit of the response time at the 99th percentile, in ms. */
 export const limitMs = 100;
-/** What the daemon may hold beyond what it held before an attack: at its height, and some seconds after it. In MiB. */
+/**
+ * How much more memory the daemon may use than before an attack: at the peak, and some seconds after the
+ * attack. In MiB.
+ */
 const [peakMiB, restMiB] = [512, 192];
-/** Descriptors beyond those before, once the attack is over: connections of whoever measures. */
+/** Additional descriptors that are allowed after the attack: connections of the measuring process. */
 const spareDescriptors = 24;
-/** Of a pod from run to removal: created, started, stopped and deleted, of the pod and of its container. */
+/**
+ * Events of a pod from run to removal: created, started, stopped and deleted, for the pod and for its
+ * container.
+ */
 const eventsOfCycle = 8;
 
-/** Measures the victim without the attack and under it. @param seconds of each */
+/** Measures the victim without the attack and under it. @param seconds the duration of each */
 export async function judge(scene: Scene, attack: Attack, seconds: number): Promise<Verdict> {
   const { daemon } = scene.stage;
   const failures: string[] = [];
@@ -50,7 +56,7 @@ export async function judge(scene: Scene, attack: Attack, seconds: number): Prom
 }
 
 function slow(baseline: Samples, samples: Samples): string[] {
-  // A machine that is late by itself, as one that runs other tests, is not the attack's doing.
+  // If the machine is slow by itself, because it runs other tests, the attack is not the cause.
   const machine = Math.max(...answerKinds.map((kind) => baseline.percentile(kind, 0.99) || 0));
   const allowed = Math.max(limitMs, 2 * machine);
   return samples.kinds().flatMap((kind) => {

@@ -8,7 +8,9 @@ import { createCriClient } from '../../runtime/index.ts';
 import { multipartType } from '../../trust/notary/publisher.fixture.ts';
 import { openSpdy } from '../fixtures/stream-client.ts';
 
-/** A process that sends one kind of giant message until it is ended; run by attack-messages.ts. */
+/**
+ * Sends one type of oversized message until it is ended; attack-messages.ts runs it in a separate process.
+ */
 
 export interface Places {
   readonly criSocket: string;
@@ -67,7 +69,10 @@ async function criHeader({ criSocket }: Places): Promise<string> {
   }
 }
 
-/** Sends until the other side ends it, or all of it is sent. @returns what came back, and how much was sent */
+/**
+ * Sends until the other side ends the connection, or everything is sent. @returns the answer, and how much
+ * was sent
+ */
 async function pour(
   to: NetConnectOpts,
   head: Uint8Array | string,

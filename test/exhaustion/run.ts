@@ -1,6 +1,7 @@
 /**
- * `npm run test:exhaustion [-- --only WORDS] [--seconds N] [--list]`: attacks that use something up, one after the other, while another pod and other clients
- * are measured; see README.md. Exits 1 when an answer is late or missing, something is lost, memory grows, or an attack leaves something behind.
+ * `npm run test:exhaustion [-- --only WORDS] [--seconds N] [--list]`: runs attacks that exhaust a resource,
+ * one after the other, and measures another pod and other clients meanwhile; see README.md. Exits 1 when an
+ * answer is late or missing, something is lost, memory grows, or an attack leaves something behind.
  */
 import '../fixtures/private-namespaces.ts';
 import { setPriority } from 'node:os';
@@ -12,9 +13,9 @@ import { openScene } from './scene.ts';
 
 const { values } = parseArgs({
   options: {
-    /** Attacks whose name holds this. */
+    /** Runs only attacks whose name contains this. */
     only: { type: 'string', default: '' },
-    /** How long each lasts. */
+    /** The duration of each attack. */
     seconds: { type: 'string', default: '20' },
     list: { type: 'boolean', default: false },
   },
@@ -24,11 +25,12 @@ if (values.list) {
   for (const { name } of chosen) console.log(name);
   process.exit(0);
 }
-// Who measures must not wait for a processor behind what it starts.
+// The measuring process must not wait for a processor behind the processes that it starts.
 setPriority(-10);
 const begin = performance.now();
 const failures: string[] = [];
-// The attack that runs is ended as usual, so that nothing of it is left. A second signal ends at once.
+// The first signal ends the running attack as usual, so that nothing of it is left. A second signal ends at
+// once.
 let isEnding = false;
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => (isEnding = true));
 const scene = await openScene();

@@ -1,9 +1,9 @@
-/** How long the answers of each kind took, in ms. */
+/** The response times of each type of answer, in ms. */
 export class Samples {
   readonly #values = new Map<string, number[]>();
   readonly #failures = new Map<string, string[]>();
 
-  /** Measures one question; its failure is kept. */
+  /** Measures one request and keeps its failure. */
   async measure(kind: string, ask: () => Promise<unknown>): Promise<void> {
     const begin = performance.now();
     try {

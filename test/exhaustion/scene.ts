@@ -16,24 +16,24 @@ import type { CommandClient } from '../fixtures/stream-client.ts';
 import { startService } from '../trust-requests/service.ts';
 import type { StartedService } from '../trust-requests/service.ts';
 
-/** The daemon with every socket that it has, a trust service, and a pod whose answers are measured. */
+/** The daemon with all its sockets, a trust service, and a pod whose response times are measured. */
 export interface Scene {
   readonly stage: Stage;
   readonly image: string;
   readonly victim: { readonly pod: Pod; readonly containerId: string; readonly log: string };
   /** A command in the victim's container whose client stays connected throughout. */
   readonly session: CommandClient;
-  /** Events of pods and containers since the beginning, by the id of the pod. */
+  /** Returns the number of events of pods and containers since the beginning, by the id of the pod. */
   eventsOf(podId: string): number;
-  /** Why the stream of events has ended; undefined: it stands. */
+  /** Returns why the stream of events has ended; undefined: it is open. */
   eventsEnd(): string | undefined;
-  /** Where names are answered, and what is asked there. */
+  /** The address of the name server, and the name that is queried. */
   readonly dns: { readonly address: string; readonly name: string };
   readonly driverSocket: string;
   readonly cniSocket: string;
   readonly streamingPort: number;
   readonly trust: StartedService;
-  /** `/v2/NAME/_trust/tuf/timestamp.json` of a collection that was published. */
+  /** `/v2/NAME/_trust/tuf/timestamp.json` of a published collection. */
   readonly timestampPath: string;
   close(): Promise<void>;
 }
@@ -50,7 +50,7 @@ const network = {
   ],
 };
 
-/** Import private-namespaces.ts first. */
+/** Opens the scene. Import private-namespaces.ts first. */
 export async function openScene(): Promise<Scene> {
   const extra = mkdtempSync(join(tmpdir(), 'pc-exhaust-'));
   const driverSocket = join(extra, 'driver.sock');
@@ -103,7 +103,7 @@ async function freePort(): Promise<number> {
   return port;
 }
 
-/** Events as fast as they come, for as long as the scene stands. */
+/** Reads events as fast as they come, for as long as the scene exists. */
 function watchEvents(stage: Stage): { of(podId: string): number; end(): string | undefined; stop(): void } {
   const counts = new Map<string, number>();
   const abort = new AbortController();
@@ -121,7 +121,7 @@ function watchEvents(stage: Stage): { of(podId: string): number; end(): string |
   return { of: (id) => counts.get(id) ?? 0, end: () => ended, stop: () => abort.abort() };
 }
 
-/** @returns the path of its timestamp */
+/** Publishes a collection. @returns the path of its timestamp */
 async function publish(trust: StartedService): Promise<string> {
   const address = `http://127.0.0.1:${trust.port}/v2/example.com/app/_trust/tuf/`;
   const key = async (role: string): Promise<never> => (await (await fetch(`${address}${role}.key`)).json()) as never;
@@ -135,7 +135,10 @@ async function publish(trust: StartedService): Promise<string> {
   return '/v2/example.com/app/_trust/tuf/timestamp.json';
 }
 
-/** The numbers in the victim's log that are missing or out of order, as sentences; how many lines there are. */
+/**
+ * Returns sentences about the numbers in the victim's log that are missing or out of order, and the number of
+ * lines.
+ */
 export function gapsOf(log: string): { readonly lines: number; readonly gaps: readonly string[] } {
   const numbers = readFileSync(log, 'utf8')
     .split('\n')
@@ -145,7 +148,7 @@ export function gapsOf(log: string): { readonly lines: number; readonly gaps: re
   return { lines: numbers.length, gaps: gaps.slice(0, 3) };
 }
 
-/** That the session of the victim still carries bytes both ways. */
+/** Returns whether the victim's session still carries bytes both ways. */
 export async function sessionAnswers(session: CommandClient): Promise<boolean> {
   const word = `word-${Math.random()}`;
   session.send(`${word}\n`);

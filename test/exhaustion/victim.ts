@@ -9,7 +9,7 @@ import { removePod, runContainer, runPod } from '../fixtures/pod.ts';
 import type { Samples } from './samples.ts';
 import type { Scene } from './scene.ts';
 
-/** What must stay below the limit: answers that wait for nothing but the service. */
+/** The answers that must stay below the limit: they wait only for the service. */
 export const answerKinds = [
   'ContainerStatus',
   'ListContainers',
@@ -25,7 +25,7 @@ export const answerKinds = [
 
 const patienceMs = 10_000;
 
-/** One round of every question, one after the other. */
+/** Sends one round of all requests, one after the other. */
 export async function askRound(scene: Scene, samples: Samples): Promise<void> {
   const { stage, victim } = scene;
   const { runtime } = stage.daemon.cri;
@@ -49,7 +49,10 @@ export async function askRound(scene: Scene, samples: Samples): Promise<void> {
   await samples.measure('Plugin.Activate of the driver', () => activate(scene));
 }
 
-/** A command, and now and then a pod from its beginning to its end; these wait for the kernel and the disk as well. */
+/**
+ * Runs a command, and now and then a pod from its creation to its removal; these wait for the kernel and the
+ * disk as well.
+ */
 export async function workRound(scene: Scene, samples: Samples, cycle: boolean): Promise<string | undefined> {
   const { stage, victim, image } = scene;
   await samples.measure('ExecSync true', async () => {
@@ -129,7 +132,7 @@ function verify(message: Buffer, id: number, resolve: () => void, reject: (why: 
   else reject(new Error(`answer ${answer.id}: ${(answer.answers ?? []).length} records`));
 }
 
-/** Asks until told to stop. @returns the pods of the cycles that succeeded */
+/** Sends requests until `over`. @returns the pods of the cycles that succeeded */
 export async function askUntil(scene: Scene, samples: Samples, over: () => boolean, cycleEveryMs: number): Promise<readonly string[]> {
   const cycles: string[] = [];
   const ask = async (): Promise<void> => {

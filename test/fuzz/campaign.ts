@@ -7,37 +7,44 @@ import { readProgress } from './protocol.ts';
 import type { Finding, FuzzMessage, FuzzTask } from './protocol.ts';
 import { loadTarget } from './targets/index.ts';
 
-/** What fuzzing one target gave. */
+/** The result of fuzzing one target. */
 export interface Outcome {
   readonly target: string;
   readonly inputs: number;
   /** Blocks of the product's sources that ran. */
   readonly blocks: number;
-  /** Inputs that ran code which no other ran. */
+  /** Inputs that ran code that no other input ran. */
   readonly corpus: number;
   readonly findings: readonly Finding[];
   /** Inputs beyond the corpus that ran new code. */
   readonly fresh: readonly Uint8Array[];
 }
 
-/** A reader that uses so much processor time for one input, or waits so long by the wall clock, does not end. */
+/**
+ * A reader that uses this much processor time for one input, or takes this long by the wall clock, counts as
+ * hanging.
+ */
 const hang = { cpuMs: 30_000, wallMs: 600_000 } as const;
-/** Of the fields utime and stime in /proc/PID/stat (proc(5)): USER_HZ is 100 on every architecture that Node has. */
+/**
+ * Unit of the fields utime and stime in /proc/PID/stat (proc(5)): USER_HZ is 100 on every architecture that
+ * Node supports.
+ */
 const tickMs = 10;
 const mebibyte = 1024 * 1024;
-/** What the sources, the target's seeds and V8 itself take of the heap. */
+/** Heap that the sources, the target's seeds and V8 itself use. */
 const baseMegabytes = 96;
 /**
- * V8 ends the process now and then while it collects block coverage (SIGSEGV in Coverage::Collect, "unreachable code" when it optimises a
- * function whose coverage is recorded). Such a child is followed by another, and the input that it was reading is read again without coverage.
- * Nothing is optimised, which makes it rarer; what seems slow is read again by a child that optimises.
+ * V8 ends the process now and then while it collects block coverage (SIGSEGV in Coverage::Collect,
+ * "unreachable code" when it optimises a function whose coverage is recorded). Such a child is followed by
+ * another, which reads the same input again without coverage. Optimisation is off, which makes the crash
+ * rarer; a child with optimisation reads inputs again that seem slow.
  */
 const withCoverage = ['--no-opt', '--no-maglev'];
 const mostRestarts = 200;
 
 /**
- * Fuzzes one target in a child process, or replays its corpus. A child that hangs or ends is a finding of the input that it was reading.
- * It stops early after `mostFindings`.
+ * Fuzzes one target in a child process, or replays its corpus. A child that hangs or ends is a finding of the
+ * input that it was reading. It stops early after `mostFindings`.
  */
 export async function runTarget(options: {
   readonly target: string;
@@ -104,7 +111,10 @@ export async function runTarget(options: {
   return { target, ...figures, findings, fresh };
 }
 
-/** Runs one child to its end. Returns what it was reading when it ended by itself before it was done. */
+/**
+ * Runs one child to its end. Returns the input that it was reading when it ended by itself before it was
+ * done.
+ */
 async function runChild(
   task: FuzzTask,
   execArgv: readonly string[],
@@ -148,7 +158,7 @@ async function runChild(
   return { how: `${how}: ${said.trim().slice(-600)}`, ...readProgress(task.progress) };
 }
 
-/** Processor time of a process with all its threads; 0 when it is gone. */
+/** Returns the processor time of a process with all its threads; 0 when it is gone. */
 function processorMs(pid: number | undefined): number {
   try {
     const fields =

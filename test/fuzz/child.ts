@@ -14,9 +14,12 @@ const task = JSON.parse(process.argv[2] ?? '') as FuzzTask;
 const post = (message: FuzzMessage): void => void process.send?.(message);
 const progress = openProgress(task.progress);
 const random = createRandom(task.seed);
-/** Inputs between two looks at the coverage, which costs about a millisecond. */
+/** Inputs between two coverage measurements, each of which costs about a millisecond. */
 const batchSize = 64;
-/** Memory that any reading may take, garbage included, before it has to show with little memory that it needs less. */
+/**
+ * Memory, garbage included, that any reading may use before a run with little memory has to show that it
+ * needs less.
+ */
 const smallMemory = 24 * 1024 * 1024;
 const target = await loadTarget(task.target);
 const { slowMs, memoryFactor } = target.allows ?? usualLimits;
@@ -28,7 +31,7 @@ async function read(input: Buffer): Promise<Reading> {
   return readOnce(target, input);
 }
 
-/** Reads the input, and a second time where `twice` says so: both answers must be the same. */
+/** Reads the input, and a second time if `twice` is set: both answers must be the same. */
 async function judge(input: Buffer, twice: boolean): Promise<void> {
   const first = await read(input);
   const second = twice ? await read(input) : first;
@@ -46,7 +49,7 @@ async function fuzz(given: readonly Buffer[]): Promise<void> {
   const coverage = openCoverage();
   const corpus: Buffer[] = [];
   let blocks = 0;
-  /** Reads inputs one by one and keeps those that ran code which no kept one ran. */
+  /** Reads inputs one by one and keeps those that ran code that no kept input ran. */
   const keepNew = async (some: readonly Buffer[], isGiven: boolean): Promise<void> => {
     for (const input of some) {
       coverage.take(false);
@@ -73,7 +76,7 @@ async function fuzz(given: readonly Buffer[]): Promise<void> {
   post({ kind: 'done', inputs, blocks, corpus: corpus.length });
 }
 
-/** Slow is what is slow each of three times: the first runs compile the code. */
+/** An input is slow if it is slow each of three times: the first runs compile the code. */
 async function check(input: Buffer): Promise<void> {
   const times: number[] = [];
   for (let time = 0; time < 3; time++) times.push((await read(input)).cpuMs);

@@ -5,14 +5,14 @@ import type { FuzzTarget } from './target.ts';
 
 const folderOf = (target: string): string => join(import.meta.dirname, 'corpus', target);
 
-/** The target's own seeds, then the inputs of its folder in the order of their names. */
+/** Returns the target's own seeds, then the inputs of its folder in the order of their names. */
 export async function corpusOf(target: FuzzTarget): Promise<Buffer[]> {
   const seeds = (await target.seeds()).map((seed) => Buffer.from(seed as Uint8Array));
   const folder = folderOf(target.name);
   return [...seeds, ...(existsSync(folder) ? inputsIn(folder) : [])];
 }
 
-/** The files of a folder in the order of their names. */
+/** Returns the files of a folder in the order of their names. */
 export function inputsIn(folder: string): Buffer[] {
   return readdirSync(folder)
     .sort()

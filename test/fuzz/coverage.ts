@@ -15,7 +15,10 @@ interface ScriptCoverage {
 type Interval = readonly [start: number, end: number];
 
 export interface Coverage {
-  /** How many blocks ran since the last call that had never run before. Unless they are kept, they count as new again the next time. */
+  /**
+   * Returns how many blocks ran since the last call that had never run before. Unless they are kept, they
+   * count as new again the next time.
+   */
   take(keep: boolean): number;
   /** Ends the recording. */
   close(): void;
@@ -25,9 +28,10 @@ const root = join(import.meta.dirname, '..', '..');
 const engine = `${import.meta.dirname}${sep}`;
 
 /**
- * Records which blocks of the product's own sources run in this thread, by V8's precise block coverage (Chrome DevTools Protocol, Profiler
- * domain). V8 merges a block with its parent where both ran equally often, so the borders of reported blocks change from call to call:
- * stretches of source that never ran are remembered instead of blocks.
+ * Records which blocks of the product's own sources run in this thread, by V8's precise block coverage
+ * (Chrome DevTools Protocol, Profiler domain). V8 merges a block with its parent where both ran equally
+ * often, so the borders of reported blocks change from call to call: it keeps the ranges of source that never
+ * ran instead of blocks.
  */
 export function openCoverage(): Coverage {
   const session = new Session();
@@ -43,7 +47,7 @@ export function openCoverage(): Coverage {
   };
   post('Profiler.enable');
   post('Profiler.startPreciseCoverage', { callCount: true, detailed: true });
-  // For each function of each script: the stretches that have not run yet.
+  // For each function of each script: the ranges that have not run yet.
   const missing = new Map<string, Interval[]>();
   const ours = new Map<string, boolean>();
   return {
@@ -79,7 +83,7 @@ function isProduct(url: string): boolean {
   return path.startsWith(`${root}${sep}`) && !path.startsWith(engine) && !path.includes(`${sep}node_modules${sep}`);
 }
 
-/** The stretches that ran: ranges are nested, and an inner one overrides its outer one. */
+/** Returns the ranges that ran: ranges are nested, and an inner one overrides its outer one. */
 function ranThrough(ranges: readonly Range[]): Interval[] {
   const edges = ranges.flatMap((range, depth) => [
     { at: range.startOffset, depth, range, opens: true },

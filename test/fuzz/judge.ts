@@ -10,18 +10,24 @@ export interface Flaw {
   readonly why: string;
 }
 
-/** What one reading of an input cost and gave. */
+/** The cost and the result of reading an input once. */
 export interface Reading {
   /** A short text that is the same for the same answer or refusal. */
   readonly answer: string;
   readonly flaw: Flaw | undefined;
   /** Processor time of this thread, in milliseconds. */
   readonly cpuMs: number;
-  /** Bytes that the heap and buffers grew by while it was read: garbage counts, unless it was collected meanwhile. */
+  /**
+   * Bytes by which the heap and buffers grew during the reading: garbage counts, unless it was collected
+   * meanwhile.
+   */
   readonly grownBytes: number;
 }
 
-/** Processor time for an input of up to 1 MiB, and memory as a multiple of the input, where a target does not say otherwise. */
+/**
+ * Processor time for an input of up to 1 MiB, and memory as a multiple of the input, unless a target sets its
+ * own limits.
+ */
 export const usualLimits = { slowMs: 1000, memoryFactor: 10 } as const;
 
 /** Reads one input once. The target gets a copy of the bytes. */

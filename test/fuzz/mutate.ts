@@ -37,8 +37,9 @@ const texts = [
 ];
 
 /**
- * A changed copy of one of `corpus`: one to six changes, of bytes, or of values where the input is JSON. One input in 150 grows to as much as
- * `largestInput`, by something in it that repeats: what costs more than its length shows there.
+ * Returns a changed copy of one of `corpus`: one to six changes of bytes, or of values if the input is JSON.
+ * One input in 150 grows up to `largestInput` by repetition of a part of it: this finds costs that grow
+ * faster than the length.
  */
 export function mutate(corpus: readonly Buffer[], words: readonly string[], random: Random): Buffer {
   const original = random.pick(corpus);
@@ -95,7 +96,7 @@ function mutateBytes(bytes: Buffer, corpus: readonly Buffer[], words: readonly s
   }
 }
 
-/** The input with a piece of it, or all of it, repeated until it is large. */
+/** Returns the input with a piece of it, or all of it, repeated until it is large. */
 function grow(original: Buffer, random: Random): Buffer {
   if (original.length === 0) return original;
   const json = random.once(2) ? growJson(original, random) : undefined;
@@ -117,7 +118,7 @@ function parsed(bytes: Buffer): unknown {
 
 type Holder = Record<string, unknown>;
 
-/** Every object and list in a value, itself first. */
+/** Returns every object and list in a value, itself first. */
 function holders(value: unknown): Holder[] {
   const found: Holder[] = [];
   const waiting = [value];
@@ -173,14 +174,14 @@ function mutateJson(bytes: Buffer, words: readonly string[], random: Random): Bu
   return Buffer.from(JSON.stringify(value));
 }
 
-/** Sets a member of its own, under the name `__proto__`, too. */
+/** Sets an own property, also under the name `__proto__`. */
 function setOwn(holder: Holder, key: string, value: unknown): void {
-  // A name of a list would not be written, and `constructor` would keep the list's own methods from working.
+  // A non-index key of a list would not be written, and `constructor` would break the list's own methods.
   if (Array.isArray(holder) && !/^\d+$/.test(key)) return;
   Object.defineProperty(holder, key, { value, writable: true, enumerable: true, configurable: true });
 }
 
-/** JSON with many copies of one of its members under other names, or of one of its items. */
+/** Returns JSON with many copies of one of its members under other names, or of one of its items. */
 function growJson(bytes: Buffer, random: Random): Buffer | undefined {
   const value = parsed(bytes);
   const candidates = holders(value).filter((holder) => Object.keys(holder).length > 0);

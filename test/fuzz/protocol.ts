@@ -1,16 +1,19 @@
 import { closeSync, openSync, readSync, writeSync } from 'node:fs';
 import type { Flaw } from './judge.ts';
 
-/** What a child gets at its start. */
+/** The task of a child. */
 export interface FuzzTask {
   readonly target: string;
   readonly seed: number;
   readonly milliseconds: number;
-  /** `fuzz`: as long as it was told. `replay`: each input of the corpus twice. `check`: the input of that file, to see whether it is slow. */
+  /**
+   * `fuzz`: runs for the given time. `replay`: reads each input of the corpus twice. `check`: reads the input
+   * of that file, to see whether it is slow.
+   */
   readonly mode: 'fuzz' | 'replay' | 'check';
-  /** Where the child writes what it is about to read: see `openProgress`. */
+  /** The file to which the child writes each input before it reads it: see `openProgress`. */
   readonly progress: string;
-  /** Folder of inputs that children before this one found. */
+  /** Folder of inputs that earlier children found. */
   readonly found?: string;
   /** With `check`: the file of the input. */
   readonly input?: string;
@@ -21,18 +24,24 @@ export interface Finding extends Flaw {
   readonly input: Uint8Array;
 }
 
-/** What a child answers. */
+/** The messages of a child. */
 export type FuzzMessage =
   | { readonly kind: 'finding'; readonly finding: Finding }
-  /** An input that ran code which none before it ran. */
+  /** An input that ran code that no earlier input ran. */
   | { readonly kind: 'new'; readonly input: Uint8Array }
-  /** An input that may be too slow, or need too much memory: to be read again by a child that optimises code, or has little memory. */
+  /**
+   * An input that may be too slow, or need too much memory: a child that optimises code, or has little
+   * memory, reads it again.
+   */
   | { readonly kind: 'suspect'; readonly of: 'time' | 'memory'; readonly input: Uint8Array }
   | { readonly kind: 'done'; readonly inputs: number; readonly blocks: number; readonly corpus: number };
 
 const headBytes = 8;
 
-/** Writes each input to a file before it is read, with their count: the owner sees which one never ended, or ended the child. */
+/**
+ * Writes each input to a file before it is read, with the count of inputs: the owner sees which input never
+ * ended, or ended the child.
+ */
 export function openProgress(file: string): { begin(input: Buffer): void } {
   const fd = openSync(file, 'w');
   const head = Buffer.alloc(headBytes);
@@ -46,7 +55,7 @@ export function openProgress(file: string): { begin(input: Buffer): void } {
   };
 }
 
-/** The count of inputs that were begun, and the last of them. */
+/** Returns the count of inputs that were begun, and the last of them. */
 export function readProgress(file: string): { readonly count: number; readonly input: Buffer } {
   const fd = openSync(file, 'r');
   try {

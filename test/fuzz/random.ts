@@ -1,9 +1,9 @@
-/** A seeded source of numbers: one seed, one history (mulberry32). */
+/** A seeded source of numbers: the same seed gives the same run (mulberry32). */
 export interface Random {
-  /** A whole number from 0 to `below` - 1; 0 where `below` is less than 1. */
+  /** Returns a whole number from 0 to `below` - 1; 0 when `below` is less than 1. */
   below(below: number): number;
   pick<T>(from: readonly T[]): T;
-  /** True once in `times` calls on average. */
+  /** Returns true once in `times` calls on average. */
   once(times: number): boolean;
 }
 

@@ -1,10 +1,12 @@
 /**
  * `npm run test:fuzz -- [--minutes N] [--seed S] [--group NAME] [--only NAME,NAME] [--keep]`
  *
- * Fuzzes the readers of outside input, guided by V8's block coverage, from the corpora in `corpus/`. A finding is an error of the language
- * itself (TypeError …), more than 1 s of processor time for up to 1 MiB or more memory than ten times the input (unless the target allows more, and says why), an answer that changes when the
- * same bytes are read again, or a reader that changes its input. `--keep` adds inputs that ran new code to the corpora. Two targets run at a time
- * and share the minutes evenly. Prints one closing line; exits 1 where there is a finding, whose input it leaves in a file.
+ * Fuzzes the readers of untrusted input, guided by V8's block coverage, from the corpora in `corpus/`. A
+ * finding is an error of the language itself (TypeError …), more than 1 s of processor time for up to 1 MiB
+ * or more memory than ten times the input (unless the target allows more, and gives the reason), an answer
+ * that changes when the same bytes are read again, or a reader that changes its input. `--keep` adds inputs
+ * that ran new code to the corpora. Two targets run at a time and share the minutes evenly. Prints one
+ * closing line; exits 1 when there is a finding, and leaves its input in a file.
  */
 import { mkdtempSync, writeFileSync } from 'node:fs';
 import { availableParallelism, tmpdir } from 'node:os';

@@ -1,25 +1,25 @@
-/** Targets that belong together: `--group NAME` fuzzes one of these. */
+/** Targets that belong together: `--group NAME` fuzzes one of these groups. */
 export type FuzzGroup = 'images' | 'trust' | 'entitlements' | 'runtime' | 'network';
 
-/** One reader of outside input. */
+/** One reader of untrusted input. */
 export interface FuzzTarget {
-  /** Names its corpus folder, too. */
+  /** Also the name of its corpus folder. */
   readonly name: string;
   readonly group: FuzzGroup;
-  /** Valid inputs, and inputs that once were wrong. The corpus folder adds to these. */
+  /** Valid inputs, and inputs that once were findings. The corpus folder adds to these. */
   readonly seeds: () => readonly (string | Uint8Array)[] | Promise<readonly (string | Uint8Array)[]>;
-  /** Words of the format, which random bytes would hardly ever form. */
+  /** Words of the format that random bytes hardly ever form. */
   readonly words?: readonly string[];
   /**
-   * Reads the input and returns what was understood. Throws a PortcullisError or a plain Error with a sentence when it refuses the input;
-   * any other error (TypeError, RangeError, SyntaxError …) is a finding.
+   * Reads the input and returns the parsed result. Throws a PortcullisError or a plain Error with a sentence
+   * when it refuses the input; any other error (TypeError, RangeError, SyntaxError …) is a finding.
    */
   readonly read: (bytes: Buffer) => unknown;
-  /** Where the common limits of time and memory do not fit, others, and why. */
+  /** Other limits of time and memory where the common ones do not fit, and why. */
   readonly allows?: { readonly slowMs: number; readonly memoryFactor: number; readonly why: string };
 }
 
-/** YAML is read with the position of every value, by a library that makes a tree of it. */
+/** YAML is read with the position of every value, by a library that builds a tree of it. */
 export const yamlLimits = {
   slowMs: 2500,
   memoryFactor: 300,

@@ -2,7 +2,10 @@ import { createLogger } from '../../base/log/index.ts';
 import { hasServices, startNameServer, startOverlay, startServices } from '../../cni-plugins/index.ts';
 import type { OverlayQuestion, OverlaySettings, Services } from '../../cni-plugins/index.ts';
 
-/** A host's process: the overlay, its services and names, as the daemon has them. Told its settings by its argument, asked by messages. */
+/**
+ * The process of a host: runs the overlay, its services and names, as the daemon does. Its argument has its
+ * settings; messages query it.
+ */
 
 const settings = JSON.parse(process.argv[2] ?? '') as OverlaySettings;
 const lookEveryMs = 200;
@@ -23,7 +26,7 @@ const overlay = startOverlay(
   log,
 );
 
-/** Where anything joined a service, here or on another host. */
+/** Polls until a member has joined a service, here or on another host. */
 const looking = setInterval(() => {
   if (!hasServices(settings.databasePath, '/nonexistent')) return;
   clearInterval(looking);

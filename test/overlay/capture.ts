@@ -1,8 +1,13 @@
 import { SOCK_NONBLOCK, SOCK_RAW, SOL_SOCKET, closeFd, receiveWaiting, setSockOpt, socket } from '../../base/kernel/index.ts';
 
-/** What is seen on the wire between hosts: every frame of every link of this network namespace. Source: packet(7). */
+/**
+ * Captures the packets between hosts: every frame of every link of this network namespace. Source: packet(7).
+ */
 export interface Capture {
-  /** By kind, how many since the last look. What is neither of a tunnel, nor of etcd, nor of neighbours is named with its first bytes. */
+  /**
+   * Returns the number of packets by kind since the last call. A packet that belongs neither to a tunnel, nor
+   * to etcd, nor to neighbours is named with its first bytes.
+   */
   taken(): ReadonlyMap<string, number>;
   close(): void;
 }
@@ -13,7 +18,7 @@ const SO_RCVBUFFORCE = 33;
 const everyMs = 10;
 const bufferBytes = 64 * 1024 * 1024;
 
-/** @param wireguardPorts of all hosts */
+/** @param wireguardPorts the ports of all hosts */
 export function startCapture(wireguardPorts: ReadonlySet<number>): Capture {
   const networkOrder = ((ETH_P_ALL & 0xff) << 8) | (ETH_P_ALL >> 8);
   const fd = socket(AF_PACKET, SOCK_RAW | SOCK_NONBLOCK, networkOrder);
@@ -43,7 +48,7 @@ export function startCapture(wireguardPorts: ReadonlySet<number>): Capture {
   };
 }
 
-/** Kinds that say nothing of pods. */
+/** Kinds that reveal nothing about pods. */
 export const harmless: ReadonlySet<string> = new Set(['wireguard', 'wireguard refused', 'etcd', 'etcd refused', 'neighbours', 'local']);
 
 function kindOf(frame: Buffer, wireguardPorts: ReadonlySet<number>): string {
@@ -61,11 +66,13 @@ const icmpHeader = 8;
 export function kindOfPacket(packet: Buffer, isFour: boolean, wireguardPorts: ReadonlySet<number>): string {
   const protocol = packet[isFour ? 9 : 6] ?? 0;
   const transport = packet.subarray(isFour ? ((packet[0] ?? 0) & 15) * 4 : 40);
-  // Neighbours and groups of IPv6: from nobody, or from addresses of the link alone.
+  // Neighbour discovery and multicast groups of IPv6: from the unspecified address, or from link-local
+  // addresses only.
   if (!isFour && (packet.readUInt16BE(8) === 0xfe80 || packet.subarray(8, 24).every((byte) => byte === 0))) return 'neighbours';
   const isLocal = isFour && packet[12] === 127;
   if (isLocal) return 'local';
-  // A host whose tunnel was just taken away says so, and quotes what came for it: as it was, encrypted. So does one that finds a host of etcd's gone.
+  // A host whose tunnel was just removed answers with an ICMP error that quotes the received packet as it
+  // was, encrypted. A host that finds an etcd host gone does the same.
   if (isFour && protocol === ICMP && transport[0] === UNREACHABLE && transport.length > icmpHeader + 32) {
     const quoted = kindOfPacket(transport.subarray(icmpHeader), true, wireguardPorts);
     if (quoted === 'wireguard' || quoted === 'etcd') return `${quoted} refused`;
@@ -73,7 +80,7 @@ export function kindOfPacket(packet: Buffer, isFour: boolean, wireguardPorts: Re
   const [from, to] = [transport.readUInt16BE(0), transport.readUInt16BE(2)];
   if (protocol === 6 && (from === 2379 || to === 2379)) return 'etcd';
   if (protocol === 17 && (from === 4789 || to === 4789)) return 'vxlan';
-  // A tunnel's message: its type, and three bytes of nothing.
+  // A message of a tunnel: its type, and three zero bytes.
   const [message = 0, ...reserved] = transport.subarray(8, 12);
   if (
     protocol === 17 &&

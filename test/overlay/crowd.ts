@@ -2,15 +2,18 @@ import type { EtcdClient } from '../../cni-plugins/overlay/etcd/client.ts';
 import { encode, identitiesOf, keysOf } from '../../cni-plugins/overlay/records.ts';
 import type { HostRecord } from '../../cni-plugins/overlay/records.ts';
 
-/** The life of many hosts, as it is seen in etcd: each comes, moves its address, some go and come back, some stay away. */
+/**
+ * The lifecycle of many hosts, as etcd shows it: each arrives and moves its address; some leave and return,
+ * some stay away.
+ */
 
 const keys = keysOf('shop');
 const stepsAtOnce = 100;
 
 interface Crowd {
-  /** Changes of keys that were written. */
+  /** Written changes of keys. */
   readonly events: number;
-  /** By subnet: who is to be sent to in the end. */
+  /** The final destination of each subnet. */
   readonly expected: ReadonlyMap<string, { readonly mac: string; readonly underlay: string }>;
 }
 

@@ -15,7 +15,10 @@ import { createHosts, endpoint, shell, until } from './hosts.ts';
 import type { Host, Hosts } from './hosts.ts';
 import type { PodQuestion } from './pod.ts';
 
-/** Hosts whose daemons are started by their launcher, as a user does, and asked by crictl and by the command alone. */
+/**
+ * Hosts whose daemons are started by their launcher, as a user does, and queried only by crictl and by the
+ * command.
+ */
 
 export const crictlTool = findTool('crictl');
 const launcher = join(import.meta.dirname, '../../packaging/bin/portcullisd');
@@ -23,22 +26,22 @@ const networks = { network: '10.128.0.0/14', network6: 'fd00:10:128::/48' } as c
 
 export interface PodAsk {
   readonly annotations?: Readonly<Record<string, string>>;
-  /** Of the host, by ports of the pod. */
+  /** Ports of the host, by ports of the pod. */
   readonly hostPorts?: Readonly<Record<number, number>>;
 }
 
-/** A pod with one container, whose server at port 80 says the pod's name. */
+/** A pod with one container, whose server at port 80 returns the pod's name. */
 export interface DaemonPod {
   readonly name: string;
   readonly host: DaemonHost;
   readonly addresses: readonly string[];
-  /** Of its container. */
+  /** The PID of its container. */
   readonly pid: number;
-  /** A program in the container, by crictl. */
+  /** Runs a program in the container, by crictl. */
   run(...words: string[]): Promise<Ended>;
-  /** What that server says; undefined: it did not answer within two seconds. */
+  /** Returns the answer of that server; undefined: it did not answer within two seconds. */
   page(server: string, port?: number): Promise<string | undefined>;
-  /** `pod.ts` beside the container, in the pod's network namespace. */
+  /** Starts `pod.ts` next to the container, in the pod's network namespace. */
   streams(): Streams;
   remove(): Promise<void>;
 }
@@ -56,9 +59,9 @@ export interface DaemonHost {
   start(): Promise<void>;
   /** Removes its pods, and ends its daemon. */
   end(): Promise<void>;
-  /** In its network namespace. */
+  /** Runs a program in its network namespace. */
   inside(program: string, ...words: string[]): Promise<Ended>;
-  /** The command, beside the daemon. */
+  /** Runs the command next to the daemon. */
   portcullis(...words: string[]): Promise<Ended>;
   crictl(...words: string[]): Promise<Ended>;
   pod(name: string, ask?: PodAsk): Promise<DaemonPod>;
@@ -70,7 +73,7 @@ export interface DaemonHosts {
   end(): Promise<void>;
 }
 
-/** @param profiles documents that stand beside the policy on every host */
+/** @param profiles documents that are next to the policy on every host */
 export async function createDaemonHosts(count: number, profiles: string): Promise<DaemonHosts> {
   const all = createHosts(count);
   const at = (name: string): string => join(all.folder, name);
@@ -82,7 +85,7 @@ export async function createDaemonHosts(count: number, profiles: string): Promis
   const image = await buildImage();
   await pushImage(repository, image, '1');
   await signImage({ repository, digest: image.manifestDigest, key, format: 'bundle', now: new Date() });
-  // The registry listens at loopback alone: the hosts reach it through the switch.
+  // The registry listens only on loopback: the hosts reach it through the switch.
   shell(`nft 'table ip registry { chain in { type nat hook prerouting priority -100; tcp dport 5000 dnat to ${registry.host}; }; }'`);
   await all.startEtcd();
   const daemons = all.hosts.map((host) => daemonHost(host, { folder: at(`${host.name}/daemon`), publicKey: at('k.pub'), profiles }));
@@ -157,7 +160,7 @@ function daemonHost(
     },
     async end() {
       await crictl('rmp', '--all', '--force');
-      // A daemon that is killed leaves what it has mounted, for the next one.
+      // A killed daemon leaves its mounts to the next one.
       await daemon?.stop();
     },
     portcullis: (...words) => {
@@ -218,12 +221,12 @@ function daemonHost(
 const urlOf = (server: string, port: number): string => `http://${server.includes(':') ? `[${server}]` : server}:${port}/`;
 const pageOf = ({ code, stdout }: Ended): string | undefined => (code === 0 ? stdout.trim() : undefined);
 
-/** The page that a host itself is given. */
+/** Returns the page that the host itself receives. */
 export async function pageFrom(host: DaemonHost, server: string, port = 80): Promise<string | undefined> {
   return pageOf(await host.inside('timeout', '2', 'busybox', 'wget', '-q', '-O', '-', urlOf(server, port)));
 }
 
-/** That it comes to answer so. */
+/** Waits until the answer is as expected. */
 export const answers = (what: string, ask: () => Promise<string | undefined>, expected: string | RegExp): Promise<number> =>
   until(
     what,

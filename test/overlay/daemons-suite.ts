@@ -38,7 +38,7 @@ describe('daemons as hosts of one network', { skip: etcdTool.skip !== false ? et
     assert.equal(code, 0, `portcullis ${words.join(' ')} on ${host.name}: ${output}`);
     return stdout;
   };
-  /** What the kernel of a host has of its pods and of the network. */
+  /** Returns what the kernel of a host has of its pods and of the network. */
   const kernel = async (host: DaemonHost): Promise<string[]> => {
     const { stdout: links } = await host.inside('ip', '-o', 'link');
     const { stdout: routes } = await host.inside('ip', 'route');
@@ -47,13 +47,14 @@ describe('daemons as hosts of one network', { skip: etcdTool.skip !== false ? et
     return [...names, ...routes.split('\n'), ...rules.split('\n')].map((line) => line.trim()).toSorted();
   };
 
-  /** But for what the tables of pods know of their subnets while the daemon runs. */
+  /** Except for the entries about the pods' subnets that the tables keep while the daemon runs. */
   const nothingLeft = (host: DaemonHost): Promise<number> =>
     until(
       `${host.name} has nothing left`,
       async () => {
         const left = (await kernel(host)).filter(
-          // Backends are remembered for a week, however short their services' lives are (docs/services.md).
+          // Backends are remembered for a week, however short the lifetimes of their services are
+          // (docs/services.md).
           (line) => /portcullis-|^pc|\b10\.1[23]\d\.\d+\.[1-9]|10\.96\./u.test(line) && !line.includes('timeout 7d'),
         );
         if (left.length > 0) throw new Error(left.join('\n'));
@@ -107,7 +108,7 @@ describe('daemons as hosts of one network', { skip: etcdTool.skip !== false ? et
     await answers('the rule grants it', () => narrow.page(target.addresses[0] ?? ''), target.name);
     assert.equal(await narrow.page(target.addresses[1] ?? ''), undefined, 'its other address is not granted');
     assert.equal(await narrow.page(other.addresses[0] ?? ''), undefined, 'nor is a pod of a third host');
-    // Nobody said who may come.
+    // No rule says who may connect.
     await answers('it is reached', () => other.page(narrow.addresses[0] ?? ''), 'narrow');
     for (const pod of [mute, narrow]) await pod.remove();
   });
@@ -221,7 +222,7 @@ describe('daemons as hosts of one network', { skip: etcdTool.skip !== false ? et
   });
 });
 
-/** That all of them answer there, each in its turn. */
+/** Checks that all of them answer there, each in its turn. */
 async function meetsAll(who: string, ask: () => Promise<string | undefined>, backends: readonly DaemonPod[]): Promise<void> {
   const met = new Set<string>();
   await until(

@@ -11,12 +11,17 @@ import { createHosts, etcdTool, hasWireguard, shell, until } from './hosts.ts';
 import type { Host, Hosts, Pod } from './hosts.ts';
 import type { StreamReport } from './pod.ts';
 
-/** `npm run test:vm -- encryption`: three hosts that encrypt, one that does not, and somebody who sees their wire and sends to it. */
+/**
+ * `npm run test:vm -- encryption`: three hosts that encrypt, one that does not, and an attacker who sees
+ * their traffic and sends packets to it.
+ */
 
 const limitMs = 1_800_000;
-/** Longer than a machine ever stands still; an emulated one whose processors others use, too, does for a while. */
+/**
+ * Longer than a machine ever stalls; an emulated machine that shares its processors stalls for a while, too.
+ */
 const silenceMs = process.env['IN_VM'] === undefined ? 30_000 : 120_000;
-/** Answers that may be on their way to a stream. */
+/** Answers that may be in flight to a stream. */
 const underWay = 3;
 const kills = Number(process.env['PORTCULLIS_OVERLAY_KILLS'] ?? 12);
 const vni = 1;
@@ -57,7 +62,10 @@ describe('hosts that encrypt', { skip, timeout: 7_200_000 }, () => {
         found.set(`${pod.name} ${stream}`, report);
     return found;
   };
-  /** Every stream is answered something that was sent after this was called, however long that takes. */
+  /**
+   * Waits until every stream has received an answer to something that was sent after this call, however long
+   * that takes.
+   */
   const allHeard = async (what: string): Promise<void> => {
     const before = await reports();
     let now = before;
@@ -68,7 +76,7 @@ describe('hosts that encrypt', { skip, timeout: 7_200_000 }, () => {
     await wait(`${what}: all streams are heard`, async () => {
       now = await reports();
       measure();
-      // What was under way when it began proves nothing.
+      // Answers that were in flight at the beginning prove nothing.
       return [...now].every(([stream, { echoed, ended }]) => ended !== undefined || echoed > (before.get(stream)?.echoed ?? 0) + underWay);
     });
     for (const [stream, { ended }] of now) assert.equal(ended, undefined, `${what}: ${stream} ended`);
@@ -80,7 +88,9 @@ describe('hosts that encrypt', { skip, timeout: 7_200_000 }, () => {
     longest = 0;
   };
   let longest = 0;
-  /** After the path itself was gone: TCP tries again ever more seldom, so the silence is no measure. */
+  /**
+   * For use after the path itself was gone: TCP retries with growing delays, so the silence is no measure.
+   */
   const heardAgain = async (): Promise<void> => {
     await allHeard('the path is back');
     longest = 0;
@@ -93,7 +103,10 @@ describe('hosts that encrypt', { skip, timeout: 7_200_000 }, () => {
     figures.push(`${what}: ${[...taken].map(([kind, count]) => `${count} ${kind}`).join(', ')}`);
   };
 
-  /** What somebody on the underlay sends to a pod: in VXLAN as if from a host, or as it is with the address of a pod. */
+  /**
+   * Sends a forged packet from the underlay to a pod: in VXLAN as if from a host, or unencapsulated with the
+   * address of a pod.
+   */
   const forge = async (text: string, from: string, to: Pod, host: Host): Promise<void> => {
     const inner = datagram(from, to.addresses[0]!, text);
     const frame = Buffer.concat([
@@ -156,7 +169,7 @@ describe('hosts that encrypt', { skip, timeout: 7_200_000 }, () => {
   });
 
   test('pods reach each other by both families, and the wire carries WireGuard and nothing else of them', async () => {
-    // The host that does not encrypt still asks: what it says is its own.
+    // The host that does not encrypt still sends: its packets are its own.
     await all.hosts[3]!.kill();
     all.hosts[3]!.run('ip link set eth0 down');
     wire.taken();
@@ -197,7 +210,7 @@ describe('hosts that encrypt', { skip, timeout: 7_200_000 }, () => {
       await new Promise<void>((resolve) => spoof.send('spoofed', 7000, pods[0]!.addresses[0], () => resolve()));
     spoof.close();
     shell(`ip address delete ${second.addresses[0]!}/32 dev lo`);
-    // By the same way with an address that is not of the network: the way itself is open.
+    // The same way with an address outside of the network: the way itself is open.
     const open = createSocket('udp4');
     await wait('the way to the pod is open for others', async () => {
       await new Promise<void>((resolve) => open.send('from outside', 7000, pods[0]!.addresses[0], () => resolve()));

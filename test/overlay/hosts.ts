@@ -16,7 +16,7 @@ export const endpoint = 'http://192.0.2.1:2379';
 
 export const shell = (command: string): string => execFileSync('sh', ['-c', command], { encoding: 'utf8' });
 
-/** Whether the kernel makes such a link, which loads its module. */
+/** Returns whether the kernel creates such a link, which loads its module. */
 export function hasWireguard(): boolean {
   try {
     shell('ip link add wg-probe type wireguard 2>/dev/null && ip link delete wg-probe');
@@ -36,9 +36,9 @@ export interface Answering<Question> {
 export interface Pod extends Answering<PodQuestion> {
   readonly name: string;
   readonly addresses: readonly string[];
-  /** What the gateway answers to the name, sorted. */
+  /** Returns the gateway's answer for the name, sorted. */
   lookUp(name: string): string[];
-  /** By DEL of the plugin. */
+  /** Detaches by DEL of the plugin. */
   detach(): Promise<void>;
 }
 
@@ -46,15 +46,15 @@ export interface Host {
   readonly name: string;
   readonly underlay: string;
   readonly netns: string;
-  /** Of the agent that runs. */
+  /** The PID of the running agent. */
   readonly pid: number;
   start(more?: Partial<OverlaySettings>): void;
   kill(): Promise<void>;
   ask<Answer>(question: OverlayQuestion): Promise<Answer>;
   status(): Promise<OverlayStatus>;
-  /** In its network namespace. */
+  /** Runs a command in its network namespace. */
   run(command: string): string;
-  /** @param services that it joins, as `runtimeConfig.services` has them */
+  /** @param services the services that it joins, in the format of `runtimeConfig.services` */
   attach(pod: string, services?: readonly object[]): Promise<Pod>;
   log(): string;
 }
@@ -64,7 +64,7 @@ export interface Hosts {
   readonly hosts: readonly Host[];
   startEtcd(): Promise<void>;
   killEtcd(): Promise<void>;
-  /** It comes back without what it knew. */
+  /** Restarts etcd without its data. */
   forgetEtcd(): void;
   end(): Promise<void>;
 }
@@ -242,7 +242,7 @@ export function createHosts(count: number, more: Partial<OverlaySettings> = {}):
   };
 }
 
-/** Waits for a condition, not for a time; what is thrown is no yet. */
+/** Waits for a condition, not for a time; an exception means that it does not hold yet. */
 export async function until(what: string, condition: () => Promise<boolean> | boolean, limitMs = 120_000): Promise<number> {
   const began = performance.now();
   let last = '';

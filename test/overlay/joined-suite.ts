@@ -9,20 +9,23 @@ import type { Host, Hosts, Pod } from './hosts.ts';
 import type { StreamReport } from './pod.ts';
 import { answeredBy, namedAs, publishedBy, virtualOf, web } from './joined.ts';
 
-/** Services that pods of five hosts join: what they are to each of them while members, hosts and etcd come and go. A part of `suite.ts`. */
+/**
+ * Services that pods of five hosts join: how each host sees them while members, hosts and etcd come and go. A
+ * part of `suite.ts`.
+ */
 
 export interface FiveHosts {
   readonly hosts: Hosts;
-  /** One on each host, of no service. */
+  /** One pod on each host, without a service. */
   readonly pods: readonly Pod[];
   readonly partitionSeconds: number;
-  /** All know all others. */
+  /** Resolves when all hosts know all others. */
   readonly everybody: () => Promise<void>;
   readonly figures: string[];
 }
 
 const holdSeconds = 5;
-/** Longer than this machine ever stands still. */
+/** Longer than this machine ever stalls. */
 const silenceMs = 5000;
 const kills = Number(process.env['PORTCULLIS_OVERLAY_KILLS'] ?? 15);
 const folders = ['virtual', 'holders', 'members', 'ports', 'addresses'] as const;
@@ -35,7 +38,7 @@ export function testJoinedServices(five: () => FiveHosts): void {
   const names = (): string[] => [...members.values()].map(({ name }) => name);
   const addresses = (): string[] => [...members.values()].flatMap((pod) => pod.addresses);
 
-  /** From the pod of each host: the same address, all its members by it, and their names. */
+  /** Checks from the pod of each host: the same address, all members behind it, and their names. */
   const standsOn = async (about: readonly Host[], expected = names(), found = addresses()): Promise<void> => {
     for (const each of about) {
       const pod = five().pods[hosts().indexOf(each)]!;
@@ -151,7 +154,7 @@ export function testJoinedServices(five: () => FiveHosts): void {
     );
     await standsOn(hosts().slice(0, 4), rest, left);
     assert.ok((await inEtcd((list) => list('holders'))).includes(`holders/web/${cut.name}`), 'what it has is kept for it');
-    // It names all, and reaches its own.
+    // It resolves all names, and reaches its own members.
     await namedAs(five().pods[4]!, 'tasks.web', addresses());
     await until('it reaches its own member', async () =>
       (await five().pods[4]!.ask<string[]>({ do: 'who', address: virtual[0]!, port: 80, times: 5 })).includes(members.get(cut)!.name),
@@ -187,7 +190,7 @@ export function testJoinedServices(five: () => FiveHosts): void {
     await answeredBy(two, db[0]!, ['db-1']);
     await answeredBy(one, (await virtualOf(one, 'api'))[0]!, ['api-5']);
     for (const each of hosts()) await publishedBy(each, 30090, ['shop-1']);
-    // The first gives it up: it is the other's.
+    // The first gives up the address: it is the other's then.
     await made[2]!.detach();
     await made[3]!.detach();
     await namedAs(one, 'db', made[0]!.addresses);
@@ -206,7 +209,7 @@ export function testJoinedServices(five: () => FiveHosts): void {
     assert.ok((await inEtcd((list) => list('virtual'))).includes('virtual/lone'));
     await host(1).ask({ do: 'release', host: lost.name });
     await until('its service is gone', async () => !(await inEtcd((list) => list('virtual'))).includes('virtual/lone'));
-    // It was not lost: it takes part again, with all it has.
+    // It was not lost: it takes part again, with everything that it has.
     shell('ip link set port-5 up');
     lost.start({ holdSeconds });
     await five().everybody();

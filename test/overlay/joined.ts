@@ -6,11 +6,11 @@ import type { Host, Pod } from './hosts.ts';
 
 export const web = { name: 'web', aliases: ['front'], ports: ['80:7000'], ingressPorts: ['30080:7000'] };
 
-/** Who answers there. */
+/** Returns the names of the pods that answer at the address. */
 const whoAnswers = async (from: Pod, address: string, times: number, port = 80): Promise<string[]> =>
   [...new Set(await from.ask<string[]>({ do: 'who', address, port, times }))].toSorted();
 
-/** Exactly these answer, each within two rounds. */
+/** Checks that exactly these pods answer, each within two rounds. */
 export async function answeredBy(from: Pod, address: string, names: readonly string[], port = 80): Promise<void> {
   let found = '';
   await until(`${from.name} meets ${names.join(', ')} at ${address}:${port}`, async () => {
@@ -21,7 +21,7 @@ export async function answeredBy(from: Pod, address: string, names: readonly str
   });
 }
 
-/** The name has exactly these addresses. */
+/** Checks that the name has exactly these addresses. */
 export async function namedAs(pod: Pod, name: string, addresses: readonly string[]): Promise<void> {
   let found: string[] = [];
   await until(`${pod.name} finds ${name} at ${addresses.join(', ')}`, () => {
@@ -32,13 +32,13 @@ export async function namedAs(pod: Pod, name: string, addresses: readonly string
   });
 }
 
-/** The virtual addresses that a name has. */
+/** Returns the virtual addresses of a name. */
 export async function virtualOf(pod: Pod, name: string, count = 2): Promise<string[]> {
   await until(`${pod.name} finds ${name}`, () => pod.lookUp(name).length === count);
   return pod.lookUp(name);
 }
 
-/** From the switch, which is no host: by the ingress port of the host's own address. */
+/** Connects from the switch, which is no host: to the ingress port of the host's own address. */
 const fromOutside = (host: Host, port: number): Promise<string> =>
   new Promise((resolve) => {
     const socket = connect({ host: host.underlay, port });
@@ -62,7 +62,7 @@ export async function publishedBy(host: Host, port: number, names: readonly stri
   });
 }
 
-/** A program of the host itself reaches all of them. */
+/** Checks that a program of the host itself reaches all of them. */
 export async function reachedBy(host: Host, address: string, names: readonly string[]): Promise<void> {
   let found = '';
   await until(`a program of ${host.name} meets ${names.join(', ')} at ${address}`, () => {
@@ -76,7 +76,10 @@ export async function reachedBy(host: Host, address: string, names: readonly str
   });
 }
 
-/** What holds where hosts encrypt (`cni-plugins/overlay/guard.ts`), around the link that does not. @returns takes it away */
+/**
+ * Installs the rules that apply where hosts encrypt (`cni-plugins/overlay/guard.ts`), around the link that
+ * does not. @returns a function that removes them
+ */
 export async function guarded(host: Host): Promise<() => void> {
   const { subnets } = await host.status();
   const rules = [

@@ -1,7 +1,10 @@
 import { createSocket } from 'node:dgram';
 import { connect, createServer } from 'node:net';
 
-/** A pod: echoes by TCP and UDP on port 7000, after its name by TCP; opens streams that are told to it and measures their longest silence. */
+/**
+ * A pod: echoes by TCP and UDP on port 7000, by TCP after its name; opens streams on request and measures
+ * their longest silence.
+ */
 
 const name = process.argv[2] ?? '';
 const port = 7000;
@@ -15,9 +18,9 @@ export interface StreamReport {
 export type PodQuestion =
   | { readonly do: 'open'; readonly stream: string; readonly protocol: 'tcp' | 'udp'; readonly address: string; readonly port: number }
   | { readonly do: 'report' }
-  /** Whether a datagram with that text came. */
+  /** Asks whether a datagram with that text was received. */
   | { readonly do: 'heard'; readonly text: string }
-  /** Who answers there, asked so many times. */
+  /** Asks which pods answer there, with this number of connections. */
   | { readonly do: 'who'; readonly address: string; readonly port: number; readonly times: number };
 
 interface Stream {

@@ -10,11 +10,14 @@ import type { StreamReport } from './pod.ts';
 import { crowd } from './crowd.ts';
 import { testJoinedServices } from './joined-suite.ts';
 
-/** `npm run test:overlay`: five hosts, a minute's partitions (PORTCULLIS_PARTITION_SECONDS), etcd killed, 1,000 hosts (PORTCULLIS_OVERLAY_HOSTS). */
+/**
+ * `npm run test:overlay`: five hosts, partitions of a minute (PORTCULLIS_PARTITION_SECONDS), etcd killed,
+ * 1,000 hosts (PORTCULLIS_OVERLAY_HOSTS).
+ */
 
 const partitionSeconds = Number(process.env['PORTCULLIS_PARTITION_SECONDS'] ?? 60);
 const crowdSize = Number(process.env['PORTCULLIS_OVERLAY_HOSTS'] ?? 1000);
-/** Longer than this machine ever stands still, much shorter than whatever a broken path takes. */
+/** Longer than this machine ever stalls, much shorter than the silence of a broken path. */
 const silenceMs = 5000;
 const vip = '10.96.0.10';
 
@@ -40,7 +43,7 @@ describe('five hosts, one network', { skip: etcdTool.skip, timeout: 3_600_000 },
         found.set(`${pod.name} ${stream}`, report);
     return found;
   };
-  /** Every stream that this is about was heard all the time since the last look. */
+  /** Checks that each selected stream was heard all the time since the last check. */
   const unbroken = async (what: string, about: (stream: string) => boolean): Promise<void> => {
     const found = [...(await reports())].filter(([stream]) => about(stream));
     assert.ok(found.length > 0);
@@ -94,7 +97,7 @@ describe('five hosts, one network', { skip: etcdTool.skip, timeout: 3_600_000 },
     for (const pod of pods)
       await until(`${pod.name} meets the backends of all hosts at ${vip}`, async () => {
         const found = await pod.ask<string[]>({ do: 'who', address: vip, port: 80, times: 20 });
-        // Whether a pod meets itself is the balancers' own table of cases.
+        // Whether a pod reaches itself is covered by the balancers' own table of cases.
         return pods.every(({ name }) => name === pod.name || found.includes(name)) && found.every((name) => name.startsWith('pod-'));
       });
     for (const pod of pods) await pod.ask({ do: 'open', stream: 'vip tcp', protocol: 'tcp', address: vip, port: 80 });
@@ -149,7 +152,7 @@ describe('five hosts, one network', { skip: etcdTool.skip, timeout: 3_600_000 },
         .every(([stream, { echoed }]) => echoed > before.get(stream)!.echoed);
     });
     await everybody(all.hosts);
-    // TCP doubles the time between its attempts: it comes back within the time that it was away.
+    // TCP doubles the time between its attempts: the stream recovers within as long as it was cut.
     await until(
       'its TCP streams as well',
       async () => {
@@ -219,14 +222,14 @@ describe('five hosts, one network', { skip: etcdTool.skip, timeout: 3_600_000 },
   });
 });
 
-/** CPU time since its start, and resident memory, of a process. */
+/** Returns the CPU time since its start, and the resident memory, of a process. */
 function costOf(pid: number): { cpuMs: number; rssMb: number } {
   const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1]!.split(' ');
   const rss = /VmRSS:\s+(\d+)/u.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))![1];
   return { cpuMs: (Number(fields[11]) + Number(fields[12])) * 10, rssMb: Number(rss) / 1024 };
 }
 
-/** Whether the kernel of the host sends to exactly these, beside the other four. */
+/** Returns whether the kernel of the host sends to exactly these, in addition to the other four. */
 function sameAs(host: Host, expected: ReadonlyMap<string, { readonly mac: string; readonly underlay: string }>): boolean {
   const lines = (command: string): string[] => host.run(command).trim().split('\n');
   const routes = new Set(lines('ip route show dev portcullis-vx').map((line) => line.split(' ')[0]!));

@@ -3,8 +3,8 @@ import { join } from 'node:path';
 import { build } from 'esbuild';
 
 /**
- * The watching process as it ships: read from sources, what strips types from them would be most of its memory. Beside node_modules, from where
- * native code is loaded.
+ * Bundles the watching process as it is released: if it ran from sources, type stripping would be most of its
+ * memory. The bundle is next to node_modules, from where native code is loaded.
  */
 export async function bundleWatcher(): Promise<{ readonly program: string; readonly folder: string }> {
   const root = join(import.meta.dirname, '../..');

@@ -10,14 +10,20 @@ import { findTool } from '../fixtures/tools.ts';
 
 /** A real etcd and a real kube-apiserver, with RBAC, in the network namespace of this process. */
 export interface Cluster {
-  /** As an administrator. @throws with what the API says, when it is not done */
+  /** Sends a request as an administrator. @throws with the API's message, when it is refused */
   ask(method: 'GET' | 'POST' | 'PUT' | 'DELETE', path: string, body?: unknown): Promise<Record<string, unknown>>;
-  /** A kubeconfig of the user system:kube-proxy with a client certificate. @param port of whatever leads to the API server */
+  /**
+   * Writes a kubeconfig of the user system:kube-proxy with a client certificate. @param port the port that
+   * leads to the API server
+   */
   kubeconfig(port?: number): string;
   readonly port: number;
   killApiServer(): Promise<void>;
   startApiServer(): Promise<void>;
-  /** Forgets everything before now: whoever comes with an older version is told 410 (after the API server was restarted, which remembers a while). */
+  /**
+   * Compacts everything before now: a client with an older version gets 410 (after the API server was
+   * restarted, because it caches versions for a while).
+   */
   compact(): Promise<void>;
   stop(): Promise<void>;
 }
@@ -74,7 +80,7 @@ export async function startCluster(folder: string): Promise<Cluster> {
   const run = (name: string, args: readonly string[]): ChildProcess => {
     const { path } = findTool(name);
     const output = createWriteStream(at(`${name}.log`), { flags: 'a' });
-    // Ends with us, also when we are killed.
+    // Ends with this process, also when this process is killed.
     const child = spawn('setpriv', ['--pdeathsig', 'KILL', path, ...args], { stdio: ['ignore', 'pipe', 'pipe'] });
     child.stdout.pipe(output, { end: false });
     child.stderr.pipe(output, { end: false });

@@ -16,11 +16,11 @@ const nftablesGroup = 1 << (7 - 1);
 const SO_RCVBUFFORCE = 33;
 const lookEveryMs = 2;
 
-/** What the kernel tells of its nf_tables, as `nft monitor` reads it: when a change speaks of an address. */
+/** The kernel's events of nf_tables, as `nft monitor` reads them: shows when a change mentions an address. */
 export interface KernelEvents {
-  /** Resolves with the time (`performance.now()`) at which the kernel told a change with these bytes. */
+  /** Resolves with the time (`performance.now()`) of the kernel's event of a change with these bytes. */
   seen(bytes: Buffer): Promise<number>;
-  /** Messages since it was opened. */
+  /** Returns the number of messages since it was opened. */
   messages(): number;
   close(): void;
 }

@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import { connect, createServer } from 'node:net';
 import type { AddressInfo, Socket } from 'node:net';
 
-/** A wire between the watcher and the API server that can be cut. */
+/** A connection between the watcher and the API server that can be cut. */
 export interface Wire {
   readonly port: number;
   cut(): void;

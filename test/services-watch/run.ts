@@ -1,6 +1,7 @@
 /**
- * `npm run test:services-watch [-- --services N] [--seconds N] [--rate N] [--keep DIR]`: a real kube-apiserver over a real etcd with 5,000
- * services; one process follows them and programs nf_tables, in namespaces of its own (README.md).
+ * `npm run test:services-watch [-- --services N] [--seconds N] [--rate N] [--keep DIR]`: a real
+ * kube-apiserver on a real etcd with 5,000 services; one process watches them and programs nf_tables, in
+ * namespaces of its own (README.md).
  */
 import '../fixtures/private-namespaces.ts';
 import assert from 'node:assert/strict';
@@ -31,7 +32,7 @@ const { values } = parseArgs({
   },
 });
 const [count, seconds, rate] = [Number(values.services), Number(values.seconds), Number(values.rate)];
-/** Of 10^6 bytes, resident, whatever of it is shared. */
+/** In units of 10^6 bytes; resident memory, including its shared part. */
 const mostMegabytes = 150;
 const mostMs = 1000;
 
@@ -44,7 +45,8 @@ for (const tool of ['etcd', 'kube-apiserver'])
 
 const folder = values.keep ?? mkdtempSync(join(tmpdir(), 'portcullis-services-watch-'));
 mkdirSync(folder, { recursive: true });
-// The API server wants an address of its own, a cluster address a route, a backend somewhere to be.
+// The API server needs an address of its own, a cluster address needs a route, and a backend needs an
+// address.
 for (const command of [
   'link add br0 type bridge',
   'addr add 192.0.2.1/24 dev br0',
@@ -66,11 +68,11 @@ process.on('exit', () => {
 
 const logFile = join(folder, 'watcher.log');
 const log = openSync(logFile, 'a');
-/** Resolves when everything that the cluster has stands: the watcher says so in its log, and is asked nothing. */
+/** Resolves when everything of the cluster is in place: the watcher logs this, and gets no request. */
 async function startWatcher(): Promise<ChildProcess> {
   const said = statSync(logFile).size;
   const child = fork(bundled.program, [cluster.kubeconfig(wire.port), join(folder, 'network.db')], {
-    // As packaging/bin/portcullis starts the daemon.
+    // The same flags as in packaging/bin/portcullis.
     execArgv: [
       ...['--max-semi-space-size=4', '--single-threaded-gc', '--no-memory-pool-share-memory-on-teardown'],
       ...['--memory-pool-timeout=1', '--expose-gc'],
@@ -91,15 +93,18 @@ async function ask(child: ChildProcess): Promise<WatcherAnswer> {
   return ((await answered) as [WatcherAnswer])[0];
 }
 
-/** Resident memory in megabytes: now, or the most since it was last asked for the most. The answer to a question takes more than the watching. */
+/**
+ * Returns resident memory in megabytes: now, or the peak since the last request of the peak. Answering a
+ * request takes more than watching.
+ */
 const residentOf = ({ pid }: ChildProcess, which: 'VmHWM' | 'VmRSS'): number => {
   const kibibytes = new RegExp(`${which}:\\s+(\\d+)`, 'u').exec(readFileSync(`/proc/${pid ?? 0}/status`, 'utf8'))?.[1];
-  // 5: the peak begins anew (proc(5), clear_refs).
+  // 5 resets the peak (proc(5), clear_refs).
   if (which === 'VmHWM') writeFileSync(`/proc/${pid ?? 0}/clear_refs`, '5');
   return (Number(kibibytes ?? NaN) * 1024) / 1e6;
 };
 
-/** What the cluster has: addresses of pods by service. */
+/** The contents of the cluster: addresses of pods by service. */
 const truth = new Map<number, readonly string[]>();
 const clusterAddress = new Map<number, string>();
 let nextPod = 0;
@@ -124,7 +129,7 @@ let start = performance.now();
 await cluster.ask('POST', '/api/v1/namespaces', { metadata: { name: namespace } });
 const indexes = Array.from({ length: count }, (_, index) => index + 1);
 await each(indexes, 16, async (index) => void (await add(index, pods(3))));
-// Service 0 is real: somebody answers.
+// Service 0 is real: a server answers.
 const backend = createServer((socket) => socket.end('here'));
 backend.listen(8080, '192.0.2.10');
 await once(backend, 'listening');
@@ -137,7 +142,7 @@ const syncSeconds = since(start);
 const peaks = [residentOf(watcher, 'VmHWM')];
 console.log(`started, listed and in the kernel after ${syncSeconds}`);
 
-/** One connection after another, through the virtual address, whatever happens. */
+/** One connection after another through the virtual address, during all phases. */
 const plane = { connections: 0, failures: [] as string[], slowestMs: 0, over: false };
 async function connectOnce(): Promise<void> {
   const begun = performance.now();
@@ -161,16 +166,20 @@ const connecting = (async () => {
   }
 })();
 
-/** From before the API is asked until the kernel has it, and from when the API had answered, in ms. */
+/**
+ * Times in ms from before the request to the API until the kernel has the change, and from the API's answer.
+ */
 interface Lag {
   readonly what: string;
   readonly sinceAsked: number;
   readonly sinceAnswered: number;
 }
 const patienceMs = 60_000;
-/** Longer than the grace of what was removed, and than the kernel is left without a comparison. */
+/**
+ * Longer than the grace period of removed services, and than the interval between comparisons of the kernel.
+ */
 const settleMs = 65_000;
-/** What `seen` gives, or why it never came. */
+/** Returns the result of `seen`, or throws why it never came. */
 async function within(seen: Promise<number>, what: string): Promise<number> {
   const at = await Promise.race([seen, sleep(patienceMs, undefined, { ref: false })]);
   if (at !== undefined) return at;
@@ -213,7 +222,7 @@ const remove = (index: number): Promise<Lag> =>
     () => drop(index),
   );
 
-// Churn: steady, not waiting for one another.
+// Churn at a steady rate, without waiting for earlier changes.
 start = performance.now();
 const under: Promise<Lag>[] = [];
 const total = rate * seconds;
@@ -234,13 +243,13 @@ console.log(
   `${lags.length} changes in ${took.toFixed(1)} s; in the kernel since asked p50/p99/most ${figure(asked)}, since answered ${figure(answered)}`,
 );
 
-/** The control's services are the cluster's. */
+/** Compares the control socket's services with the cluster's. */
 async function compare(): Promise<void> {
   const { listed } = await ask(watcher);
   const { services } = JSON.parse(listed) as ServiceList;
   const found = new Map<string, string>();
   for (const { name, source, backends } of services) {
-    // What ends meanwhile is told as well.
+    // Services that are ending are listed as well.
     if (source === undefined) continue;
     const now = backends.filter(({ state, address }) => state === 'in service' && !address.includes(':')).map(({ address }) => address);
     found.set(name, [...new Set(now)].sort().join());
@@ -258,7 +267,7 @@ const settled = residentOf(watcher, 'VmRSS');
 peaks.push(residentOf(watcher, 'VmHWM'));
 await compare();
 
-// The API server is killed: services stand. Started again: changes come.
+// The API server is killed: services stay. It is started again: changes arrive.
 start = performance.now();
 await cluster.killApiServer();
 await sleep(3000);
@@ -270,7 +279,7 @@ console.log(
   `API server killed, back after ${downSeconds}; the next change in the kernel ${afterKill.sinceAsked.toFixed(0)} ms after it was asked for`,
 );
 
-// Away while much changes and etcd forgets: 410, listed again.
+// The watcher is disconnected while much changes and etcd compacts: it gets 410, and lists again.
 const before = await ask(watcher);
 wire.cut();
 const missed = Array.from({ length: 20 }, (_, turn) => 1 + Math.floor(count / 3) + turn);
@@ -288,7 +297,7 @@ const seen = [
 start = performance.now();
 wire.heal();
 for (const [what, came] of seen) await within(came, what);
-// The kernel shows the last change; what was removed leaves the list when both lists of the API are complete.
+// The kernel shows the last change; removed services leave the list when both lists of the API are complete.
 for (const patience = performance.now() + 30_000; ; await sleep(200))
   try {
     await compare();
@@ -302,7 +311,7 @@ console.log(
   `etcd compacted while nobody watched: 410, listed ${listedAgain} times again, ${signs.length + 1} missed changes in the kernel ${since(start)} after the wire healed`,
 );
 
-// The watcher is killed: the kernel goes on. Started again: only what changed is touched.
+// The watcher is killed: the kernel continues. It is started again: it touches only what changed.
 const messagesBefore = events.messages();
 watcher.kill('SIGKILL');
 await once(watcher, 'exit');

@@ -1,11 +1,14 @@
-/** The watching process: the services of a node as the daemon runs them, and nothing else of it. Told by its parent when to end. */
+/**
+ * The watching process: runs only the services of a node, as the daemon does. Its parent sends a message when
+ * it must end.
+ */
 import { createLogger } from '../../base/log/index.ts';
 import type { ServiceFigures } from '../../cni-plugins/services/control/protocol.ts';
 import { startServices } from '../../cni-plugins/services/control/services.ts';
 
 export interface WatcherAnswer {
   readonly figures: NonNullable<ServiceFigures['kubernetes']>;
-  /** As the control has it. */
+  /** In the format of the control socket. */
   readonly listed: string;
 }
 

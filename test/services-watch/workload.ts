@@ -1,13 +1,13 @@
 import type { Cluster } from './cluster.ts';
 
-/** Services and EndpointSlices as a cluster's controllers write them, of every kind, and their changes. */
+/** Services and EndpointSlices as a cluster's controllers write them, of every type, and their changes. */
 
 export const namespace = 'shop';
 const sliceBase = `/apis/discovery.k8s.io/v1/namespaces/${namespace}/endpointslices`;
 const serviceBase = `/api/v1/namespaces/${namespace}/services`;
 
 const byte = (index: number, shift: number): number => (index >> shift) & 255;
-/** Of the pods: unlike any other address here. */
+/** Returns the address of a pod: it differs from all other addresses here. */
 export const podAddress = (index: number): string => `11.${byte(index, 16)}.${byte(index, 8)}.${byte(index, 0)}`;
 export const bytesOf = (address: string): Buffer => Buffer.from(address.split('.').map(Number));
 
@@ -86,7 +86,7 @@ export async function deleteService(cluster: Cluster, index: number): Promise<vo
   if (index % 10 === 1) await cluster.ask('DELETE', `${sliceBase}/${serviceName(index)}-6`);
 }
 
-/** As many at a time as a busy controller. */
+/** Runs as many at a time as a busy controller. */
 export async function each<T>(items: readonly T[], atOnce: number, act: (item: T) => Promise<void>): Promise<void> {
   const rest = [...items].reverse();
   const worker = async (): Promise<void> => {

@@ -5,16 +5,16 @@ import type { Balancer, Family, VirtualServer } from '../../cni-plugins/services
 import { routerAddress } from './stage.ts';
 import type { Stage } from './stage.ts';
 
-/** One row of the table, and what rows are made of. */
+/** One row of the table, and helpers for rows. */
 
 export interface Case {
   readonly name: string;
   readonly family: Family;
   /** Belongs to the short part in `npm test`. */
   readonly quick?: boolean;
-  /** Cannot be done by these: then the refusal must name this field. */
+  /** These balancers do not support it: their refusal must name this field. */
   readonly refusedBy?: { readonly kind: Balancer['kind']; readonly field: string };
-  /** Why this machine can not show it; absent: any can. */
+  /** Returns why this machine cannot run the case; absent: every machine can. */
   readonly missing?: () => string | undefined;
   readonly server: (stage: Stage) => VirtualServer;
   run(stage: Stage, server: VirtualServer): Promise<void>;
@@ -30,7 +30,7 @@ export function counted(answers: readonly string[]): Readonly<Record<string, num
   return counts;
 }
 
-/** Each backend's part of the connections is within 5 % of its part of the weights. */
+/** Checks that each backend's share of the connections is within 5 % of its share of the weights. */
 export function within(answers: readonly string[], weights: Readonly<Record<string, number>>): void {
   const counts = counted(answers);
   const total = Object.values(weights).reduce((sum, weight) => sum + weight, 0);
@@ -56,7 +56,7 @@ export async function eventually(body: () => Promise<boolean> | boolean): Promis
   }
 }
 
-/** A connection of the router itself. */
+/** Connects from the router itself. */
 export function fromHost(address: string, port: number): Promise<string> {
   return new Promise((resolve) => {
     const socket = connect({ host: address, port });

@@ -9,7 +9,7 @@ import { moreCases } from './more-cases.ts';
 import { rangeCases } from './range-cases.ts';
 import { tcpPort } from './stage.ts';
 
-/** What every balancer must do, a row a behaviour and family. */
+/** The required behaviour of every balancer: a row for each behaviour and family. */
 
 const distribution: readonly Case[] = [
   ...both((family) => ({
@@ -92,9 +92,9 @@ const affinity: readonly Case[] = [
         assert.deepEqual((await greet(stage, server, 1)).map(backendOf), first.slice(0, 1), `after ${(second + 1) * 1.5} s of use`);
       }
       const others = new Set<string>();
-      // IPVS holds a client a minute longer, where its table still had a connection of it when the time was over.
+      // IPVS keeps a client a minute longer if its table still had a connection of it when the time expired.
       const over = stage.balancer.kind === 'ipvs' ? 80_000 : 8000;
-      // In turn: over the time, one of three gets somebody else at the latest when it is asked twice.
+      // In turn: after the time, one of three gets another backend at the latest with its second connection.
       for (let round = 0; round < 2 && others.size === 0; round += 1) {
         await sleep(over);
         for (const answer of await greet(stage, server, 1)) if (backendOf(answer) !== first[0]) others.add(backendOf(answer));
@@ -270,7 +270,7 @@ const direct: readonly Case[] = both((family) => ({
       port: tcpPort,
     }),
   async run(stage, server) {
-    // Here the answers go back by the router that balances, which holds their source address itself.
+    // The answers go back through the router that balances, which has their source address itself.
     if (family === 4) shell('sysctl -qw net.ipv4.conf.backends.accept_local=1');
     for (const backend of stage.backends)
       backend.run(

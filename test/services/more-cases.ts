@@ -11,14 +11,14 @@ import { routerAddress, udpPort } from './stage.ts';
 const sctpPort = 8082;
 const family6 = (family: Family): string => (family === 6 ? 'AF_INET6' : 'AF_INET');
 
-/** SCTP's sockets are Python's here: Node has none. */
+/** The SCTP sockets are Python's: Node has none. */
 function sctpMissing(): string | undefined {
   const run = spawnSync('python3', ['-c', 'import socket; socket.socket(socket.AF_INET, socket.SOCK_STREAM, 132)'], { encoding: 'utf8' });
   if (run.error !== undefined) return 'there is no python3';
   return run.status === 0 ? undefined : 'this kernel has no SCTP';
 }
 
-/** Says its name and whom it sees to whoever connects, until the host is gone. */
+/** Serves its name and the peer's address to every client, until the host is gone. */
 function serveSctp(host: TestHost, family: Family): void {
   const program = [
     'import socket',
@@ -33,7 +33,7 @@ function serveSctp(host: TestHost, family: Family): void {
   host.start(['python3', '-c', program]);
 }
 
-/** One association after another; the greeting, or the errno. */
+/** Opens one association after another; returns each greeting, or the errno. */
 function greetBySctp(host: TestHost, family: Family, address: string, port: number, times: number): string[] {
   const program = [
     'import socket, errno',

@@ -6,9 +6,9 @@ import { at, backendOf, both, counted, eventually, fromHost, greet } from './cas
 import type { Case } from './case.ts';
 import type { Stage } from './stage.ts';
 
-/** Who may connect: `sourceRanges`, as kube-proxy enforces `loadBalancerSourceRanges`. */
+/** Which clients may connect: `sourceRanges`, as kube-proxy enforces `loadBalancerSourceRanges`. */
 
-/** Of `manyClients`, and one where nobody is; not the client's own address. */
+/** Ranges of `manyClients`, and one range without clients; the client's own address is in none of them. */
 const ranges: Readonly<Record<Family, readonly string[]>> = { 4: ['192.0.2.0/24', '10.9.1.0/25'], 6: ['2001:db8::/32', 'fd09::/120'] };
 const whole: Readonly<Record<Family, string>> = { 4: '10.1.0.0/21', 6: 'fd01::/61' };
 const exactly = (address: string): string => `${address}/${address.includes(':') ? 128 : 32}`;
@@ -18,7 +18,7 @@ const silentPort = 8083;
 const denied = ({ balancer }: Stage, server: VirtualServer): bigint | undefined =>
   balancer.counts(new Set([keyOf(server)])).find(({ key }) => key === keyOf(server))?.denied;
 
-/** Until `attempt` was dropped at least once more, while nothing answers it. */
+/** Waits until `attempt` was dropped at least once more, without an answer. */
 async function dropped(stage: Stage, server: VirtualServer, attempt: Promise<unknown>): Promise<void> {
   const before = denied(stage, server) ?? 0n;
   let answer: unknown;

@@ -2,7 +2,10 @@ import assert from 'node:assert/strict';
 import type { Case } from './case.ts';
 import type { Stage } from './stage.ts';
 
-/** @returns `refused`: the balancer said by name that it can not, as the table does @throws what does not hold */
+/**
+ * @returns `refused`: the balancer refuses and names the field, as the table requires @throws when a check
+ * fails
+ */
 export async function runCase(stage: Stage, { refusedBy, server: describe, run }: Case): Promise<'held' | 'refused'> {
   const server = describe(stage);
   const refusal = stage.balancer.refuse(server);

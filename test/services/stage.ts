@@ -3,15 +3,15 @@ import { becomeRouter, openHost } from '../../cni-plugins/services/switch/hosts.
 import type { TestHost } from '../../cni-plugins/services/switch/hosts.fixture.ts';
 import { shell } from '../../cni-plugins/services/switch/hosts.fixture.ts';
 
-/** A router that balances (this process), a client behind a link of its own, three backends on one bridge. */
+/** A router that balances (this process), a client on a link of its own, three backends on one bridge. */
 export interface Stage {
   readonly client: TestHost;
   readonly backends: readonly [TestHost, TestHost, TestHost];
   readonly balancer: Balancer;
-  /** A server at a new virtual address, with the three backends of weight 1 where nothing else is said. */
+  /** Returns a server at a new virtual address, with the three backends of weight 1 by default. */
   server(family: Family, more?: Partial<VirtualServer>): VirtualServer;
   destination(family: Family, backend: number, weight?: number): Destination;
-  /** Addresses of which the client can call, beside its own; always the same. */
+  /** Returns addresses from which the client can connect, besides its own; always the same. */
   manyClients(family: Family, count: number): readonly string[];
   close(): Promise<void>;
 }
@@ -34,7 +34,7 @@ export async function openStage(open: () => Balancer): Promise<Stage> {
   }
   client.run('ip route add local 10.9.0.0/16 dev lo; ip -6 route add local fd09::/64 dev lo; sysctl -qw net.ipv6.ip_nonlocal_bind=1');
   shell(`ip route add 10.9.0.0/16 via ${client.address}; ip -6 route add fd09::/64 via ${client.address6}`);
-  // Whoever is on the router itself needs some route to a virtual address.
+  // A client on the router itself needs some route to a virtual address.
   shell('ip route add 10.96.0.0/16 dev lo; ip -6 route add fd96::/64 dev lo');
   let addresses = 0;
   const destination = (family: Family, backend: number, weight = 1): Destination => ({

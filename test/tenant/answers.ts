@@ -5,7 +5,7 @@ import type { Question } from './probes.ts';
 import { clusterAddress, gateway, hostAddress, ports } from './scene.ts';
 import type { Scene } from './scene.ts';
 
-/** Names of the victim, of the host, of the cluster and of elsewhere; some that nothing has. */
+/** Names of the victim, of the host, of the cluster and of other places; some do not exist. */
 function names({ victim }: Scene): string[] {
   const ofVictim = ['web', 'vault', 'client', 'shop', 'store', 'tasks.shop'];
   return [
@@ -54,7 +54,10 @@ function questions(scene: Scene): Asked[] {
   return asked;
 }
 
-/** Who answers whom: names at the gateways and at the host's own server, and every door of the victim and of the host. */
+/**
+ * Records who answers whom: names at the gateways and at the host's own server, and every port of the victim
+ * and of the host.
+ */
 export async function askAround(scene: Scene): Promise<string[]> {
   return Promise.all(
     questions(scene).map(async ({ who, question }) => {
@@ -65,7 +68,7 @@ export async function askAround(scene: Scene): Promise<string[]> {
   );
 }
 
-/** The services of the host as the daemon lists them, without what counts connections. */
+/** Returns the services of the host as the daemon lists them, without the connection counters. */
 export async function services({ stage }: Scene): Promise<string[]> {
   const list = await askNetwork<ServiceList>(join(stage.folders.state, 'cni.sock'), 'services', JSON.stringify({ do: 'list', most: 500 }));
   if (!('value' in list)) return [`service the daemon does not list them: ${list.why}`];
@@ -78,7 +81,7 @@ export async function services({ stage }: Scene): Promise<string[]> {
 const still = (value: object): object =>
   Object.fromEntries(Object.entries(value).filter(([key]) => !/connections|denied|packets/u.test(key)));
 
-/** What the daemon says of the victim's pods and of images, and that no other pod is there. */
+/** Returns the daemon's statuses of the victim's pods and of images, and checks that no other pod exists. */
 export async function statuses({ stage, victim }: Scene): Promise<string[]> {
   const { runtime, image } = stage.daemon.cri;
   const [pods, containers, images, ...each] = await Promise.all([

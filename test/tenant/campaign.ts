@@ -21,7 +21,7 @@ export interface Result {
   readonly variant: Variant;
   /** `ran`, or the code of the refusal and the call that was refused. */
   readonly outcome: string;
-  /** What was changed outside, and what the tenant reached. */
+  /** The changes outside, and what the tenant reached. */
   readonly differences: readonly string[];
   readonly milliseconds: number;
 }
@@ -29,7 +29,10 @@ export interface Result {
 const marker = 'tenant-was-here';
 const uid = 'uid-of-tenant';
 
-/** What the tenant's program tries, whatever the variant: it serves the ports of others, and writes, reads and connects where it should not. */
+/**
+ * The attempts of the tenant's program, whatever the variant: it serves the ports of others, and writes,
+ * reads and connects where it must not.
+ */
 const program = (scene: Scene, folders: readonly string[]): string => `
 mkdir -p /tmp/w && echo tenant > /tmp/w/index.html
 for p in 22 53 80 2222 8080 8443 10250; do httpd -p $p -h /tmp/w; done
@@ -71,7 +74,7 @@ function askOf(scene: Scene, variant: Variant): Asked {
   return { pod, container: { command: ['sh', '-c', program(scene, folders)], ...container } };
 }
 
-/** Links and addresses as the kernel has them, found from inside the pod's network namespace. */
+/** Returns links and addresses as the kernel has them, found from inside the pod's network namespace. */
 async function ownOf(scene: Scene, ids: readonly string[], variant: Variant): Promise<Own> {
   const { info } = await scene.stage.daemon.cri.runtime.podSandboxStatus({ podSandboxId: ids[0] ?? '', verbose: true });
   const folder = /"namespaces":"([^"]+)"/u.exec(info['info'] ?? '')?.[1];
@@ -89,7 +92,7 @@ async function ownOf(scene: Scene, ids: readonly string[], variant: Variant): Pr
       ? [[], []]
       : await Promise.all([read('nsenter', `--net=${folder}/net`, 'ip', '-j', 'addr'), read('ip', '-j', 'addr')]);
   const ends = inside.flatMap(({ ifname, link_index: peer }) => (ifname === 'lo' ? [] : outside.filter(({ ifindex }) => ifindex === peer)));
-  // What bandwidth limits is sent through a link that this one's own filter names.
+  // Traffic with a bandwidth limit is sent through a link that the filter of this link names.
   const redirected = await Promise.all(
     ends.map(async ({ ifname }) => (await exec('tc', ['filter', 'show', 'dev', ifname, 'ingress'])).stdout),
   );
@@ -116,10 +119,13 @@ async function ownOf(scene: Scene, ids: readonly string[], variant: Variant): Pr
   };
 }
 
-/** What the tenant's own program found, by its log; and what it left in folders of the host that were mounted for it. */
+/**
+ * Returns what the tenant's own program found, according to its log; and what it left in folders of the host
+ * that were mounted for it.
+ */
 function reached(scene: Scene, { container }: Asked): string[] {
   const log = join(scene.stage.logs, 'tenant/main/0.log');
-  // A variant may have made a folder of that name.
+  // A variant may have created a folder of that name.
   const said = statSync(log, { throwIfNoEntry: false })?.isFile() === true ? readFileSync(log, 'utf8') : '';
   const written = (container.mounts ?? [])
     .map(({ hostPath = '' }) => hostPath)
@@ -137,10 +143,10 @@ const codeOf = (call: string, thrown: unknown): string =>
     ? `${thrown.code} (${call})`
     : `${(thrown as { code?: string | number }).code ?? String(thrown).slice(0, 80)} (${call})`;
 
-/** Pods that are gone: the kernel forgets by itself where they were. */
+/** Pods that are gone: the kernel removes the entries of their locations by itself. */
 const former = new WeakMap<Scene, Own[]>();
 
-/** A tenant's pod of one variant, looked at while it is there and when it is gone. */
+/** Runs a tenant's pod of one variant, and observes while it exists and after it is gone. */
 export async function runVariant(scene: Scene, variant: Variant, before: Snapshot): Promise<Result> {
   const begin = performance.now();
   const { runtime } = scene.stage.daemon.cri;
@@ -174,7 +180,7 @@ export async function runVariant(scene: Scene, variant: Variant, before: Snapsho
     void differences.push(...found.map(({ what, line }) => `${when}: ${what}: ${line.slice(0, 600)}`));
   const isVictim = Object.values(scene.victim).some(({ id }) => id === ids[0]);
   if (isVictim) differences.push('the tenant was given the victim’s sandbox');
-  // A refused sandbox has nothing of its own.
+  // A refused sandbox owns nothing.
   const own = ids.length > 0 && !isVictim ? await ownOf(scene, ids, variant) : undefined;
   const gone = former.get(scene) ?? [];
   if (own !== undefined) gone.push(own);
@@ -194,7 +200,7 @@ export async function runVariant(scene: Scene, variant: Variant, before: Snapsho
   return { variant, outcome, differences, milliseconds: performance.now() - begin };
 }
 
-/** The host at rest: two looks that are the same. */
+/** Observes the host at rest: until two snapshots are the same. */
 export async function restingLook(scene: Scene): Promise<Snapshot> {
   mkdirSync(join(scene.kubeletRoot, 'pods', uid, 'volumes/v'), { recursive: true });
   for (let attempt = 0; attempt < 50; attempt += 1) {
@@ -211,13 +217,16 @@ export async function runCampaign(scene: Scene, chosen: readonly Variant[], tell
     const result = await runVariant(scene, variant, before);
     tell(result);
     results.push(result);
-    // A change that stays is one finding, and not one of each variant after it.
+    // A lasting change is one finding, and not one of each later variant.
     if (result.differences.length > 0) before = await restingLook(scene);
   }
   return results;
 }
 
-/** A line a group: how many, how many were refused, how many ran, how many changed something; and the codes of the refusals. */
+/**
+ * Returns a line for each group: how many variants, how many were refused, how many ran, how many changed
+ * something; and the codes of the refusals.
+ */
 export function tableOf(results: readonly Result[]): string {
   const groups = [...Map.groupBy(results, ({ variant }) => variant.group)];
   const line = (group: string, rows: readonly Result[]): string => {

@@ -7,7 +7,7 @@ import { runContainer, runPod } from '../fixtures/pod.ts';
 import type { Scene } from './scene.ts';
 import { hostAddress, victimNamespace } from './scene.ts';
 
-/** A change that somebody might make, and the lines that must tell of it. */
+/** A change that an attacker might make, and the lines that must show it. */
 export interface Deliberate {
   readonly name: string;
   readonly found: RegExp;

@@ -4,8 +4,9 @@ import { readFileSync } from 'node:fs';
 import type { Scene } from './scene.ts';
 
 /**
- * Databases are read by what they serve (names, services, statuses); logs of the daemon and of verdicts grow by design, and so do the ballast and what
- * was proved of profiles, by content.
+ * Databases are compared through their effects (names, services, statuses); logs of the daemon and of
+ * verdicts grow by design, and so do the ballast and the results of proofs of profiles, which are stored by
+ * content.
  */
 const growing =
   /\.db(-wal|-shm|-journal|\.lock|\.policies)?$|\/daemon\.log$|\/verdict-log\.key(\.pub)?$|\/root\/ballast$|\/entitlements\/[0-9a-f]{64}$/u;
@@ -16,7 +17,7 @@ interface File {
   readonly path: string;
 }
 
-/** Names that vanish while find looks are nothing to it, but for its exit code. */
+/** find ignores names that vanish while it searches, except in its exit code. */
 function find(folders: readonly string[], words: readonly string[], format: string): File[] {
   let text: string;
   try {
@@ -46,16 +47,19 @@ function contentOf(path: string): string {
   }
 }
 
-/** Files of the host, of the daemon and of other pods: kind, mode, owner, what a link leads to; what is in those that are small. */
+/**
+ * Returns files of the host, of the daemon and of other pods: type, mode, owner, target of a link; the
+ * contents of small files.
+ */
 export function lookAtFiles({ stage, host, kubeletRoot }: Scene): string[] {
   const { folder, root, state } = stage.folders;
-  // What is in the image store follows from its digests: names are enough.
+  // The contents of the image store follow from its digests: names are enough.
   const store = find([root], [], '%y').filter(({ path }) => !growing.test(path));
   const plain = find([folder, host, kubeletRoot], ['(', '-path', root, '-prune', ')', '-o'], '%y %m %U:%G %l').filter(
     ({ path }) => !growing.test(path) && path !== root,
   );
   const system = find(['/etc', '/var/lib/cni'], [], '%y %m %U:%G %l');
-  // The machine's devices are everybody's: who owns one is changed by others beside this suite.
+  // The machine's devices are shared: programs outside this suite change their owners.
   const devices = find(['/dev'], ['(', '-path', '/dev/pts', '-o', '-path', '/dev/shm', ')', '-prune', '-o'], '%y %m');
   const contents = [
     ...plain,
@@ -63,7 +67,7 @@ export function lookAtFiles({ stage, host, kubeletRoot }: Scene): string[] {
   ]
     .filter(({ type, path }) => type === 'f' && !path.endsWith('.log') && !path.startsWith(`${state}/ns/`))
     .map(({ path }) => `content ${contentOf(path)}\t${path}`);
-  // The logs of others are compared too: nobody else writes there.
+  // The logs of others are compared too: no other program writes there.
   const logs = plain
     .filter(({ type, path }) => type === 'f' && path.endsWith('.log'))
     .map(({ path }) => `content ${contentOf(path)}\t${path}`);

@@ -6,7 +6,10 @@ import { promisify } from 'node:util';
 
 const exec = promisify(execFile);
 
-/** By one shell: to start a program costs this process more than the program. What one complains about (a link that goes while it looks) is nothing to compare. */
+/**
+ * All programs run in one shell: starting a program costs this process more than the program itself. Standard
+ * error (of a link that disappears during the look) is not compared.
+ */
 const programs = {
   rules: 'nft -j list ruleset',
   sockets: 'ss -Hlntuwxp',
@@ -31,7 +34,7 @@ async function outputs(): Promise<Record<keyof typeof programs, string>> {
 
 const linesOf = (text: string): string[] => text.split('\n').filter((line) => line.trim() !== '');
 
-/** Numbers that change without anybody changing the rules. */
+/** Numbers that change without a change of the rules. */
 const moving = new Set(['handle', 'counter', 'packets', 'bytes', 'expires', 'index']);
 
 function still(value: unknown): unknown {
@@ -55,7 +58,7 @@ interface NftObject {
   readonly elem?: readonly unknown[];
 }
 
-/** Tables, chains, rules and sets, a line each; and each element of a set or map. */
+/** Returns tables, chains, rules and sets, a line each; and each element of a set or map. */
 function rules(text: string): string[] {
   const { nftables } = JSON.parse(text) as {
     readonly nftables: readonly Record<string, NftObject>[];
@@ -72,11 +75,11 @@ function rules(text: string): string[] {
   );
 }
 
-/** @param askers processes that ask: their sockets come and go */
+/** @param askers processes that send the probes: their sockets come and go */
 function sockets(text: string, askers: readonly number[]): string[] {
   const others = linesOf(text).filter((line) => !askers.some((pid) => line.includes(`,pid=${pid},`)));
   return others.map((line) => {
-    // Unix sockets have their number after the path.
+    // In lines of Unix sockets the number follows the path.
     const words = line.split(/\s+/u).filter((word) => word !== '');
     const [type = '', state = '', , , ...rest] = words;
     const [who] = /users:\(\(.*$/u.exec(line) ?? [''];
@@ -111,7 +114,7 @@ const neighbours = (text: string): string[] =>
     .filter((line) => line.includes(' lladdr '))
     .map((line) => `neighbour ${line.replace(/( router)? (REACHABLE|STALE|DELAY|PROBE|PERMANENT|NOARP)\s*$/u, '').trim()}`);
 
-/** What counts or draws lots: no setting. */
+/** Counters and random values: not settings. */
 const notSettings =
   /^(fs\/(dentry-state|file-nr|inode-nr|inode-state|aio-nr|quota\/)|kernel\/(random\/|ns_last_pid|pty\/nr|tainted|cad_pid|keys\/)|net\/netfilter\/nf_conntrack_count|vm\/stat_refresh)/u;
 
@@ -136,7 +139,7 @@ function mounts(daemon: number): string[] {
   );
 }
 
-/** Everything of this PID namespace but the observer's own programs, which have ended. */
+/** Returns every process of this PID namespace except the observer's own programs, which have ended. */
 function processes(): string[] {
   return readdirSync('/proc')
     .filter((name) => /^\d+$/u.test(name))
@@ -152,7 +155,7 @@ function processes(): string[] {
     });
 }
 
-/** Limits that the cgroups of others have, where a version 1 hierarchy keeps them. */
+/** Limits of the cgroups of others, where a version 1 hierarchy has them. */
 const limits = [
   'memory.limit_in_bytes',
   'cpu.shares',
@@ -164,7 +167,7 @@ const limits = [
   'cpu.weight',
 ];
 
-/** Cgroups at the top of each hierarchy that are of this suite, and all below them. */
+/** Returns the cgroups of this suite at the top of each hierarchy, and all below them. */
 function cgroups(isOurs: (path: string) => boolean): string[] {
   const root = '/sys/fs/cgroup';
   const foldersIn = (folder: string): string[] => {
@@ -189,7 +192,7 @@ function cgroups(isOurs: (path: string) => boolean): string[] {
   ]);
 }
 
-/** AppArmor's profiles, where the kernel has it. */
+/** Returns AppArmor's profiles, if the kernel has AppArmor. */
 function profiles(): string[] {
   try {
     return linesOf(readFileSync('/sys/kernel/security/apparmor/profiles', 'utf8')).map((line) => `apparmor ${line}`);
@@ -198,7 +201,10 @@ function profiles(): string[] {
   }
 }
 
-/** Whatever the host's kernel says, read from the host's namespaces. @param isOurs tells cgroups of this suite from those of others on the machine */
+/**
+ * Returns the state of the host's kernel, read from the host's namespaces. @param isOurs distinguishes
+ * cgroups of this suite from others on the machine
+ */
 export async function lookAtKernel(daemon: number, askers: readonly number[], isOurs: (path: string) => boolean): Promise<string[]> {
   const said = await outputs();
   return [

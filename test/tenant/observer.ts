@@ -6,10 +6,13 @@ import type { Scene } from './scene.ts';
 
 export type Snapshot = readonly string[];
 
-/** How long what the kernel does later (a link that ends with its namespace, a file that a watcher reads) may take before it is a difference, in ms. */
+/**
+ * How long a deferred action of the kernel (a link that ends with its namespace) or of a file watcher may
+ * take before it counts as a difference, in ms.
+ */
 const patience = 15_000;
 
-/** Everything outside the tenant's pods, a line each. */
+/** Returns everything outside the tenant's pods, a line each. */
 export async function look(scene: Scene): Promise<Snapshot> {
   const isOurs = (path: string): boolean => path.includes(scene.stage.cgroupParent) || path.endsWith('/tenant-suite.slice');
   const [kernel, ...others] = await Promise.all([
@@ -22,11 +25,11 @@ export async function look(scene: Scene): Promise<Snapshot> {
     services(scene),
     statuses(scene),
   ]);
-  // The kernel remembers and forgets who its neighbours are; only what is true comes and goes unseen.
+  // The kernel learns and forgets neighbours; only true entries may come and go.
   const known = new Set(Object.values(scene.victim).flatMap(({ neighbours }) => neighbours));
   const lines = [...kernel.filter((line) => !known.has(line)), ...others.flat(), ...lookAtFiles(scene)];
   return lines.map((line) =>
-    // Two sets of the namespace pool read the same.
+    // Two sets of the namespace pool give the same lines.
     line.replaceAll(new RegExp(`${scene.stage.folders.state}/ns/[0-9a-f]{16}`, 'gu'), 'POOL'),
   );
 }
@@ -36,7 +39,10 @@ export interface Difference {
   readonly line: string;
 }
 
-/** Lines that only one of two looks has; one that stands there twice and here once is a difference too. */
+/**
+ * Returns the lines that only one of two snapshots has; a line that occurs twice in one and once in the other
+ * is a difference too.
+ */
 export function differences(before: Snapshot, now: Snapshot): Difference[] {
   const count = new Map<string, number>();
   for (const line of now) count.set(line, (count.get(line) ?? 0) + 1);
@@ -47,8 +53,9 @@ export function differences(before: Snapshot, now: Snapshot): Difference[] {
 }
 
 /**
- * What differs from `before` for longer than the kernel takes to settle, without what is explained. A line that is missing is never explained: a pod adds
- * things of its own, and takes nothing away. What comes and goes by itself is passed over.
+ * Returns the unexplained differences from `before` that last longer than the kernel takes to settle. A
+ * missing line is never explained: a pod adds things of its own, and removes nothing. Entries that come and
+ * go by themselves are skipped.
  */
 export async function changesSince(
   scene: Scene,

@@ -1,16 +1,21 @@
-/** What is a pod's own, as the kernel has it: nothing here is taken from a name alone. */
+/** What belongs to a pod, as the kernel has it: nothing here is derived from a name alone. */
 export interface Own {
-  /** Its sandbox and its containers: 64 hexadecimal digits, which nobody chooses. */
+  /** Its sandbox and its containers: 64 hexadecimal digits, which no client chooses. */
   readonly ids: readonly string[];
-  /** Ends of its links on the host: those whose other end is in its network namespace, and those that these are redirected to. */
+  /**
+   * Ends of its links on the host: those whose other end is in its network namespace, and those to which
+   * these are redirected.
+   */
   readonly links: readonly string[];
   /** Addresses and MAC addresses of its interfaces, read in its network namespace, and of the ends of its links. */
   readonly addresses: readonly string[];
-  /** Virtual addresses of services of which it is the first member: addresses that the network had leased to nobody. */
+  /**
+   * Virtual addresses of services of which it is the first member: addresses that the network had not leased.
+   */
   readonly virtual: readonly string[];
   /** These services, as `NETWORK/NAME`. */
   readonly services: readonly string[];
-  /** The folders that its kubelet made for it: logs and volumes. */
+  /** The folders that its kubelet created for it: logs and volumes. */
   readonly folders: readonly string[];
 }
 
@@ -19,14 +24,20 @@ interface Allowed {
   holds(line: string, own: Own): boolean;
 }
 
-/** Sets and maps whose elements are about one link or one address each. Those of host ports and of ingress are not here: no tenant has one. */
+/**
+ * Sets and maps whose elements are about one link or one address each. Those of host ports and of ingress are
+ * not included: no tenant has one.
+ */
 const setsOfLinks = /^nft element (bridge|inet|arp|netdev) portcullis(_rules)? \w+ /u;
 const setsOfAddresses =
   /^nft element (ip6? portcullis (held|held_links)|ip6? portcullis_plugins masquerade|ip6? portcullis_services (servers|slots\d+|addresses)|ip6? portcullis_service_networks (virtual|reached)) /u;
-/** Bridges of the networks and their MAC addresses: part of an element that is a pod's. */
+/** Bridges of the networks and their MAC addresses, which occur in elements of pods. */
 const shared = /^(net23\d|0a:58:0a:e[789]:00:01|tcp|udp|sctp|leaving_\w+|from_\w+|to_\w+|closed_\w+|pick_\w+)$/u;
 
-/** Every text and address in an element is the pod's own, or its network's, and one at least is its own. */
+/**
+ * Returns whether every text and address in an element belongs to the pod or its network, and at least one to
+ * the pod.
+ */
 function isOwnElement(line: string, own: Own): boolean {
   const mine = new Set([...own.links, ...own.addresses, ...own.virtual]);
   const texts = [...line.slice(line.search(/["{[]/u)).matchAll(/"([^"]*)"/gu)].map(([, text = '']) => text);
@@ -40,7 +51,7 @@ const about = (line: string, pattern: RegExp, things: readonly string[]): boolea
   return found !== undefined && things.includes(found);
 };
 
-/** Whatever may be there while a pod is, and why. A line that is missing is never allowed. */
+/** The lines that a pod may add while it exists, and why. A missing line is never allowed. */
 const table: readonly Allowed[] = [
   { reason: 'the end of its link on the host', holds: (line, own) => about(line, /^link (\S+) /u, own.links) },
   {
@@ -104,8 +115,9 @@ const table: readonly Allowed[] = [
 ];
 
 /**
- * What may outlast a pod for a while: the kernel forgets by itself that an address of the pod was at a MAC address, and nobody has either any more. (An IPv6 link
- * is known by more than what the pod sends, so that removing the entry at its end does not keep it away.)
+ * Lines that may outlast a pod for a while: the kernel forgets by itself that an address of the pod was at a
+ * MAC address, and no interface has either any more. (The kernel learns about an IPv6 link from more than the
+ * pod's packets, so that removing the entry at the link's end does not keep it away.)
  */
 export function mayOutlast(line: string, own: Own): boolean {
   return (

@@ -1,6 +1,6 @@
 /**
- * Asks from one network namespace: `nsenter --net=… node prober.ts`, one JSON question a line, one JSON answer a line. Nothing here decides anything: what came
- * back is the answer, as text.
+ * Sends probes from one network namespace: `nsenter --net=… node prober.ts`, one JSON question a line, one
+ * JSON answer a line. It makes no decisions: the received answer is returned as text.
  */
 import { createSocket } from 'node:dgram';
 import { connect } from 'node:net';

@@ -8,14 +8,14 @@ export type Question =
   | { readonly kind: 'tcp'; readonly host: string; readonly port: number }
   | { readonly kind: 'dns'; readonly host: string; readonly name: string; readonly type: 'A' | 'AAAA' | 'PTR' };
 
-/** Somebody who asks from a network namespace. */
+/** A client that sends probes from a network namespace. */
 export interface Prober {
   readonly pid: number;
   ask(question: Question): Promise<string>;
   close(): Promise<void>;
 }
 
-/** @param netns its path; absent: that of this process */
+/** @param netns the path of the namespace; absent: this process's own */
 export function startProber(netns?: string): Prober {
   const program = [process.execPath, join(import.meta.dirname, 'prober.ts')];
   const [first = '', ...words] = netns === undefined ? program : ['nsenter', `--net=${netns}`, ...program];
@@ -31,7 +31,7 @@ export function startProber(netns?: string): Prober {
   child.once('exit', () => {
     for (const answer of waiting.values()) answer('the prober has ended');
   });
-  // busybox's httpd has nine connections waiting at most, of both probers.
+  // busybox's httpd has at most nine waiting connections, those of both probers together.
   const connections = pLimit(3);
   const send = (question: Question): Promise<string> =>
     new Promise((resolve) => {

@@ -10,9 +10,9 @@ import { someOfEach, variants } from './variants/index.ts';
 
 const { values } = parseArgs({
   options: {
-    /** Words of a group and a variant's name, all of which must be there. */
+    /** Words of a group and a variant's name, all of which must occur. */
     only: { type: 'string', default: '' },
-    /** So many of each group alone. */
+    /** Runs only this number of variants of each group. */
     some: { type: 'string' },
     ceiling: { type: 'string' },
     list: { type: 'boolean', default: false },

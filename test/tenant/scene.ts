@@ -18,31 +18,34 @@ export type Ceiling = 'baseline' | 'restricted';
 
 /** Namespaces of the two tenants. */
 export const [tenantNamespace, victimNamespace] = ['tenant', 'victim'] as const;
-/** Of the host's link, at which its name server and its sockets answer. */
+/** The address of the host's link, at which its name server and its sockets answer. */
 export const hostAddress = '192.0.2.1';
 export const gateway = { four: '10.231.0.1', six: 'fd00:231::1' } as const;
 export const clusterAddress = '10.96.0.10';
-/** Ports of the host: those that programs of the host have, and those that lead to the victim. */
+/** Ports of the host: those of programs of the host, and those that lead to the victim. */
 export const ports = { ssh: 22, agent: 10_250, ingress: 30_080, hostPort: 18_080 } as const;
-/** What the host's files hold that no tenant reads. */
+/** Content of the host's files that no tenant may read. */
 export const secret = 'CANARY-of-the-host';
 
-/** A pod of the victim, and where it is. */
+/** A pod of the victim, and its location. */
 export interface VictimPod extends Pod {
   readonly address: string;
   readonly containerId: string;
   readonly pid: number;
-  /** Lines of neighbours and of bridges' tables that are true of it: where its addresses are. */
+  /** Correct lines of its neighbours and of bridges' tables: the locations of its addresses. */
   readonly neighbours: readonly string[];
 }
 
 export interface Scene {
   readonly stage: Stage;
   readonly ceiling: Ceiling;
-  /** What the tenant runs; the victim's and the node agent's are admitted in their own namespaces only. */
+  /**
+   * The tenant runs `tenant`; the victim's and the node agent's images are admitted in their own namespaces
+   * only.
+   */
   readonly images: { readonly tenant: string; readonly victim: string; readonly infra: string };
   readonly victim: { readonly web: VictimPod; readonly vault: VictimPod; readonly client: VictimPod };
-  /** A folder of the host with files that nobody may read or change. */
+  /** A folder of the host with files that no pod may read or change. */
   readonly host: string;
   readonly kubeletRoot: string;
   readonly logsOfVictim: string;
@@ -69,7 +72,7 @@ const network = (name: string, net: number, more: Readonly<Record<string, unknow
     ],
   });
 
-/** The pods' network: host ports and bandwidth are had by whoever may. */
+/** The pods' network: every pod that may have host ports and bandwidth limits can use them here. */
 const podNetwork = network('pods', 231, {}, [
   { type: 'portcullis-portmap', capabilities: { portMappings: true }, snat: true },
   { type: 'portcullis-bandwidth', capabilities: { bandwidth: true } },
@@ -100,7 +103,10 @@ metadata: { name: hostly }
 entitlements: [network.host]
 `;
 
-/** Answers that come from the host's own resolver: every name has the address of its length, but one that there is none of. */
+/**
+ * Answers of the host's own resolver: every name has the address of its length, except one name that does not
+ * exist.
+ */
 const upstream = (name: string): string | undefined =>
   /(^|\.)(missing|invalid)(\.|$)|portcullis\.internal$/u.test(name) ? undefined : `198.51.100.${name.length}`;
 
@@ -133,7 +139,10 @@ async function hostSockets(): Promise<() => void> {
   };
 }
 
-/** Folders that the daemon and its plugins have by default are the suite's own: beside it other daemons may run. So is /etc: nobody else changes a copy. */
+/**
+ * The default folders of the daemon and its plugins are the suite's own, because other daemons may run on the
+ * machine. So is /etc: no other program changes a copy.
+ */
 function ownFolders(folder: string): void {
   execFileSync('sh', ['-c', `cp -a /etc ${folder}/etc && mount --bind ${folder}/etc /etc`]);
   for (const path of ['/var/lib/kubelet', '/var/lib/cni', '/etc/portcullis', '/etc/cni'])
@@ -159,7 +168,7 @@ const namespaceLabels = [tenantNamespace, victimNamespace]
   .map((name) => `apiVersion: v1\nkind: Namespace\nmetadata: { name: ${name}, labels: { kubernetes.io/metadata.name: ${name} } }\n`)
   .join('---\n');
 
-/** The vault answers the victim's client alone. */
+/** The vault answers only the victim's client. */
 const networkPolicy = `${namespaceLabels}---
 apiVersion: networking.k8s.io/v1
 kind: NetworkPolicy
@@ -176,7 +185,7 @@ const serving = (page: string): string[] => [
   `mkdir -p /tmp/w && echo '${page}' > /tmp/w/index.html && exec httpd -f -p 8080 -h /tmp/w`,
 ];
 
-/** Of each address of its interfaces, read in its own network namespace. */
+/** Returns the neighbours of each address of its interfaces, read in its own network namespace. */
 function neighboursOf(pid: number): string[] {
   const text = execFileSync('nsenter', [`--net=/proc/${pid}/ns/net`, 'ip', '-j', 'addr'], { encoding: 'utf8' });
   const links = JSON.parse(text) as readonly {
@@ -191,7 +200,7 @@ function neighboursOf(pid: number): string[] {
   const bridges = ['net231', 'net232', 'net233'];
   return links.flatMap(({ address, link_index: peer, addr_info: all }) => [
     ...all.flatMap(({ local }) => bridges.map((link) => `neighbour ${local} dev ${link} lladdr ${address}`)),
-    // Learned by the bridge at the pod's own port.
+    // The bridge learned these at the pod's own port.
     ...ends
       .filter(({ ifindex }) => ifindex === peer)
       .flatMap(({ ifname }) => bridges.map((bridge) => `fdb ${address} dev ${ifname} master ${bridge}`)),
@@ -210,7 +219,10 @@ async function runVictim(stage: Stage, image: string, name: string, more: Partia
   return { ...pod, address: status?.network?.ip ?? '', containerId, pid, neighbours: neighboursOf(pid) };
 }
 
-/** With the first user namespace on a node the daemon opens its state folder for whoever passes through it (0711), and leaves it so: that is no tenant's change. */
+/**
+ * With the first user namespace on a node, the daemon opens its state folder for traversal (0711), and leaves
+ * it so: this is not a tenant's change.
+ */
 async function mappedOnce(stage: Stage): Promise<void> {
   const ids = [{ hostId: 300_000, containerId: 0, length: 65_536 }];
   const namespaceOptions = { network: 0, pid: 1, ipc: 0, usernsOptions: { mode: 0, uids: ids, gids: ids } } as const;
@@ -220,7 +232,7 @@ async function mappedOnce(stage: Stage): Promise<void> {
 
 const services = [{ name: 'shop', ports: ['80:8080'], ingressPorts: [`${ports.ingress}:8080`], aliases: ['store'] }];
 
-/** The host, the daemon and the victim. Import pid-namespace.ts and private-namespaces.ts first. */
+/** Opens the host, the daemon and the victim. Import pid-namespace.ts and private-namespaces.ts first. */
 export async function openScene(ceiling: Ceiling): Promise<Scene> {
   const folder = mkdtempSync(join(tmpdir(), 'pc-tenant-'));
   const inside = (name: string): string => join(folder, name);
@@ -287,7 +299,10 @@ export async function openScene(ceiling: Ceiling): Promise<Scene> {
   return scene;
 }
 
-/** Until the victim is served as it will be: services and policies are read a moment after they are written. */
+/**
+ * Waits until the victim's services are in their final state: services and policies are read a moment after
+ * they are written.
+ */
 async function settled({ askers, victim }: Scene): Promise<void> {
   const until = performance.now() + 30_000;
   const doors = [

@@ -30,7 +30,7 @@ describe('a tenant of one namespace', () => {
   });
 
   it('is seen: each of the changes that are made on purpose is found, and none once it is taken back', async () => {
-    // All at once: each by a line of its own.
+    // All changes at once: each has a line of its own.
     for (const change of deliberate) await change.make(scene);
     const missed = async (): Promise<readonly string[]> => {
       const lines = differences(resting, await look(scene)).flatMap(({ what, line }) => (what === 'more' ? [line] : []));
@@ -40,7 +40,7 @@ describe('a tenant of one namespace', () => {
     for (const until = performance.now() + 10_000; left.length > 0 && performance.now() < until;) left = await missed();
     for (const change of deliberate.toReversed()) await change.takeBack(scene);
     assert.deepEqual(left, []);
-    // The kernel forgets by itself where the pod of that name was.
+    // The kernel forgets the location of the pod of that name by itself.
     const isFormer = (line: string): boolean => /^neighbour \S+ dev net231 lladdr 0a:58:0a:e7:00:/u.test(line);
     assert.deepEqual(await changesSince(scene, resting, isFormer), []);
     resting = await restingLook(scene);

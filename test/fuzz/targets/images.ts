@@ -30,7 +30,7 @@ const index = JSON.stringify({
     { ...descriptor('application/vnd.oci.image.manifest.v1+json'), platform: { os: 'linux', architecture: 'arm64', variant: 'v8' } },
   ],
 });
-/** At this one Node 26.10 ended at the second reading. */
+/** Node 26.10 crashed when it read this input a second time. */
 const deepConfig = `{"architecture":"amd64","os":"linux","config":{"User":"1000:1000",${'"Envtecture":"amd64","os":"linux","config":{"User":"1000:1000",'.repeat(5800)}"a":1`;
 const config = JSON.stringify({
   architecture: 'amd64',
@@ -112,7 +112,7 @@ const tar = Buffer.concat([
   end,
 ]);
 
-/** Reads an archive in pieces of the given size, and returns a digest of what came out of it. */
+/** Reads an archive in pieces of the given size, and returns a digest of the result. */
 function readTar(bytes: Buffer, piece: number): unknown {
   const seen = createHash('sha256');
   let entries = 0;
@@ -129,7 +129,7 @@ function readTar(bytes: Buffer, piece: number): unknown {
   return { entries, digest: seen.digest('hex') };
 }
 
-/** Whole and in pieces, the records are the same. */
+/** Read as a whole and in pieces, the records are the same. */
 function readPax(bytes: Buffer): unknown {
   const read = (piece: number): unknown => {
     const reader = createPaxReader();

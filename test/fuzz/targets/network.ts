@@ -30,7 +30,7 @@ const ipam = {
   ranges: [[{ subnet: '10.66.0.0/24', rangeStart: '10.66.0.5', gateway: '10.66.0.1' }]],
   routes: [{ dst: '0.0.0.0/0' }],
 };
-/** As many mistakes as fit: the place of each was counted from the start of the text. */
+/** As many mistakes as fit: the position of each was counted from the start of the text. */
 const wrongRanges = `{"cniVersion":"1.1.0","name":"net","plugins":[{"type":"portcullis-bridge","ipam":{"type":"portcullis-ipam","ranges":[${Array.from(
   { length: 14_000 },
   () => '[{"subnet":"..","rangeStart":"\\ud800","gateway":"1//.66.0.1"}]',
@@ -142,7 +142,7 @@ const network = {
   nameOf: () => 'web',
 };
 
-/** Reads by several readers; each may refuse, and none keeps the others from reading. */
+/** Runs several readers; each may refuse, without an effect on the others. */
 function each(...readers: readonly (() => unknown)[]): unknown[] {
   return readers.map((read) => {
     try {
@@ -182,7 +182,7 @@ export const targets: readonly FuzzTarget[] = [
       });
       const read = readQuery(asked);
       if (read === undefined || 'rcode' in read) throw new TypeError('the query of this target cannot be read');
-      // What does not answer the question is dropped before it is looked at.
+      // An answer to another question is dropped before it is read.
       if (!answersTo(bytes, asked, read)) return 'dropped';
       return [isFailure(bytes), relayed(bytes, asked, read, 512).toString('hex')];
     },

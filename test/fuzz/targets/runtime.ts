@@ -20,7 +20,10 @@ import { decode } from '../../../runtime/streaming/websocket-command.ts';
 import { yamlLimits } from '../target.ts';
 import type { FuzzTarget } from '../target.ts';
 
-/** The codec throws a RangeError for bytes that are no message; the server answers it as INVALID_ARGUMENT (runtime/cri/calls.ts). */
+/**
+ * The codec throws a RangeError for bytes that are not a message; the server answers it as INVALID_ARGUMENT
+ * (runtime/cri/calls.ts).
+ */
 function decoded<T>(decode: (bytes: Buffer) => T, bytes: Buffer): T {
   try {
     return decode(bytes);
@@ -30,12 +33,12 @@ function decoded<T>(decode: (bytes: Buffer) => T, bytes: Buffer): T {
   }
 }
 
-/** Reads frames for `ws`, as a server does; the package's types leave it out. */
+/** Reads frames for `ws`, as a server does; the package's types do not declare it. */
 const { Receiver } = createRequire(import.meta.url)('ws') as {
   readonly Receiver: new (options: { readonly isServer: boolean; readonly maxPayload: number }) => NodeJS.WritableStream;
 };
 
-/** Reads by several readers; each may refuse, and none keeps the others from reading. */
+/** Runs several readers; each may refuse, without an effect on the others. */
 function each(...readers: readonly (() => unknown)[]): unknown[] {
   return readers.map((read) => {
     try {
@@ -150,7 +153,7 @@ export const targets: readonly FuzzTarget[] = [
     name: 'runtime-cri-messages',
     group: 'runtime',
     seeds: () => rpcs.map((_, at) => Buffer.from([at, 0x0a, 0x03, 0x0a, 0x01, 0x61])),
-    // The first byte chooses the request. What is decoded, encoded and decoded again is the same.
+    // The first byte selects the request. A message that is decoded, encoded and decoded again is the same.
     read(bytes) {
       const rpc = codecOf.get((bytes[0] ?? 0) % rpcs.length);
       if (rpc === undefined) return undefined;
@@ -202,7 +205,7 @@ export const targets: readonly FuzzTarget[] = [
     name: 'runtime-spdy-frames',
     group: 'runtime',
     seeds: () => [spdySeed()],
-    // In pieces or whole, the frames are the same but for how data are cut.
+    // In pieces or as a whole, the frames are the same, except for how data is split.
     read(bytes) {
       const frames = (piece: number): string => {
         const parse = createFrameParser();
@@ -255,7 +258,8 @@ export const targets: readonly FuzzTarget[] = [
       Buffer.from([0x81, 0x82, 0, 0, 0, 0, 0x30, 0x61]),
       Buffer.from([0x88, 0x82, 0, 0, 0, 0, 3, 0xe8]),
     ],
-    // The library reads the frames as it does for a client of ours, and each message is decoded as a command's.
+    // The library reads the frames as it does for a client of ours, and each message is decoded as a
+    // command's.
     async read(bytes) {
       const receiver = new Receiver({ isServer: true, maxPayload: 1024 * 1024 });
       const seen: unknown[] = [];

@@ -38,7 +38,7 @@ const payload = JSON.stringify({
   optional: { creator: 'a', timestamp: 1_700_000_000 },
 });
 
-/** A rule of each sort that needs no other file. */
+/** A rule of each type that needs no other file. */
 const policy = `${starterPolicy()}---
 apiVersion: portcullis.dev/v1alpha1
 kind: TrustPolicy
@@ -84,7 +84,7 @@ const metadataTarget = (dialect: Dialect, role: TopRole): FuzzTarget => ({
     };
     return [written(repository)[role] as Buffer];
   },
-  // A large file is remembered by its digest: the second answer must be the first.
+  // A large file is cached by its digest: the second answer must equal the first.
   read: (bytes) => readMetadata(dialect, role, bytes),
 });
 
@@ -95,7 +95,8 @@ export const targets: readonly FuzzTarget[] = [
     group: 'trust',
     words: ['"a":', '\\u0061', '\\ud83d', '[[', '{"', '1e309', '-0'],
     seeds: () => ['{"a":[1,2.5,"x\\u0061",null,true,{}],"b":{}}'],
-    // Two readers never see different things: what is accepted is what JSON.parse reads, and its canonical form reads the same.
+    // Two readers never see different contents: an accepted text is what JSON.parse reads, and its canonical
+    // form reads the same.
     read(bytes) {
       const value = parseStrictJson(bytes);
       try {

@@ -8,7 +8,7 @@ const services = (value: unknown): Record<string, string> => ({
 });
 const one = (more: object, name = 'mine') => services([{ name, ports: ['80:8080'], ...more }]);
 
-/** The ones that may run name what they own; a refused one owns nothing. */
+/** Variants that may run name the services that they own; a refused one owns nothing. */
 const owned = (rows: readonly Variant[], ...names: string[]): Variant[] => rows.map((row) => ({ ...row, services: names }));
 
 const memberships: readonly Variant[] = [
@@ -245,7 +245,7 @@ const sizes: readonly Variant[] = table(
   annotations,
 );
 
-/** Of other runtimes, of runtimes below us, and of none. */
+/** Annotations of other runtimes, of OCI runtimes, and of no runtime. */
 const ofOthers: readonly Variant[] = table(
   'annotations of others',
   [

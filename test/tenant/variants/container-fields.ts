@@ -12,7 +12,7 @@ const mount = (hostPath: string, more: Partial<Mount> = {}): Partial<ContainerCo
 const own = (scene: Scene, more: Partial<Mount>): Partial<ContainerConfig> =>
   mount(join(scene.kubeletRoot, 'pods/uid-of-tenant/volumes/v'), more);
 
-/** Paths of the host are none of a tenant's. */
+/** No tenant may mount paths of the host. */
 const hostMounts: readonly Variant[] = never(
   table(
     'mounts of the host',
@@ -155,7 +155,7 @@ const confinement: readonly Variant[] = [
       security,
     ),
   ),
-  // The pod decides about both: what its container says of them is not asked for.
+  // The pod decides about both: the values of its container are not read.
   ...table(
     'privileges',
     [

@@ -6,10 +6,12 @@ import type { Variant } from './variant.ts';
 
 export type { Variant } from './variant.ts';
 
-/** Everything that a tenant's pod may say, group by group. */
+/** All variants of a tenant's pod, group by group. */
 export const variants: readonly Variant[] = [...annotationVariants, ...nameVariants, ...podFieldVariants, ...containerFieldVariants];
 
-/** Some of each group, `least` at least and spread over it: a short form that has every kind. */
+/**
+ * Returns some variants of each group, at least `least` and spread over it: a short form that has every type.
+ */
 export function someOfEach(least: number): Variant[] {
   const groups = Map.groupBy(variants, ({ group }) => group);
   return [...groups.values()].flatMap((rows) => {

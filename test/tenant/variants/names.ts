@@ -3,7 +3,7 @@ import type { Scene } from '../scene.ts';
 import { long, metadata, podPart, table } from './variant.ts';
 import type { Variant } from './variant.ts';
 
-/** What a name can hold that its reader may take for something else. */
+/** Characters that a reader of a name may misinterpret. */
 const odd: readonly (readonly [string, string])[] = [
   ['empty', ''],
   ['..', '..'],
@@ -82,7 +82,7 @@ const otherMetadata: readonly Variant[] = [
     'names of others',
     [
       ['the victim’s uid', (scene: Scene) => ({ uid: scene.victim.web.config.metadata?.uid ?? '' })],
-      // As the kubelet of a replaced API server would say it: not the tenant, yet nobody else's pod may change.
+      // As the kubelet of a replaced API server sends it: not the tenant, yet no other pod may change.
       ['the victim’s whole metadata', (scene: Scene) => ({ ...scene.victim.web.config.metadata })],
       ['a namespace that differs in case', { namespace: victimNamespace.toUpperCase() }],
       ['a namespace that docker has', { namespace: '(docker)' }],

@@ -33,7 +33,7 @@ const mapping = (hostPort: number, protocol: 0 | 1 | 2 = tcp, hostIp = '', conta
   portMappings: [{ protocol, hostPort, hostIp, containerPort }],
 });
 
-/** No ceiling of a tenant holds a port of the host. */
+/** No ceiling of a tenant allows host ports. */
 const hostPorts: readonly Variant[] = never(
   table(
     'host ports',
@@ -112,7 +112,7 @@ const sysctls: readonly Variant[] = table(
   podLinux,
 );
 
-/** Beside the parent of the stage's pods, and named after it: another run of this suite has another. */
+/** Next to the parent of the stage's pods, and named after it: another run of this suite has another name. */
 const beside = (rest: string) => (scene: Scene) => ({ cgroupParent: `${scene.stage.cgroupParent}.other${rest}` });
 
 const cgroupParents: readonly Variant[] = table(

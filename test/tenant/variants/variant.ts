@@ -1,14 +1,17 @@
 import type { ContainerConfig, PodConfig, SecurityContext } from '../../fixtures/pod.ts';
 import type { Scene } from '../scene.ts';
 
-/** One thing that a tenant's pod may say. Where it says nothing, the pod is an ordinary one. */
+/** One set of values of a tenant's pod. Unset fields have the values of an ordinary pod. */
 export interface Variant {
   readonly group: string;
   readonly name: string;
   readonly pod?: (config: PodConfig, scene: Scene) => PodConfig;
   readonly container?: (config: ContainerConfig, scene: Scene) => ContainerConfig;
   readonly handler?: string;
-  /** That it runs would itself be a way out of the tenant's own pods: a mount of the host, its namespaces, another tenant's image. */
+  /**
+   * Running it would itself be a way out of the tenant's own pods: a mount of the host, its namespaces,
+   * another tenant's image.
+   */
   readonly mustRefuse?: true;
   /** Services of networks that the pod joins, whose virtual address is the tenant's own while it has members. */
   readonly services?: readonly string[] | ((scene: Scene) => readonly string[]);
@@ -18,7 +21,10 @@ type Value<T> = T | ((scene: Scene) => T);
 
 const valueOf = <T>(value: Value<T>, scene: Scene): T => (typeof value === 'function' ? (value as (scene: Scene) => T)(scene) : value);
 
-/** Variants of one group: each row has a name, and what makes a variant of the rest. */
+/**
+ * Returns the variants of one group: each row has a name, and `make` turns its value into the rest of the
+ * variant.
+ */
 export function table<T>(
   group: string,
   rows: readonly (readonly [name: string, value: Value<T>])[],
@@ -69,7 +75,7 @@ export const resources = (
   container: (config, scene) => ({ ...config, linux: { ...config.linux, resources: valueOf(value, scene) } }),
 });
 
-/** As refused as it has to be. */
+/** Marks the rows as variants that must be refused. */
 export const never = (rows: readonly Variant[]): Variant[] => rows.map((row) => ({ ...row, mustRefuse: true }));
 
 export const long = (length: number, letter = 'a'): string => letter.repeat(length);
