@@ -10,7 +10,7 @@ import { PortcullisError } from '../base/errors/index.ts';
 import { createLogger } from '../base/log/index.ts';
 import { ContainerEventType, createCriServer } from '../runtime/index.ts';
 
-// The command as a process of its own, against a server with canned events on a real socket.
+// The command in a separate process, against a server with canned events on a real socket.
 
 let folder: string;
 let server: Awaited<ReturnType<typeof createCriServer>>;

@@ -8,7 +8,7 @@ import { PortcullisError } from '../base/errors/index.ts';
 import { createLogger } from '../base/log/index.ts';
 import { ContainerState, createCriServer, PodSandboxState } from '../runtime/index.ts';
 
-// pods, ps, logs and exec as processes of their own, against a server with canned answers on a real socket.
+// pods, ps, logs and exec in separate processes, against a server with canned answers on a real socket.
 
 let folder: string;
 let server: Awaited<ReturnType<typeof createCriServer>>;

@@ -1,4 +1,7 @@
-/** Who signs without a key: the identity that a CI system, a variable or a file offers, through the command as a job would call it. */
+/**
+ * Keyless signing: the identity that a CI system, a variable or a file offers, through the command as a job
+ * calls it.
+ */
 import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -37,7 +40,7 @@ describe('keyless signing in CI', { skip: findRegistry() === undefined ? 'no doc
         response.writeHead(401).end();
       else response.end(JSON.stringify({ count: 1, value: tokenOf('repo:example/app:ref:refs/tags/v1', gitHub) }));
     });
-    // A certificate authority that repeats what it was sent.
+    // A certificate authority that repeats what it received.
     hostile = await serveHttp((request, response) => {
       let body = '';
       request.on('data', (chunk: Buffer) => (body += chunk.toString()));

@@ -6,7 +6,7 @@ import { after, describe, it } from 'node:test';
 import { portcullis } from '../test/fixtures/command.ts';
 import type { Ended } from '../test/fixtures/command.ts';
 
-/** Wrong use of `portcullis trust`; right use is in test/e2e/publishing.test.ts. */
+/** Invalid uses of `portcullis trust`; valid uses are in test/e2e/publishing.test.ts. */
 describe('portcullis trust', () => {
   const home = mkdtempSync(join(tmpdir(), 'portcullis-cli-trust-'));
   after(() => rmSync(home, { recursive: true }));

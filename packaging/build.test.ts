@@ -17,7 +17,7 @@ describe('the package', () => {
   before(async () => {
     folder = mkdtempSync(join(tmpdir(), 'portcullis-package-'));
     await layOut(join(folder, 'package'), { types: false });
-    // What npm would install beside it: all that its manifest still asks for.
+    // The dependencies that npm would install next to it: everything that its manifest still requires.
     symlinkSync(join(repository, 'node_modules'), join(folder, 'node_modules'));
     symlinkSync(join(folder, 'package/packaging/bin/portcullis'), join(folder, 'portcullis'));
   });
@@ -105,7 +105,7 @@ describe('the package', () => {
     assert.equal(write('ignored.yaml', { [folderVariable]: control.folder }), 0);
     assert.ok(!control.hasFired());
     assert.ok(existsSync(join(folder, 'ignored.yaml')));
-    // The same command where the points are loaded into it.
+    // The same command with the fault points loaded into it.
     assert.notEqual(write('failed.yaml', control.environment), 0);
     assert.ok(control.hasFired());
     assert.ok(!existsSync(join(folder, 'failed.yaml')));

@@ -22,7 +22,10 @@ import { setTimeout as pause } from 'node:timers/promises';
 const repository = join(import.meta.dirname, '..');
 const nobody = 65_534;
 
-/** A clone before its first `npm start`, with an npm of the test's own: no test here asks a registry or installs a package. */
+/**
+ * A clone before its first `npm start`, with an npm of the test's own: no test here contacts a registry or
+ * installs a package.
+ */
 describe('packaging/prepare', () => {
   let clone = '';
   let npmLog = '';
@@ -45,7 +48,7 @@ describe('packaging/prepare', () => {
     mkdirSync(join(clone, path, '..'), { recursive: true });
     writeFileSync(join(clone, path), `#!/bin/sh\n${body}\n`, { mode: 0o755 });
   }
-  /** An npm that writes down its calls, and runs `ci` as its installation. */
+  /** Writes an npm that records its calls, and runs `ci` as its installation. */
   function npm(ci: string, version = '9.2.0'): void {
     rmSync(npmLog, { force: true });
     program('bin/npm', `echo "$*" >>${npmLog}\ncase $1 in --version) echo ${version} ;; ci) ${ci} ;; esac`);
@@ -177,7 +180,7 @@ describe('the launchers', () => {
     assert.equal(run.status, 0, run.stderr);
     return JSON.parse(run.stdout) as ReturnType<typeof launch>;
   }
-  /** A package in `at`, its Node in `modules`. */
+  /** Creates a package in `at`, its Node in `modules`. */
   function install(at: string, modules: string): string {
     mkdirSync(join(at, 'dist'), { recursive: true });
     cpSync(join(repository, 'packaging/bin'), join(at, 'packaging/bin'), { recursive: true });
@@ -255,7 +258,7 @@ describe('the launchers', () => {
     const command = install(at, join(at, 'node_modules'));
     for (const room of ['base', 'trust', 'entitlements', 'cni-plugins', 'runtime', 'cli']) mkdirSync(join(at, room));
     writeFileSync(join(at, 'cli/main.ts'), show);
-    // Set, not left to the clock: two writes within one kernel tick carry the same time.
+    // Set explicitly, not by the clock: two writes within one kernel tick have the same time.
     const bundleIsFrom = (seconds: number): void => utimesSync(join(at, 'dist/portcullis.js'), seconds, seconds);
     bundleIsFrom(Date.now() / 1000 - 60);
     assert.equal(launch(command, []).main, join(at, 'cli/main.ts'));
@@ -263,7 +266,7 @@ describe('the launchers', () => {
     assert.equal(launch(command, []).main, join(at, 'dist/portcullis.js'));
   });
 
-  // prepare refuses such a package, so `npm test` and `npm start` would end there on every fresh machine.
+  // prepare refuses such a package, so `npm test` and `npm start` would fail there on every fresh machine.
   it('no package that it installs would enable a service', () => {
     const installed = readFileSync(join(repository, 'packaging/debian-packages'), 'utf8')
       .split('\n')

@@ -1,4 +1,6 @@
-/** A program that uses trust as a library compiles against its declarations alone, with all of them checked. */
+/**
+ * A program that uses trust as a library compiles against its declarations alone, with all of them checked.
+ */
 import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';

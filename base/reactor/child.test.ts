@@ -83,13 +83,13 @@ test('many at once', async () => {
 });
 
 test('a child that cannot be held for want of a descriptor is ended and reaped before the failure is reported', async () => {
-  // Of every thread: a child belongs to the one that started it.
+  // The children of every thread: a child belongs to the thread that started it.
   const mine = () => readdirSync('/proc/self/task').map((thread) => readFileSync(`/proc/self/task/${thread}/children`, 'utf8').trim());
   const before = mine();
   const descriptors = holdDescriptors();
   try {
     descriptors.fill();
-    // It needs none itself, but its pidfd does.
+    // The child needs no descriptor itself, but its pidfd does.
     await assert.rejects(start({ path: '/bin/sleep', argv: ['sleep', '600'], env: {}, descriptors: [] }), { code: 'KERNEL_EMFILE' });
   } finally {
     descriptors.release();

@@ -6,7 +6,7 @@ import workerThreads from 'node:worker_threads';
 import { closeFd, createEventFd, drainEventFd, pidfdOpen, signalEventFd } from '../kernel/index.ts';
 import type { Reactor } from './index.ts';
 
-/** The threads that were started, so that one can be ended from outside, as a defect or a lack of memory would. */
+/** The started threads, so that the test can end one from outside, as a defect or a lack of memory would. */
 const started: workerThreads.Worker[] = [];
 workerThreads.Worker = class extends workerThreads.Worker {
   constructor(...given: ConstructorParameters<typeof workerThreads.Worker>) {
@@ -36,7 +36,7 @@ test('a lost Worker is started again, and an event that it took and did not deli
       resolve();
     });
   });
-  // It sleeps in the kernel: its end comes with the next event, which is lost with it.
+  // The thread sleeps in the kernel: it ends with the next event, which is lost with it.
   const gone = started.at(-1)?.terminate();
   signalEventFd(fd);
   await gone;

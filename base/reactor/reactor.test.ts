@@ -20,7 +20,7 @@ function pidfdOf(script: string): { pidfd: number; exited: Promise<unknown> } {
   return { pidfd: pidfdOpen(child.pid ?? -1), exited: once(child, 'exit') };
 }
 
-/** A module's address, for a program of its own. */
+/** Returns a module's address, for a separate program. */
 function url(module: string): string {
   return JSON.stringify(new URL(module, import.meta.url).href);
 }
@@ -154,7 +154,8 @@ test('close leaves neither thread nor descriptor, and nothing is told any more',
   await Promise.all([another.close(), another.close()]);
   closeFd(fd);
   assert.equal(wrong, 0);
-  // A joined thread leaves /proc a moment later; the libuv pool may have started meanwhile, but nothing of the reactor may stay.
+  // A joined thread leaves /proc a moment later; the libuv pool may have started meanwhile, but no thread of
+  // the reactor may stay.
   for (let waited = 0; waited < 100 && threads() > (state[0] ?? 0); waited++) await setTimeout(20);
   assert.deepEqual([threads(), descriptors()], state);
 });
@@ -185,6 +186,6 @@ test('waiting costs no processor time', async () => {
   reactor.onReadable(createEventFd(), () => undefined);
   const before = ticks();
   await setTimeout(300);
-  // A loop that turns would take all 30 ticks; what else this process does, few.
+  // A busy loop would take all 30 ticks; the other work of this process takes few.
   assert.ok(ticks() - before <= 15);
 });

@@ -6,7 +6,7 @@ import { sameValue } from './same-value.ts';
 import { validate } from './validate.ts';
 import { writeYaml } from './write.ts';
 
-/** Documents of any shape are read in time that grows with their size. */
+/** Documents of any shape are read in time that grows linearly with their size. */
 
 const range = <T>(n: number, make: (index: number) => T): T[] => Array.from({ length: n }, (_, index) => make(index));
 const limits = { bytes: 64 * 1024 * 1024 };
@@ -90,7 +90,7 @@ test('equal values are compared, written and looked up', async () => {
 });
 
 test('schema: so many problems that moving them about shows', () => {
-  // A file of 2 MiB can have a million.
+  // A file of 2 MiB can have a million of these.
   const positionOf = () => ({ file: 'file', line: 1, column: 1 });
   return assertNearLinearWork(
     'wrong members',

@@ -17,7 +17,10 @@ interface Ran {
   readonly err: string;
 }
 
-/** OASIS's schema of SARIF 2.1.0 (errata 01), whose draft 4 differs from what ajv takes in `id` alone. */
+/**
+ * Returns OASIS's schema of SARIF 2.1.0 (errata 01). It is draft 4, which differs from what ajv accepts only
+ * in `id`.
+ */
 function sarifSchema(): object {
   const schema = JSON.parse(readFileSync(join(import.meta.dirname, 'fixtures/sarif-schema-2.1.0.json'), 'utf8')) as Record<string, unknown>;
   const { id: _id, $schema: _draft, ...rest } = schema;

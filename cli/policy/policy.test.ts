@@ -7,7 +7,7 @@ import { after, before, describe, it } from 'node:test';
 
 const main = join(import.meta.dirname, '../main.ts');
 
-/** As a user runs them, in a folder of his. */
+/** Runs the commands as a user does, in a folder of the user's own. */
 describe('portcullis policy', () => {
   let folder = '';
   before(() => {

@@ -11,7 +11,7 @@ import { cgroupsBelow } from './sweep.ts';
 const command = join(import.meta.dirname, '../../packaging/bin/portcullis');
 const env = { ...process.env, PORTCULLIS_SOURCE: '1' };
 
-/** Folders and cgroups of any quickstart. */
+/** Returns the folders and cgroups of any quickstart. */
 function remains(): string[] {
   return [
     ...readdirSync(tmpdir()).filter((name) => name.startsWith('portcullis-quickstart-')),

@@ -18,7 +18,7 @@ const service: Listed = {
   backends: [],
 };
 const backend = { address: '10.88.0.2', port: 8080, weight: 1, state: 'in service', health: 'not checked', active: 2 } as const;
-/** Without the header, cells by two spaces or more. */
+/** Returns the rows without the header; two or more spaces separate cells. */
 const rowsOf = (listed: Listed): string[][] =>
   serviceTable([listed])
     .trimEnd()

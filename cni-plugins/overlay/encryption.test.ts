@@ -42,7 +42,7 @@ describe('which hosts are sent to', () => {
       [first, []],
       [second, ['10.128.2.0/24']],
     ]);
-    // A former one that was not yet given up stays until it is.
+    // A previous key that was not given up yet stays until it is.
     assert.deepEqual(entries(third), [
       [first, []],
       [second, []],
@@ -117,7 +117,7 @@ describe('keys of this host', () => {
     assert.equal(keys.current.publicKey, next.publicKey);
     assert.equal(statSync(path).mode & 0o777, 0o600);
     assert.equal((await openHostKeys(join(folder, 'own'))).current.publicKey, next.publicKey);
-    // An invalid pair is not used: no host would meet a holder of it.
+    // An invalid pair is not used: no host would communicate with its holder.
     const stored = JSON.parse(readFileSync(path, 'utf8')) as { current: { publicKey: string } };
     writeFileSync(path, JSON.stringify({ ...stored, current: { ...stored.current, publicKey } }));
     assert.notEqual((await openHostKeys(join(folder, 'own'))).current.publicKey, publicKey);

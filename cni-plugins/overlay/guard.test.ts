@@ -12,7 +12,7 @@ if (inPrivateNetns(import.meta.filename)) {
   const root = mkdtempSync(join(tmpdir(), 'portcullis-guard-'));
   after(() => rmSync(root, { recursive: true, force: true }));
 
-  /** A host that cannot take part: it never comes as far as etcd. */
+  /** Checks that a host cannot take part: it never reaches etcd. */
   async function refused(encryption: OverlaySettings['encryption'], underlay: string, brokenKeys = false): Promise<string> {
     const folder = mkdtempSync(join(root, 'host-'));
     if (brokenKeys) writeFileSync(join(folder, 'wireguard-keys.json'), 'no keys', { mode: 0o600 });

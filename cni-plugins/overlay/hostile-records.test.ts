@@ -11,7 +11,10 @@ const wireguard = { publicKey: key, nextKey, port: 51_820 };
 const host = { id: 'a', underlay: '192.0.2.1', mtu: 1450, vxlan };
 const record = (value: unknown) => readHost(Buffer.from(JSON.stringify(value)));
 
-/** What one host says in etcd is input from outside to all others (CVE-2026-32241: flannel put it into a shell command). */
+/**
+ * One host's records in etcd are untrusted input to all others (CVE-2026-32241: flannel put such a record
+ * into a shell command).
+ */
 describe('records of etcd', () => {
   it('as a host writes them are read', () => {
     assert.deepEqual(record(host), host);

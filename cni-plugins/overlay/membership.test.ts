@@ -22,7 +22,10 @@ import { encode, keysOf } from './records.ts';
 import type { HostRecord, SharedSettings } from './records.ts';
 import type { OverlayNetwork } from './settings.ts';
 
-/** What hosts write into a real etcd: claims whose answers are lost, hosts of both versions, and roles that let each host write its own keys alone. */
+/**
+ * The records that hosts write into a real etcd: claims whose answers are lost, hosts of both versions, and
+ * roles that let each host write only its own keys.
+ */
 
 const keys = keysOf('overlay');
 const networks: readonly OverlayNetwork[] = [{ prefix: parsePrefix('10.128.0.0/14')!, hostLength: 24 }];

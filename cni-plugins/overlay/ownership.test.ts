@@ -113,8 +113,8 @@ for (const [what, theirs, stolen] of [
     assert.deepEqual(change(view, ...identitiesOf(stolen).map((value) => put(a.identity(value)))), []);
     assert.match(refusals(view), /^hosts\/host-a\/record: it names .* which is the host host-b's$/u);
     assert.match(view.refusalOf('host-a')!, /host-b/u);
-    // The other host is away for a while: its record is gone. What it has stays its own, except the address,
-    // which a new machine may have.
+    // The other host is away for a while: its record is gone. It keeps what it has, except the address, which
+    // a new machine may have.
     const taken = change(view, gone(b.record));
     assert.deepEqual(
       taken,
@@ -171,7 +171,7 @@ test('a service and what it has are the oldest key’s; another host that holds 
     put(keys.own('host-c').port('tcp-80', 'evil')),
   );
   change(view, gone(a.virtual('web', web)), gone(a.address('10.128.9.7', 'web')), gone(a.port('tcp-80', 'web')));
-  // Whoever was first and says something else by another key is the youngest.
+  // A host that was first and makes another claim with another key becomes the youngest.
   change(view, put(a.virtual('web', stranger)), put(a.address('10.128.9.7', 'evil')));
   assert.equal(view.virtual('web')?.value.toString(), web.toString());
   assert.equal(view.addressHolder('10.128.9.7'), 'web');
@@ -220,7 +220,7 @@ test('cost: reading n hosts of which each claims what another has takes time in 
         put(own.record, said),
       ];
     }).flat();
-  // Processor time, the least of several rounds, so that other programs of the machine do not count.
+  // Returns processor time, the least of several rounds, so that other programs of the machine do not count.
   const timeOf = (written: readonly Written[]): number => {
     const began = process.cpuUsage();
     const view = createOwnership(keys);

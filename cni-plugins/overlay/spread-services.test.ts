@@ -13,13 +13,13 @@ import type { Service } from '../services/model.ts';
 import { keysOf } from './records.ts';
 import { createSpreadServices } from './spread-services.ts';
 
-/** Services of the overlay beside those of the host itself, at this host's real balancer. */
+/** Services of the overlay next to those of the host itself, on this host's real balancer. */
 
 const keys = keysOf('shop');
 const folder = mkdtempSync(join(tmpdir(), 'portcullis-spread-'));
 const told: string[] = [];
 let services: Services;
-/** The thread of services alone keeps no process. */
+/** The thread of services alone does not keep the process alive. */
 const alive = setInterval(() => undefined, 1000);
 
 const text = (name: string, address: string): string =>

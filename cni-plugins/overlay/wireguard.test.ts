@@ -87,7 +87,7 @@ test(
       assert.ok(met !== undefined && met.handshakeMs > 0 && met.receivedBytes > 0 && met.sentBytes > 0);
       assert.deepEqual(dataPlane.reconcile(own(), wanted), [], 'and after they have met');
 
-      // The far end knows the next key by nothing but its name.
+      // The far end knows the next key only by its name.
       await keys.rotate();
       dataPlane.secure(own());
       assert.equal(keys.current.publicKey, second);

@@ -11,11 +11,14 @@ import type { CniResult } from '../spec/result.ts';
 import type { AddressPlugin, PlanInput, Plugin } from './contract.ts';
 import { addressPlugins, kindOf, plugins } from './registry.ts';
 
-/** Whatever a configuration holds: `read` throws nothing and names file, line and column; `plan` throws a failure of ours or gives plain values. */
+/**
+ * Whatever a configuration contains: `read` throws nothing and reports file, line and column; `plan` throws
+ * one of our failures or returns plain values.
+ */
 
 const runs = Number(process.env['PORTCULLIS_FUZZ_RUNS'] ?? 400);
 
-/** Names of every field that a plugin asks for: random documents would never hit them. */
+/** Returns the names of every field that a plugin reads: random documents would never hit them. */
 function fieldNames(read: (config: NonNullable<ReturnType<typeof readConfig>>) => unknown): string[] {
   const asked = new Set<string>();
   const spy = (fields: NonNullable<ReturnType<typeof readConfig>>): NonNullable<ReturnType<typeof readConfig>> => ({
@@ -173,7 +176,7 @@ for (const plugin of plugins)
   test(`a field that ${plugin.type} knows is never unknown, whatever the others say`, () => {
     const own = upstream[plugin.type] ?? [];
     for (const name of own) assert.deepEqual(unknownIn(plugin.type, { [name]: null }), []);
-    // Also those of objects below, which are unknown at the top.
+    // Also the fields of nested objects, which are unknown at the top level.
     const read = fieldNames((fields) => plugin.read(fields, {})).filter((name) => unknownIn(plugin.type, { [name]: null }).length === 0);
     const names = [...new Set([...own, ...read, 'ipam'])];
     const values = fc.constantFrom<unknown>(true, false, '', 'x', 0, 1, 5, {}, [], [{}], null);
@@ -226,7 +229,7 @@ const problemsOf = (type: string, config: object, args: Readonly<Record<string, 
   return problems.join('\n');
 };
 
-/** Every field that cannot be honoured is named, with its place. */
+/** Every field that cannot be honoured is named, with its position. */
 for (const [type, config, expected] of [
   ['bandwidth', { ingressRate: 100 }, /2:\d+: 'ingressRate' needs 'ingressBurst'/u],
   ['bandwidth', { egressBurst: 100 }, /'egressBurst' needs 'egressRate'/u],

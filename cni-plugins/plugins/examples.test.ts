@@ -17,7 +17,7 @@ if (inPrivateNetns(import.meta.filename)) {
   const examples = [...document.matchAll(/```json\n([^]*?)```/gu)].map(
     ([, text = '{}']) => JSON.parse(text) as { name: string; plugins: Conf[] },
   );
-  // Bridges stay: they are the network's. Their addresses, and what the kernel does with them, do too.
+  // Bridges stay: they belong to the network. So do their addresses, and the kernel's entries for them.
   const state = (): string =>
     shell('ip -o link; ip -o addr; ip route; ip -6 route; tc qdisc')
       .split('\n')
@@ -39,8 +39,8 @@ if (inPrivateNetns(import.meta.filename)) {
         const result = await fixture.add(plugins, of);
         assert.equal(result.interfaces.filter(({ sandbox }) => sandbox === of.netns).at(-1)?.name, 'eth0');
         await fixture.check(plugins, of, result);
-        // A repair leaves alone what a later plugin changed on purpose.
-        // The kernel looks for duplicates of a link's own address meanwhile.
+        // A repair does not undo what a later plugin changed on purpose. Meanwhile the kernel checks a link's
+        // own address for duplicates.
         const pod = (): string | undefined =>
           fixture.inside(of.netns, "sh -c 'ip -o addr; ip link; ip rule; ip route show table all'")?.replaceAll(' tentative', '');
         const stands = pod();

@@ -12,8 +12,9 @@ import type { Conf, Of, PluginFixture } from '../attach/plugin-engine.fixture.ts
 import { bootOf } from '../attach/realm.ts';
 
 /**
- * A reboot under another runtime, for every example of docs/cni-plugins.md: the state folder stays, the kernel is empty. The runtime deletes
- * what it remembers, in whatever order, and makes it again.
+ * A reboot under another runtime, for every example of docs/cni-plugins.md: the state folder stays, the
+ * kernel is empty. The runtime deletes the attachments that it remembers, in any order, and creates them
+ * again.
  */
 const marker = 'PORTCULLIS_TEST_REBOOTED';
 
@@ -33,7 +34,7 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     ([, text = '{}']) => JSON.parse(text) as { readonly name: string; readonly plugins: readonly Conf[] },
   );
   const ofExample = (name: string, netns: string): Of => ({ id: `pod-${name}`, netns, network: name });
-  /** False where the kernel lacks the plugin's link. */
+  /** Returns false when the kernel lacks the plugin's link. */
   const added = async (of: Of, plugins: readonly Conf[]): Promise<boolean> => {
     try {
       await fixture.check(plugins, of, await fixture.add(plugins, of));
@@ -62,7 +63,7 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     for (const [index, { name, plugins }] of examples.entries())
       test(`after the reboot: ${name}`, async (context) => {
         const gone = ofExample(name, `/run/netns/gone-${name}`);
-        // As containerd, which deletes first; and as one that forgot.
+        // Like containerd, which deletes first; and like a runtime that forgot.
         if (index % 2 === 0) await fixture.del(plugins, gone);
         const of = ofExample(name, fixture.pin(name));
         if (!(await added(of, plugins))) return context.skip('the kernel lacks its link');

@@ -19,7 +19,10 @@ if (inPrivateNetns(import.meta.filename)) {
   const ingress = async (): Promise<string[]> => (await denied()).filter((line) => line.includes(' ingress '));
   const plain = (address = ''): string => address.split('/')[0] ?? '';
 
-  /** A datagram, from the host or from a pod; what is asked before it can be sent is what this is about. */
+  /**
+   * Sends a datagram from the host or from a pod; the test is about the requests that the kernel sends before
+   * it.
+   */
   const tell = (to: string, link: string, from?: Pod): void => {
     const script = [
       'import contextlib, socket',
@@ -27,7 +30,7 @@ if (inPrivateNetns(import.meta.filename)) {
       's = socket.socket(socket.AF_INET6 if six else socket.AF_INET, socket.SOCK_DGRAM)',
       's.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)',
       `s.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"${link}")`,
-      // What the host itself sends and a rule drops fails there.
+      // When a rule drops a packet of the host itself, the send fails.
       'with contextlib.suppress(PermissionError):',
       `  s.sendto(b"x", ("${to}", 9, 0, socket.if_nametoindex("${link}")) if six else ("${to}", 9))`,
     ].join('\n');
@@ -69,7 +72,7 @@ if (inPrivateNetns(import.meta.filename)) {
     await engine.attach(other.request);
     await engine.setClass(other.request.id, 'user');
     shell('ip link set cni0 type bridge mcast_query_response_interval 100; ip link set cni0 type bridge mcast_querier 1');
-    // A bridge takes itself for a querier once others had the time to answer.
+    // A bridge becomes the querier itself once others had the time to answer.
     await pause(3000);
     const { ips } = await engine.attach(closed.request);
     const own = plain(ips.find(({ address }) => address.includes(':'))?.address);

@@ -9,8 +9,8 @@ import type { Scene } from './first-packet.fixture.ts';
 import { macOf } from '../plugins/interface/names.ts';
 
 /**
- * The same from a link that the host routes to: to the host, to other links of that kind, to a bridge, and
- * what the pod itself hears.
+ * The same from a link that the host routes to: to the host, to other links of that type, to a bridge, and
+ * what the pod itself receives.
  */
 if (inPrivateNetns(import.meta.filename, 240_000)) {
   const ranges = (net: number): object[][] => [[{ subnet: `10.${net}.0.0/24` }], [{ subnet: `fd00:${net}::/64` }]];
@@ -59,8 +59,8 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     await settled(undefined, hears);
     await settled(held, []);
 
-    // The pod undoes what it can reach: its own rules, another MAC, foreign addresses, a VLAN, another
-    // interface on top, routes.
+    // The pod undoes everything that it can reach: its own rules, another MAC, foreign addresses, a VLAN,
+    // another interface on top, routes.
     const victim4 = plainAddress(at(victim), 0);
     attacker.run(
       `sh -c 'nft flush ruleset; nft add table inet x; ip link add link eth0 name eth0.5 type vlan id 5; ip link set eth0.5 up; ip link add link eth0 name mv type macvlan mode bridge; ip link set mv up; ip addr add 10.88.0.250/24 dev mv; ip addr add 10.88.0.251/24 dev eth0; ip addr add ${victim4}/24 dev eth0; ip -6 addr add fd00:88::fa/64 dev eth0 nodad; ip neigh flush dev eth0; sysctl -qw net.ipv4.conf.all.forwarding=1 net.ipv6.conf.eth0.accept_ra=2'`,
@@ -77,7 +77,7 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
       ...new Set(shell('nft list table inet portcullis; nft list table arp portcullis').match(/"\w+" counter packets [1-9]/gu) ?? []),
     ];
     assert.ok(rulesThatDenied().some((line) => line.includes(own)));
-    // Another MAC address is not its own: all of it is denied from now on, ARP too.
+    // Another MAC address is not its own: all its packets are denied from now on, ARP too.
     attacker.run("sh -c 'ip link set eth0 down; ip link set eth0 address 0a:58:0a:58:00:fa; ip link set eth0 up'");
     const forged = async (): Promise<bigint> =>
       (await engine.denials()).find(({ id, rule }) => id === attacker.request.id && rule === 'network.address')?.packets ?? 0n;

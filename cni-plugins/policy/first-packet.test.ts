@@ -7,7 +7,10 @@ import type { LinkRule } from '../types.ts';
 import { following, openScene, plainAddress } from './first-packet.fixture.ts';
 import type { Scene } from './first-packet.fixture.ts';
 
-/** From a bridge: nothing arrives before it may, and nothing that is denied ever does. What a routed link sends: first-packet-routed.test.ts. */
+/**
+ * From a bridge: no packet arrives before it may, and no denied packet ever does. Routed links:
+ * first-packet-routed.test.ts.
+ */
 if (inPrivateNetns(import.meta.filename, 240_000)) {
   const { fixture, engine } = await startFixture();
   let scene: Scene | undefined;
@@ -20,7 +23,7 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
       const [victim, held, far, routed, attacker] = [named('victim'), named('held'), named('far'), named('routed'), named('attacker')];
       const { attach, at, listen, arrived, settled, send } = (scene = openScene(fixture, engine, String(bridgeNetfilter)));
       for (const pod of [victim, held]) await attach(pod);
-      // Other networks, reached by the host's routing only: another bridge, and a link of its own.
+      // Other networks, reached only by the host's routing: another bridge, and a link of its own.
       const ranges = (net: number): object[][] => [[{ subnet: `10.${net}.0.0/24` }], [{ subnet: `fd00:${net}::/64` }]];
       await attach(far, { ...conflist({ bridge: 'cni1', ipam: { type: 'host-local', ranges: ranges(89) } }), name: 'other' });
       const routes = [{ dst: '0.0.0.0/0' }, { dst: '::/0' }];
@@ -29,7 +32,7 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
       for (const pod of [victim, held, far, routed, undefined]) await listen(pod);
       const everywhere = (): string[] => [victim, held, far, routed, undefined].flatMap(arrived);
 
-      // The victim's rules say who may come, the others' say nothing, or nobody.
+      // The victim's rules define the allowed senders; the others' rules allow none, or do not exist.
       await engine.setClass(victim.request.id, 'user');
       await engine.setClass(held.request.id, 'admin', { ingress: [] });
       for (const pod of [far, routed]) await engine.setClass(pod.request.id, 'user');
@@ -51,16 +54,16 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
       const granted = (name: string): string[] =>
         [4, 6].flatMap((family) => ['direct', 'routed', 'plain'].map((way) => `${name}-${way}-udp${family}-7777`)).sort();
       await settled(victim, granted('victim'));
-      // Whatever MAC it writes: its frames go through the host.
+      // Whatever MAC address it writes, its frames go through the host.
       await settled(far, granted('far'));
       await settled(routed, granted('routed'));
-      // The subnet's broadcast address is one of those granted; other pods do not see it, the host does.
+      // The subnet's broadcast address is one of those granted; other pods do not receive it, the host does.
       const toHost = ['4', '6'].flatMap((family) => [`host-plain-udp${family}-7777`, `host-udp${family}-7777`]);
       const hears = [...toHost, 'group-plain-10.88.0.255', 'group-subnet'].sort();
       await settled(undefined, hears);
       await settled(held, []);
 
-      // The pod undoes what it can reach: its own rules, another MAC, foreign addresses, routes.
+      // The pod undoes everything that it can reach: its own rules, another MAC, foreign addresses, routes.
       const far4 = plainAddress(at(victim), 0);
       attacker.run(
         `sh -c 'nft flush ruleset; nft add table inet x; ip link set eth0 address 0a:58:0a:58:00:fa; ip addr add 10.88.0.250/24 dev eth0; ip addr add ${far4}/24 dev eth0; ip -6 addr add fd00:88::fa/64 dev eth0 nodad; ip neigh flush dev eth0; sysctl -qw net.ipv4.conf.all.forwarding=1 net.ipv6.conf.eth0.accept_ra=2'`,

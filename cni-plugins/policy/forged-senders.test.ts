@@ -7,8 +7,8 @@ import type { Fixture, Pod } from '../attach/engine.fixture.ts';
 import type { NetworkEngine } from '../types.ts';
 
 /**
- * Packets with a pod's address are accepted only from the pod's own link, whatever rp_filter is: what an
- * uplink or another port of a bridge sends in a pod's name is dropped.
+ * Packets with a pod's address are accepted only from the pod's own link, whatever rp_filter is: when an
+ * uplink or another port of a bridge sends packets with a pod's address, they are dropped.
  */
 const ranges = [[{ subnet: '10.95.0.0/24' }], [{ subnet: 'fd00:95::/64' }]];
 const routes = [{ dst: '0.0.0.0/0' }, { dst: '::/0' }];
@@ -26,7 +26,7 @@ with open('${log}', 'w', 1) as log:
         data, sender = s.recvfrom(99)
         print(data.decode(), sender[0].replace('::ffff:', ''), file=log)
 `;
-/** A datagram from any address. */
+/** Sends a datagram from any address. */
 const send = (source: string, target: string, word: string): string => {
   const six = target.includes(':');
   const [family, level, transparent] = six ? ['AF_INET6', 'IPPROTO_IPV6', 75] : ['AF_INET', 'IPPROTO_IP', 19];
@@ -96,7 +96,7 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
   const hostOf = { 4: '192.0.2.1', 6: '2001:db8::1' } as const;
   let turn = 0;
   type Word = readonly [source: string, target: string, receiver: string, comes: boolean];
-  /** Sends a word each, and looks which of them come: those that shall in any case, and no others after them. */
+  /** Sends one word each, and checks which of them arrive: exactly those that must. */
   const checkWords = async (from: Pod | undefined, words: readonly Word[], what = 'of the words sent'): Promise<void> => {
     turn += 1;
     const run = (script: string): unknown =>
@@ -130,7 +130,7 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
             ] as const,
         );
         await checkWords(outside(), [...forged, [own, hostOf[family], 'host', true], [own, web ?? '', 'web', false]]);
-        // Pods themselves go on, of both kinds of links.
+        // Traffic of the pods themselves continues, for both types of links.
         for (const name of ['client', 'far']) {
           const source = addressOf(name, family);
           await eventually(() => pod(name).run(`busybox ping -c1 -W2 ${hostOf[family]}`), 20_000);
@@ -167,7 +167,7 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
         [own, host, 'host', true],
       ]);
     }
-    // As ARP says it: the host believes it of an address that is no pod's, so that the frames do come.
+    // Announced by ARP: the host accepts it for an address that is no pod's, so that the frames do arrive.
     const [client, free] = [addressOf('client', 4), '10.88.0.201'];
     const known = (address: string): string => shell(`ip neigh show ${address} dev cni0`).split(' ')[2] ?? '';
     const mac = pod('client').run('cat /sys/class/net/eth0/address')?.trim() ?? assert.fail();
@@ -183,7 +183,7 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
   });
 
   test('guests of another bridge of the host talk to each other by whatever addresses they have', async () => {
-    // Only the bridge itself is asked about: the host does not route between them.
+    // Tests only the bridge itself: the host does not route between them.
     tried('sysctl -qw net.bridge.bridge-nf-call-iptables=0 net.bridge.bridge-nf-call-ip6tables=0 net.bridge.bridge-nf-call-arptables=0');
     shell('ip link add virbr9 type bridge; ip link set virbr9 up');
     const guest = (name: string, four: string, six: string): Pod => {

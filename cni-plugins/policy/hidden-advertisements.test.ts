@@ -7,7 +7,7 @@ import { eventually, inPrivateNetns, startFixture, tried } from '../attach/engin
 import type { Pod } from '../attach/engine.fixture.ts';
 import type { Attachment } from '../types.ts';
 
-/** Advertisements that are no pod's to send, hidden as RFC 7113 says that guards miss them. */
+/** Advertisements that no pod may send, hidden in the ways that guards miss according to RFC 7113. */
 const python = '/usr/bin/python3';
 const fixtures = join(import.meta.dirname, 'fixtures');
 
@@ -31,7 +31,7 @@ if (inPrivateNetns(import.meta.filename)) {
     const program = join(fixtures, 'hidden_advertisements.py');
     const run = spawnSync('nsenter', [`--net=${sender.pod.request.netns}`, python, program, ...targets], { encoding: 'utf8' });
     assert.equal(run.status, 0, run.stderr);
-    // The last packet is one that passes: whatever would arrive before it has arrived.
+    // The last packet is allowed: every packet that could arrive before it has arrived.
     await eventually(() => (readFileSync(log, 'utf8').includes('datagram') ? true : undefined), 10_000);
     const arrived = readFileSync(log, 'utf8')
       .split('\n')
@@ -42,7 +42,7 @@ if (inPrivateNetns(import.meta.filename)) {
     const [asked, whole] = ['Ip6ReasmReqds', 'Ip6ReasmOKs'].map((name) =>
       Number(new RegExp(`^${name}\\s+(\\d+)`, 'mu').exec(counted)?.[1]),
     );
-    // Only the halves of the echo came.
+    // Only the halves of the echo arrived.
     assert.deepEqual([asked, whole], [2, 1]);
   });
 }

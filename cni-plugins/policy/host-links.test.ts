@@ -7,7 +7,10 @@ import { createFixture, eventually, inPrivateNetns, shell, tried } from '../atta
 import type { Fixture, Pod } from '../attach/engine.fixture.ts';
 import type { NetworkEngine } from '../types.ts';
 
-/** docs/networking.md, "NET_ADMIN and NET_RAW": with a user namespace of the pod's own nothing of the host; without one the kernel lets it. */
+/**
+ * docs/networking.md, "NET_ADMIN and NET_RAW": a pod with a user namespace of its own cannot change anything
+ * of the host; without one the kernel allows it.
+ */
 const program = join(import.meta.dirname, 'fixtures', 'host_links.py');
 
 if (inPrivateNetns(import.meta.filename)) {
@@ -47,7 +50,8 @@ if (inPrivateNetns(import.meta.filename)) {
       if (way === 'ptp') writeFileSync(other, JSON.stringify({ cniVersion: '1.0.0', name: 'routed', plugins: [ptp] }));
       const userns = `${pod.request.netns}-user`;
       shell(`umount ${pod.request.netns} && touch ${userns}`);
-      // As the runtime makes them: the network namespace belongs to the user namespace, and both are pinned.
+      // As the runtime creates them: the network namespace belongs to the user namespace, and both are
+      // pinned.
       const holder = fixture.start('unshare', '--user', '--map-root-user', '--net', 'sleep', '600');
       const own = readlinkSync('/proc/self/ns/net');
       await eventually(() => (tried(`readlink /proc/${holder.pid}/ns/net`)?.trim() === own ? undefined : true));

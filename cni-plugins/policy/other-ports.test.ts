@@ -5,7 +5,7 @@ import { test } from 'node:test';
 import { eventually, inPrivateNetns, shell, startFixture, tried } from '../attach/engine.fixture.ts';
 import { hostInterfaceOf } from '../attach/record.ts';
 
-/** A port of the bridge that is not ours: an uplink that the administrator added, or a tunnel. */
+/** A third-party port of the bridge: an uplink that the administrator added, or a tunnel. */
 if (inPrivateNetns(import.meta.filename)) {
   const { fixture, engine } = await startFixture();
 

@@ -45,7 +45,7 @@ if (inPrivateNetns(import.meta.filename)) {
   const reaches = async (from: Pod, host: string, port = 80): Promise<void> => {
     await eventually(() => fetch(from, host, port), 20_000);
   };
-  /** Once it is known that the way is open (neighbours are resolved): nothing comes through. */
+  /** Call it once it is known that the way is open (neighbours are resolved): no packet passes. */
   const denied = (from: Pod, host: string, port = 80): void => {
     assert.equal(fetch(from, host, port), undefined, `${from.request.pod.name} reached ${host}:${port}`);
   };
@@ -66,7 +66,8 @@ if (inPrivateNetns(import.meta.filename)) {
       shell(`nft flush chain ${chain}`);
       assert.equal((await engine.status()).ready, true);
       assert.equal(listed(), rules, chain);
-      // The engine looks by itself, too, maybe before anybody else sees the chain empty. The kernel gives no table's handle twice: these are others.
+      // The engine checks by itself, too, maybe before the test sees the chain empty. The kernel never reuses
+      // a table's handle: these are other tables.
       assert.notEqual(tables(), before, chain);
     }
     denied(client, addressOf(web));
@@ -91,7 +92,7 @@ if (inPrivateNetns(import.meta.filename)) {
       await reaches(other, four, 81);
       // Only connections that it opens are restricted: others reach it, and it answers.
       for (const index of [0, 1]) await reaches(other, addressOf(client, index));
-      // Rules of the pod that is reached.
+      // Rules of the receiving pod.
       await engine.setClass(web.request.id, 'user', { ingress: [rule(`${addressOf(other)}/32`, 'tcp', 0, 65535)] });
       await reaches(other, four, 81);
       for (const host of [four, six]) denied(client, host);

@@ -12,7 +12,10 @@ import type { Fixture, Pod } from '../attach/engine.fixture.ts';
 import { pluginInterfaceOf } from '../attach/record.ts';
 import type { AttachRequest, Denial, LinkRule, NetworkEngine } from '../types.ts';
 
-/** Links that the host routes to: rules of peers, NetworkPolicies and denials as on a bridge, through restarts, kills and a lost link. */
+/**
+ * Links that the host routes to: rules of peers, NetworkPolicies and denials as on a bridge, through
+ * restarts, kills and a lost link.
+ */
 const ranges = [[{ subnet: '10.88.0.0/24' }], [{ subnet: 'fd00:88::/64' }]];
 const routes = [{ dst: '0.0.0.0/0' }, { dst: '::/0' }];
 const routed = {
@@ -23,7 +26,7 @@ const routed = {
     { type: 'portcullis-portmap', capabilities: { portMappings: true } },
   ],
 };
-/** In an emulated machine (test/vm) an attach takes so many times as long. */
+/** In an emulated machine (test/vm) an attach takes longer by this factor. */
 const slower = process.env['IN_VM'] === undefined ? 1 : 15;
 const rule = (cidr: string, port = 80): LinkRule => ({ cidr, protocol: 'tcp', ports: { low: port, high: port } });
 
@@ -107,7 +110,7 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
       assert.equal(fromHost(addressOf(web, index)), undefined);
     }
     assert.ok((await denied(web)).includes('ingress network.ingress'));
-    // A host port is the pod and port behind it.
+    // A host port counts as the pod and port behind it.
     await engine.setClass(client.request.id, 'user');
     await reaches(client, '10.88.0.1', 8088);
     await engine.setClass(web.request.id, 'user', { ingress: [] });
@@ -185,7 +188,7 @@ while True: f.write(s.recv(99).decode() + "\\n")`;
   });
 
   test('a pod without IPv6 is not told of for what its kernel, or the host’s, would say over IPv6 by itself', async () => {
-    // With this link the host forwards IPv6, and says on every link that it is a router.
+    // With this link the host forwards IPv6, and announces on every link that it is a router.
     await attached('six');
     const file = join(fixture.confDir, '05-four.conflist');
     const ipam = { type: 'host-local', ranges: [[{ subnet: '10.90.0.0/24' }]] };
@@ -194,7 +197,7 @@ while True: f.write(s.recv(99).decode() + "\\n")`;
     await engine.attach(pod.request);
     rmSync(file);
     assert.doesNotMatch(pod.run('ip -6 addr show dev eth0') ?? '', /inet6/u);
-    // Longer than a kernel waits before it asks for routers and for its own address, and tells of its groups.
+    // Longer than a kernel waits before it solicits routers, probes its own address, and reports its groups.
     await pause(2500);
     assert.deepEqual(await denied(pod), []);
     await engine.setClass(pod.request.id, 'user');
@@ -264,7 +267,7 @@ while True: f.write(s.recv(99).decode() + "\\n")`;
       await once(child, 'exit');
       assert.equal(child.signalCode, 'SIGKILL');
       met += links().length;
-      // The daemon is dead: every link that is up is reported by its group, and denied or known.
+      // The daemon is dead: every link that is up is classified by its group, and denied or known.
       for (const [, name = '', group = ''] of shell('ip -d -o link').matchAll(/^\d+: (pc[0-9a-f]{12})@.* group (\S+)/gmu))
         assert.equal(group, String(0x70630005), name);
     }
@@ -272,7 +275,7 @@ while True: f.write(s.recv(99).decode() + "\\n")`;
     engine = await open();
     await engine.gc(new Set());
     await eventually(() => links().length === 0 || undefined, 10_000);
-    // Its plugins go on after the call has returned.
+    // Its plugins continue after the call has returned.
     await eventually(() => fixture.rows('SELECT 1 FROM attachment').length === 0 || undefined, 10_000).catch(() => undefined);
     for (const table of ['attachment', 'part', 'lease', 'host_port']) assert.deepEqual(fixture.rows(`SELECT * FROM ${table}`), [], table);
     assert.doesNotMatch(shell('ip route; ip -6 route'), /10\.88|fd00:88/u);

@@ -15,8 +15,9 @@ import { following, openScene, plainAddress } from './first-packet.fixture.ts';
 import type { Scene } from './first-packet.fixture.ts';
 
 /**
- * Links that the host routes to, when the kernel has lost everything and the records are there: rules and link while no daemon runs, or all of
- * it by a reboot. Whoever sends all the time is held again before anything of it passes.
+ * Links that the host routes to, when the kernel has lost everything and the records still exist: rules and
+ * link while no daemon runs, or everything by a reboot. A pod that sends all the time is restricted again
+ * before any of its packets passes.
  */
 const marker = 'PORTCULLIS_TEST_REBOOTED';
 
@@ -68,7 +69,7 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
       await listening(scene);
       const attachment = await scene.attach(attacker);
       await engine.setClass(attacker.request.id, 'admin', { egress: only });
-      // The second time the listeners' links are removed too: they hear nothing more, but the host does.
+      // The second time the listeners' links are removed too: they receive nothing more, but the host does.
       for (const lost of [[attacker], [attacker, victim, held]]) {
         await engine.close({ removeAll: false });
         for (const pod of lost) shell(`ip link del ${endOf(pod)}`);
@@ -96,10 +97,10 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     });
   } else {
     test('after the reboot', async () => {
-      // As the runtime does after a start; plugins go on after it.
+      // The runtime does this after a start; plugins continue after it.
       await engine.gc(new Set());
       await eventually(() => engine.list().length === 0 || undefined);
-      // A record goes after the attachment that it is of.
+      // A record is removed after its attachment.
       await eventually(() => fixture.rows('SELECT count(*) FROM attachment')[0] === '0' || undefined);
       assert.doesNotMatch(tried('nft list ruleset') ?? '', /pc[0-9a-f]{12}/u);
       scene = openScene(fixture, engine, '0');

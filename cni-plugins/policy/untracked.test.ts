@@ -60,7 +60,7 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     if (net === undefined) fixture.start('python3', file);
     else fixture.start('nsenter', net, 'python3', file);
   };
-  /** What is denied is silence for so long. */
+  /** A denied connection is silence for this many seconds. */
   const asks = (from: string, protocol: 'tcp' | 'udp', target: string, port: number, seconds = 1): string | undefined => {
     const family = target.includes(':') ? 'AF_INET6' : 'AF_INET';
     const kind = protocol === 'udp' ? 'SOCK_DGRAM' : 'SOCK_STREAM';
@@ -135,7 +135,7 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     assert.equal(asks('bridged', 'udp', resolver[4], 53), undefined);
     await engine.setClass(id, 'user');
     assert.equal(await answers('bridged', 'tcp', resolver[4], 53), 'resolver');
-    // Nothing is left of the rules.
+    // No rule is left.
     assert.doesNotMatch(shell('nft list table inet portcullis_rules'), /_egress_untracked/u);
   });
 }

@@ -10,7 +10,7 @@ const skip = spawnSync('systemd-analyze', ['--version']).status === 0 ? false : 
 const here = import.meta.dirname;
 const read = (name: string): string => readFileSync(join(here, name), 'utf8');
 
-/** A folder of units as they are installed, with a program where the unit says that it is. */
+/** Creates a folder of units as they are installed, with a program at the path in the unit. */
 function installed(t: TestContext, dropIns: readonly string[]): string {
   const folder = mkdtempSync(join(tmpdir(), 'pc-units-'));
   t.after(() => rmSync(folder, { recursive: true, force: true }));
@@ -38,7 +38,7 @@ function analyze(folder: string, ...args: string[]): { readonly status: number |
   return { status, output: stdout + stderr };
 }
 
-/** Lines that are about files of ours: this machine's own units may have faults. */
+/** Returns the lines about our files: this machine's own units may have faults. */
 function complaints(folder: string, output: string): string[] {
   return output.split('\n').filter((line) => line.includes(folder) || /portcullis|50-ours/.test(line));
 }
@@ -54,7 +54,8 @@ describe('the systemd units', { skip }, () => {
     });
   }
 
-  // 9.6 is what the units of containerd 2.4 and CRI-O 1.36 score as well: a runtime must be able to give what containers may have.
+  // The units of containerd 2.4 and CRI-O 1.36 score 9.6 as well: a runtime must have every privilege that it
+  // can give to containers.
   for (const [dropIns, exposure] of [
     [[], 96],
     [['portcullisd-restricted.conf'], 81],

@@ -27,7 +27,7 @@ it('what a process calls after its filter, and before its program, is found in a
   assert.equal(callsAfterFilter(trace.replace('NR 317 = 0', 'NR 317 = -1')), undefined);
 });
 
-/** The others of `npm run test:base-sets` make fewer calls: the filter is loaded later. */
+/** The other ways of `npm run test:base-sets` make fewer calls: the filter is loaded later. */
 const ways = WAYS.filter(({ noNewPrivileges }) => noNewPrivileges !== true);
 
 describe('the base set of a runtime', { skip: withoutTracing() }, () => {

@@ -4,16 +4,22 @@ import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmdirSync, writeFileS
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
-/** What a process that loads a seccomp filter calls under it, before it becomes the container's program. */
+/**
+ * Records the system calls of a process between loading a seccomp filter and becoming the container's
+ * program.
+ */
 export interface Recorder {
-  /** Runs a command and gives the numbers of those calls, by all threads of the process; undefined: no filter was loaded. */
+  /**
+   * Runs a command and returns the numbers of those calls, by all threads of the process; undefined: no
+   * filter was loaded.
+   */
   record(
     argv: readonly string[],
   ): Promise<{ readonly status: number | null; readonly calls: readonly number[] | undefined; readonly said: string }>;
   close(): void;
 }
 
-/** False where the kernel has the tracepoints. */
+/** Returns false when the kernel has the tracepoints, otherwise the reason. */
 export function withoutTracing(): string | false {
   if (process.getuid?.() !== 0) return 'it takes root';
   if (process.arch !== 'x64') return 'the numbers are those of x86_64';
@@ -23,8 +29,9 @@ export function withoutTracing(): string | false {
 }
 
 /**
- * Watches the kernel's tracepoints raw_syscalls:sys_enter and sys_exit, which stop nothing: a runtime under ptrace takes other ways, and some hang.
- * @throws where tracefs can not be mounted
+ * Watches the kernel's tracepoints raw_syscalls:sys_enter and sys_exit, which stop no process: a runtime
+ * under ptrace takes other code paths, and some hang.
+ * @throws when tracefs cannot be mounted
  */
 export function openRecorder(): Recorder {
   const mountPoint = mkdtempSync(join(tmpdir(), 'pc-tracefs-'));
@@ -82,11 +89,12 @@ export function callsAfterFilter(trace: string): readonly number[] | undefined {
   const first = events[loaded];
   const calls = new Set<number>();
   for (const event of events.slice(loaded + 1)) {
-    // Threads have the process's name, or the first one's; children of it that were made before have not its filter and are named otherwise.
+    // Threads have the name of the process or of the first thread; children that were created before the
+    // filter do not have it, and have other names.
     if (event.program !== first?.program) continue;
     if (event.kind === 'enter') calls.add(event.nr);
     if (event.kind === 'exit' && event.nr === EXECVE && event.thread === first.thread) break;
-    // The new program's first call: its execve left under the new name.
+    // The first call of the new program: its execve was left under the new name.
   }
   return [...calls].sort((a, b) => a - b);
 }

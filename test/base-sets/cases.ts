@@ -20,7 +20,7 @@ const PROGRAMS = [
   { kind: 'runc', path: join(process.env['PEERS'] ?? '/var/cache/portcullis-peers', 'bin/runc') },
 ] as const;
 
-/** The runtimes of this machine, and those under test/peers. */
+/** Returns the runtimes of this machine, and those under test/peers. */
 export function subjects(): Subject[] {
   return PROGRAMS.filter(({ path }) => existsSync(path)).map(({ kind, path }) => ({
     kind,
@@ -48,10 +48,13 @@ const START: readonly Way[] = [
   { name: 'start, user namespace', userNamespace: true },
   { name: 'start, user namespace, no_new_privs', userNamespace: true, noNewPrivileges: true },
 ];
-/** All ways to start a process in a container that differ in what the runtime does after the filter. */
+/** All ways to start a process in a container that differ in the runtime's calls after the filter. */
 export const WAYS: readonly Way[] = [...START, ...START.map((way) => ({ ...way, name: way.name.replace('start', 'exec'), exec: true }))];
 
-/** Measures one way. @returns the numbers of the calls; undefined when the runtime did not start it, with what it said */
+/**
+ * Measures one way. @returns the numbers of the calls; when the runtime did not start the process, undefined
+ * with the runtime's output
+ */
 export async function measure(
   subject: Subject,
   way: Way,
@@ -84,15 +87,15 @@ export async function measure(
 }
 
 /**
- * Starts a container under the base set alone, and a command in it as `way` has it.
- * @returns `started`, or what failed and what was said
+ * Starts a container with only the base set, and a command in it according to `way`.
+ * @returns `started`, or the failure and its output
  */
 export function startsUnder(subject: Subject, way: Way, otherwise: string): string {
   const folder = mkdtempSync(join(tmpdir(), 'base-sets-'));
   chmodSync(folder, 0o755);
   const id = `base-sets-${process.pid}`;
   const { entered } = prepare(subject, folder);
-  // Without a C library, which would make calls of its own; 34: pause.
+  // A program without a C library, which would make calls of its own; 34: pause.
   writeFileSync(join(folder, 'rootfs/bin/wait'), probeProgram([{ nr: 34 }]), { mode: 0o755 });
   writeFileSync(join(folder, 'rootfs/bin/quick'), probeProgram([]), { mode: 0o755 });
   const filter = {
@@ -117,7 +120,7 @@ export function startsUnder(subject: Subject, way: Way, otherwise: string): stri
   }
 }
 
-/** Conditions may be beyond what a number of JSON holds. */
+/** Conditions may exceed the range of JSON numbers in JavaScript. */
 function writeJson(file: string, value: unknown): void {
   writeFileSync(
     file,
@@ -125,7 +128,7 @@ function writeJson(file: string, value: unknown): void {
   );
 }
 
-/** A root file system in the folder, and how a runtime is called for it. */
+/** Prepares a root file system in the folder, and the calls of a runtime for it. */
 function prepare(subject: Subject, folder: string): { entered(args: readonly string[], terminal: boolean): string[] } {
   const root = join(folder, 'rootfs');
   for (const name of ['bin', 'proc', 'dev', 'sys', 'tmp']) mkdirSync(join(root, name), { recursive: true });
@@ -133,7 +136,7 @@ function prepare(subject: Subject, folder: string): { entered(args: readonly str
   for (const name of ['sleep', 'true']) symlinkSync('busybox', join(root, 'bin', name));
   const global = ['--root', join(folder, 'state'), ...(subject.kind === 'crun' ? ['--cgroup-manager=disabled'] : [])];
   return {
-    // crun 1.8 refuses hybrid cgroups; a terminal is what script(1) gives.
+    // crun 1.8 refuses hybrid cgroups; script(1) provides the terminal.
     entered(args, terminal) {
       const command = [subject.path, ...global, ...args].map((word) => `'${word}'`).join(' ');
       const shown = terminal ? `exec script -qec "${command}" /dev/null` : `exec ${command}`;
@@ -142,7 +145,7 @@ function prepare(subject: Subject, folder: string): { entered(args: readonly str
   };
 }
 
-/** Denies one call that nobody makes: what counts is that there is a filter. */
+/** Denies one call that no program makes: only the existence of a filter matters. */
 const PERMISSIVE = {
   defaultAction: 'SCMP_ACT_ALLOW',
   architectures: ['SCMP_ARCH_X86_64'],
@@ -156,7 +159,8 @@ function configuration(way: Way, args: readonly string[], seccomp: unknown = PER
   return {
     ociVersion: '1.0.2',
     process: {
-      // A container whose process has a terminal can not be started in the background without a socket for it.
+      // A container whose process has a terminal cannot be started in the background without a console
+      // socket.
       terminal: way.terminal === true && (args[0] === '/bin/true' || args[0] === '/bin/quick'),
       user: { uid: id, gid: id, additionalGids: [7] },
       args,

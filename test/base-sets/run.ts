@@ -1,7 +1,8 @@
 /**
- * `npm run test:base-sets`: what each OCI runtime of this machine and of test/peers calls between loading the filter and the program's
- * first instruction, measured for every way to start a process, beside the base set that its containers get. Prints a line a way and one
- * closing line; exits 1 when a call is missing in the set, 4 when it can not measure. Needs root and tracefs.
+ * `npm run test:base-sets`: measures the calls of each OCI runtime of this machine and of test/peers between
+ * loading the filter and the program's first instruction, for every way to start a process, and compares them
+ * with the base set that its containers get. Prints a line for each way and one closing line; exits 1 when a
+ * call is missing in the set, 4 when it cannot measure. Needs root and tracefs.
  */
 import { basePolicy } from '../../entitlements/index.ts';
 import { syscallNumbers } from '../../entitlements/seccomp/syscalls.ts';

@@ -9,7 +9,10 @@ import type { Stage } from './stage.ts';
 
 const cnitool = join(peers, 'bin/cnitool');
 
-/** Every example of docs/cni-plugins.md through libcni's own command: ADD, CHECK, STATUS, DEL twice, and GC of what was not deleted. */
+/**
+ * Runs every example of docs/cni-plugins.md through libcni's own command: ADD, CHECK, STATUS, DEL twice, and
+ * GC of attachments that were not deleted.
+ */
 export function byCnitool(stage: Stage): Judged {
   let host: Host | undefined;
   const inside = (command: string, environment: Readonly<Record<string, string>> = {}): string =>
@@ -49,7 +52,7 @@ export function byCnitool(stage: Stage): Judged {
     tool('del', name, pod);
     assert.equal(links(), '', `${name} after DEL`);
     tool('add', name, pod);
-    // Nothing is valid any more: libcni deletes what it has cached, and the plugins what they know.
+    // No attachment is valid any more: libcni deletes its cached ones, and the plugins delete theirs.
     tool('gc', name, pod);
     assert.equal(links(), '', `${name} after GC`);
     return name;

@@ -6,10 +6,13 @@ import type { Judged } from './judged.ts';
 import type { Stage } from './stage.ts';
 
 const scripts = { containerd: 'run-containerd', crio: 'run-crio' } as const;
-/** CRI-O forwards host ports itself and tells its plugins of none (`PortMappings:[]`); by nftables it does not from 127.0.0.1, which this spec asks. */
+/**
+ * CRI-O forwards host ports itself and passes none to its plugins (`PortMappings:[]`); with nftables it does
+ * not forward from 127.0.0.1, which this spec requires.
+ */
 const skipped = { containerd: 'public image with digest', crio: 'public image with digest|host port and container port' } as const;
 
-/** A CRI runtime of test/peers that critest judges. @param focus of its specs */
+/** Tests a CRI runtime of test/peers with critest. @param focus a filter of its specs */
 export function byCritest(runtime: keyof typeof scripts, stage: Stage, focus: string): Judged {
   const home = stage.at(runtime);
   const conflist = stage.network('testnet', 'cni0', '10.88.0.0/16');

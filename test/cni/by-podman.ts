@@ -10,7 +10,10 @@ import type { Stage } from './stage.ts';
 const podman = join(peers, 'bin/podman');
 const image = 'localhost/busybox:1';
 
-/** podman with its backend `cni` (the last that has it is of version 4): host ports, chosen addresses, stop and start. */
+/**
+ * Tests podman with its backend `cni` (version 4 is the last that has it): host ports, chosen addresses, stop
+ * and start.
+ */
 export function byPodman(stage: Stage): Judged {
   let host: Host | undefined;
   const inside = (...command: readonly string[]): string => (host ?? assert.fail('it is not started')).run(command);
@@ -33,7 +36,7 @@ export function byPodman(stage: Stage): Judged {
     assert.equal(pm('run', '--rm', image, 'wget', '-q', '-O', '-', 'http://10.87.0.1:8080/'), 'podman');
     const chosen = pm('run', '--rm', '--ip', '10.87.7.7', '--mac-address', '02:11:22:33:44:55', image, 'ip', 'address', 'show', 'eth0');
     assert.match(chosen, /02:11:22:33:44:55[^]*inet 10\.87\.7\.7\/16/u);
-    // A host port is one container's, and free again when it stopped.
+    // A host port belongs to one container, and is free again after it stopped.
     assert.throws(() => pm('run', '--rm', '-p', '8080:80', image, 'true'), /8080/u);
     pm('stop', '-t', '0', 'web');
     assert.equal(links(), '');

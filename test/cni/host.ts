@@ -2,15 +2,15 @@ import { spawn, spawnSync } from 'node:child_process';
 import { readlinkSync } from 'node:fs';
 import { setTimeout as pause } from 'node:timers/promises';
 
-/** Mount and network namespaces in which another runtime lives. */
+/** The mount and network namespaces of another runtime. */
 export interface Host {
   readonly pid: number;
-  /** @throws Error with what the command said, unless it ends with 0 */
+  /** Runs a command. @throws Error with the command's output, unless it exits with 0 */
   run(command: readonly string[], environment?: Readonly<Record<string, string>>): string;
   end(): void;
 }
 
-/** @param folders get a file system of their own, empty */
+/** @param folders each gets an empty file system of its own */
 export async function openHost(folders: readonly string[]): Promise<Host> {
   const holder = spawn('unshare', ['-m', '-n', '--propagation', 'private', 'sleep', 'infinity'], { stdio: 'ignore' });
   const pid = holder.pid ?? 0;

@@ -1,7 +1,7 @@
-/** Another runtime, and what it makes of our plugins. */
+/** Another runtime, and the result of its tests with our plugins. */
 export interface Judged {
   readonly start: () => void | Promise<void>;
-  /** Whether all passed, and what links its pods left. */
+  /** Returns whether all tests passed, and the links that its pods left. */
   readonly judge: () => { readonly passed: boolean; readonly left: string };
   readonly stop: () => void;
 }

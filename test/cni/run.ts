@@ -1,8 +1,9 @@
 /**
- * `npm run test:cni [-- --under NAME,…] [--focus REGEX] [--keep DIR]`: our CNI plugins alone, under other runtimes: containerd and CRI-O
- * (critest's networking, port mapping and streaming groups), podman, and cnitool (every example of docs/cni-plugins.md); each first with our
- * daemon, which lives in other namespaces, then with the daemon stopped. Needs `test/peers/get containerd crio runc crictl critest images
- * podman cnitool` (Go), and nobody on port 5000 of the namespaces that the runtimes get.
+ * `npm run test:cni [-- --under NAME,…] [--focus REGEX] [--keep DIR]`: our CNI plugins alone, under other
+ * runtimes: containerd and CRI-O (critest's networking, port mapping and streaming groups), podman, and
+ * cnitool (every example of docs/cni-plugins.md); each first with our daemon, which runs in other namespaces,
+ * then with the daemon stopped. Needs `test/peers/get containerd crio runc crictl critest images podman
+ * cnitool` (Go), and a free port 5000 in the namespaces of the runtimes.
  */
 import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';

@@ -6,17 +6,19 @@ import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { repository } from '../conformance/endpoint.ts';
 
-/** Our plugins in a folder of their own, a network that uses nothing else, and a daemon that lives in other namespaces. */
+/**
+ * Our plugins in a folder of their own, a network that uses nothing else, and a daemon in other namespaces.
+ */
 export interface Stage {
   readonly folder: string;
-  /** Holds `portcullis-*` and `loopback`, all ours. */
+  /** Holds `portcullis-*` and `loopback`, all of them ours. */
   readonly binDir: string;
   at(name: string): string;
   /** Writes a network of our plugins. @returns its file */
   network(name: string, bridge: string, subnet: string): string;
   startDaemon(): Promise<void>;
   stopDaemon(): Promise<void>;
-  /** @param keep what was written stays, to be looked at */
+  /** @param keep keep the written files for inspection */
   end(keep: boolean): Promise<void>;
 }
 
@@ -26,7 +28,7 @@ export function openStage(keep: string | undefined): Stage {
   const folder = keep ?? mkdtempSync(join(tmpdir(), 'pct-cni-'));
   const at = (name: string): string => join(folder, name);
   for (const name of ['policy', 'conf', 'report', 'networks']) mkdirSync(at(name), { recursive: true });
-  // What our own CRI would attach pods by: nothing of this run.
+  // The network for pods of our own CRI: this run does not use it.
   writeFileSync(
     at('conf/10-own.conflist'),
     JSON.stringify({

@@ -10,7 +10,10 @@ import { peers, repository } from '../conformance/endpoint.ts';
 import { createRemoteDriver, whyNoDriver } from './remote-driver.ts';
 import type { RemoteDriver } from './remote-driver.ts';
 
-/** `portcullis-cnm` by cnitool and by hand, with a remote driver on docker's own helpers, which makes real links. */
+/**
+ * `portcullis-cnm` by cnitool and by hand, with a remote driver built on docker's own helpers, which creates
+ * real links.
+ */
 const cnitool = join(peers, 'bin/cnitool');
 const kills = Number(process.env['PORTCULLIS_CNM_KILLS'] ?? 0);
 const missing =
@@ -90,7 +93,7 @@ if (inPrivateNetns(import.meta.filename, 120_000 + kills * 10_000)) {
               assert.match(fixture.inside(pods[1] ?? '', 'ip route') ?? '', /192\.0\.2\.0\/24 dev eth0 scope link/u);
               assert.match(fixture.inside(pods[1] ?? '', 'ip -6 route') ?? '', /default via fd00:61::1/u);
             }
-            // A host port: who calls the host is answered by the pod.
+            // A host port: the pod answers a client that connects to the host.
             const server = spawn('nsenter', [`--net=${pods[0] ?? ''}`, 'busybox', 'nc', '-l', '-p', '80', '-e', 'echo', 'hello'], {
               stdio: 'ignore',
             });
@@ -189,7 +192,7 @@ if (inPrivateNetns(import.meta.filename, 120_000 + kills * 10_000)) {
       const away = await fixture.run([program()], { CNI_COMMAND: 'STATUS', CNI_PATH: fixture.binDir }, conf());
       assert.equal((JSON.parse(away.stdout) as { code: number }).code, 50, away.stdout);
       assert.match(away.stdout, /helpers/u);
-      // It comes back while a call waits for it.
+      // The driver comes back while a call waits for it.
       const waiting = fixture.run([program()], environment('DEL', 'restart', netns), conf());
       await driver.start();
       assert.equal((await waiting).code, 0);
@@ -204,7 +207,7 @@ if (inPrivateNetns(import.meta.filename, 120_000 + kills * 10_000)) {
       const slow = createRemoteDriver(fixture.folder, 'helpers', { netns: join(fixture.folder, 'netns/host'), delayMs: 25 });
       await slow.start();
       driver = slow;
-      // How long a whole call takes here, so that moments of all of it are hit.
+      // Measures how long a whole call takes here, so that the kills cover all of it.
       const measure = async (verb: string, netns: string): Promise<number> => {
         const started = performance.now();
         const done = await fixture.run([program()], environment(verb, 'measure', netns), conf());
@@ -228,7 +231,7 @@ if (inPrivateNetns(import.meta.filename, 120_000 + kills * 10_000)) {
         const timer = setTimeout(() => child.kill('SIGKILL'), next() * (verb === 'ADD' ? adding : deleting));
         if ((await ended) === 'SIGKILL') cut += 1;
         clearTimeout(timer);
-        // What a runtime does whose call failed: DEL, with the namespace or after it.
+        // The reaction of a runtime whose call failed: DEL, with the namespace or after it is gone.
         if (next() < 0.3) tried(`umount ${netns}`);
         const del = await fixture.run([program()], environment('DEL', id, netns), conf());
         assert.equal(del.code, 0, `after kill ${at} of ${verb}: ${del.stdout}`);

@@ -10,7 +10,7 @@ import { peers, repository } from '../conformance/endpoint.ts';
 import { createRemoteDriver, whyNoDriver } from './remote-driver.ts';
 import type { RemoteDriver } from './remote-driver.ts';
 
-/** Pods of containerd, by the installed program, on a network of a remote driver that is not ours. */
+/** Pods of containerd, with the installed program, on a network of a third-party remote driver. */
 const absent = ['containerd', 'runc', 'crictl', 'critimages'].filter((name) => !existsSync(join(peers, 'bin', name)));
 const missing = absent.length > 0 ? `build with test/peers/get ${absent.join(' ')}` : whyNoDriver;
 

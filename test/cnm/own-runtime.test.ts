@@ -13,7 +13,10 @@ import type { Stage } from '../fixtures/stage.ts';
 import { createRemoteDriver, whyNoDriver } from './remote-driver.ts';
 import type { RemoteDriver } from './remote-driver.ts';
 
-/** Pods of our own runtime on a network of a remote driver that is not ours: the daemon speaks to it itself, no program is started. */
+/**
+ * Pods of our own runtime on a network of a third-party remote driver: the daemon calls the driver itself,
+ * and starts no program.
+ */
 describe('pods of our own runtime on a remote driver', { skip: whyNoDriver }, () => {
   const folder = mkdtempSync(join(tmpdir(), 'pct-cnm-'));
   let stage: Stage;
@@ -93,7 +96,7 @@ describe('pods of our own runtime on a remote driver', { skip: whyNoDriver }, ()
     await removePod(stage, pod);
     await nothingLeft();
     await driver.stop();
-    // Slow enough to be killed in the middle.
+    // Slow enough to be killed in the middle of a call.
     driver = createRemoteDriver(folder, 'helpers', { delayMs: 1000 });
     await driver.start();
     driver.verbs();

@@ -17,17 +17,17 @@ interface DriverState {
 
 export interface RemoteDriver {
   readonly name: string;
-  /** Folder of its sockets. */
+  /** The folder of its sockets. */
   readonly sockets: string;
-  /** What it holds, in words; nothing: all was taken back. */
+  /** Returns descriptions of what it holds; empty: everything was released. */
   held(): readonly string[];
-  /** Verbs that it was asked since the last time. */
+  /** Returns the verbs of its calls since the last time. */
   verbs(): readonly string[];
   start(): Promise<void>;
   stop(): Promise<void>;
 }
 
-/** @param netns of its links: a pinned namespace; absent: our own */
+/** @param netns the namespace of its links: a pinned one; absent: our own */
 export function createRemoteDriver(
   folder: string,
   name: string,

@@ -11,7 +11,7 @@ import { accepts } from '../fixtures/accepts.ts';
 
 export const repository = join(import.meta.dirname, '../..');
 export const peers = process.env['PEERS'] ?? '/var/cache/portcullis-peers';
-/** Hosts whose names critest and the benchmark pull from; a local registry stands for each. */
+/** Hosts from which critest and the benchmark pull; a local registry replaces each. */
 const mirroredHosts = ['registry.k8s.io', 'gcr.io', 'k8s.gcr.io', 'public.ecr.aws'];
 export const networkName = 'testnet';
 const registryHost = '127.0.0.1:5000';
@@ -30,7 +30,10 @@ export interface Started {
   stop(): Promise<void>;
 }
 
-/** Serves every image of the suite with the referrers API, each signed by one key. Returns the policy's folder. */
+/**
+ * Serves every image of the suite with the referrers API, each signed by one key. Returns the policy's
+ * folder.
+ */
 export async function serveSignedImages(folder: string): Promise<Started & { readonly policyFile: string; readonly images: number }> {
   const child = spawn('bash', [join(repository, 'test/peers/images-serve')], {
     stdio: ['ignore', 'pipe', 'inherit'],
@@ -73,25 +76,28 @@ rules:
   return { pid: child.pid ?? 0, images: images.length, policyFile: policies, stop: () => end(child) };
 }
 
-/** A chain of plugins of others. `cniVersion`: one that all of them speak; `leases`: the folder of their address plugin. */
+/**
+ * A chain of third-party plugins. `cniVersion`: a version that all of them support; `leases`: the folder of
+ * their address plugin.
+ */
 export interface Chain {
   readonly cniVersion: string;
   readonly leases: string;
 }
 
-/** Bits a second, and bits; tuning has a setting of its own. */
+/** Bits per second, and bits; tuning has a setting of its own. */
 const limits = { ingressRate: 2e9, ingressBurst: 2e8, egressRate: 2e9, egressBurst: 2e8 };
 const beyondHostPorts = [
   { type: 'bandwidth', capabilities: { bandwidth: true }, ...limits },
   { type: 'tuning', sysctl: { 'net.core.somaxconn': '511' } },
 ];
 
-/** Starts the daemon as it is shipped and waits until it answers. Its log goes to `folder/daemon.log`. */
+/** Starts the daemon as it is released and waits until it answers. Its log goes to `folder/daemon.log`. */
 export async function startDaemon(
   folder: string,
   policy: string,
   extra: readonly string[] = [],
-  /** Pods get the longer chain of ordinary plugins, each with something to do. */
+  /** Pods get the longer chain of ordinary plugins, each with work to do. */
   { chain }: { readonly chain?: Chain } = {},
 ): Promise<Started & { readonly socket: string }> {
   const conf = join(folder, 'cni');
@@ -147,7 +153,7 @@ export async function startDaemon(
   return { pid: child.pid ?? 0, socket, stop: () => end(child) };
 }
 
-/** Ends a process that we started, and waits for it. */
+/** Ends a child process, and waits for it. */
 export async function end(child: ChildProcess): Promise<void> {
   if (child.exitCode !== null || child.signalCode !== null) return;
   const gone = once(child, 'exit');

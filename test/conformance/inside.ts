@@ -19,11 +19,14 @@ const { values } = parseArgs({
     runtime: { type: 'string' },
     websocket: { type: 'boolean' },
     plugins: { type: 'string' },
-    /** A file for what the daemon's records went through: `npm run test:spec -- --trace FILE` holds it against the specification. */
+    /**
+     * A file for the history of the daemon's records: `npm run test:spec -- --trace FILE` checks it against
+     * the specification.
+     */
     trace: { type: 'string' },
   },
 });
-/** Longer than any healthy run: then the suite hangs, which is a failure. */
+/** Longer than any healthy run: a longer suite hangs, which is a failure. */
 const limitMs = (slow ? 60 : 15) * 60_000;
 const expected = JSON.parse(readFileSync(join(import.meta.dirname, 'expected.json'), 'utf8')) as {
   readonly passed: number;
@@ -31,8 +34,8 @@ const expected = JSON.parse(readFileSync(join(import.meta.dirname, 'expected.jso
 };
 
 /**
- * A handler other than crun is chosen in the configuration: by its name, or as NAME=PATH. So are CNI plugins of others: by their folder, and
- * then pods are attached by a chain of these programs.
+ * The configuration selects a handler other than crun by its name, or as NAME=PATH. It selects third-party
+ * CNI plugins by their folder; a chain of these programs then attaches the pods.
  */
 function configuration(runtime: string | undefined, plugins: string | undefined): string[] {
   if (runtime === undefined && plugins === undefined) return [];
@@ -49,7 +52,7 @@ function configuration(runtime: string | undefined, plugins: string | undefined)
   return ['--config', file];
 }
 
-/** The newest CNI that plugins in that folder speak: they are all of one release. */
+/** Returns the newest CNI version that the plugins in the folder support: they are all of one release. */
 function newestOf(plugins: string): string {
   const environment = { ...process.env, CNI_COMMAND: 'VERSION' };
   const told = execFileSync(join(plugins, 'bridge'), { env: environment, input: '{"cniVersion":"1.0.0"}', encoding: 'utf8' });
@@ -61,7 +64,7 @@ function newestOf(plugins: string): string {
 
 prepareNamespaces();
 const folder = mkdtempSync(join(tmpdir(), 'pc-conf-'));
-// The root of a pod with a user namespace passes through.
+// The root user of a pod with a user namespace must be able to pass through.
 chmodSync(folder, 0o711);
 const leases = join(folder, 'leases');
 const reports = values['keep-logs'] ?? join(folder, 'report');
@@ -77,7 +80,7 @@ console.log(`${images.images} images, each signed; daemon ${daemon.pid} answers 
 if (values.trace !== undefined) beginJournal(join(folder, 'root'));
 
 const endpoint = `unix://${daemon.socket}`;
-/** Runs critest once, prints what came of it, and says whether it is well. */
+/** Runs critest once, prints the result, and returns whether it passed. */
 async function runSuite(name: string, selected: string | undefined, options: readonly string[], atLeast: number): Promise<boolean> {
   const jsonReport = join(reports, `${name}.json`);
   const output = openSync(join(reports, `${name}.log`), 'w');
@@ -85,7 +88,8 @@ async function runSuite(name: string, selected: string | undefined, options: rea
     join(peers, 'bin/critest'),
     [
       ...['-runtime-endpoint', endpoint, '-image-endpoint', endpoint, '-report-dir', reports, ...options],
-      // The digest in that spec is of an image that nobody can build again; digest pulls have tests of our own.
+      // The digest in that spec belongs to an image that cannot be built again; our own tests cover pulls by
+      // digest.
       ...['-ginkgo.skip', 'public image with digest', '-ginkgo.json-report', jsonReport, '-ginkgo.no-color'],
       ...(selected === undefined ? [] : ['-ginkgo.focus', selected]),
     ],
@@ -117,7 +121,7 @@ async function runSuite(name: string, selected: string | undefined, options: rea
 const webSocketOptions = ['-websocket-exec', '-websocket-attach', '-websocket-portforward'];
 let ok = true;
 if (values.websocket !== true) ok = await runSuite('critest', values.focus, [], values.focus === undefined ? expected.passed : 0);
-// The same streams again over WebSocket, which no other endpoint that we know passes.
+// The same streams again over WebSocket, which no other endpoint that we know supports.
 if (values.websocket === true || values.focus === undefined)
   ok =
     (await runSuite(
@@ -127,7 +131,8 @@ if (values.websocket === true || values.focus === undefined)
       values.focus === undefined ? expected.websocket : 0,
     )) && ok;
 
-// Whatever a failed spec left goes as a kubelet would remove it; then nothing of the daemon may be left in the kernel.
+// Leftovers of a failed spec are removed as a kubelet removes them; after that nothing of the daemon may be
+// left in the kernel.
 const client = createCriClient(daemon.socket);
 for (const { id } of (await client.runtime.listPodSandbox({})).items) await client.runtime.removePodSandbox({ podSandboxId: id });
 client.close();

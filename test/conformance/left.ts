@@ -3,18 +3,21 @@ import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { networkName } from './endpoint.ts';
 
-/** Links of pods: each pod has a pair, and one for its limits where the plugin `bandwidth` is a program. */
+/**
+ * Returns the links of pods: each pod has a pair, and one link for its limits where the plugin `bandwidth` is
+ * a program.
+ */
 export function linksLeft(): string[] {
   return ['veth', 'ifb'].flatMap((kind) => {
     const links = execFileSync('ip', ['-json', 'link', 'show', 'type', kind], { encoding: 'utf8' });
-    // Of links of other kinds it prints empty objects where the kernel does not know the kind.
+    // For links of other types it prints empty objects where the kernel does not know the type.
     const told = JSON.parse(links) as readonly { readonly ifname?: string }[];
     return told.flatMap(({ ifname }) => (ifname === undefined ? [] : [`link ${ifname}`]));
   });
 }
 
 /**
- * What programs of others left of pods that are gone: addresses that are leased, and rules that name one.
+ * Returns what third-party programs left of pods that are gone: leased addresses, and rules that name one.
  * @param leases the folder of host-local. @throws when it leased none at all: then the chain never ran
  */
 export function leftByChain(leases: string): string[] {

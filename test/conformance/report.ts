@@ -14,11 +14,14 @@ export interface Summary {
   readonly failed: number;
   readonly skipped: number;
   readonly failures: readonly { readonly name: string; readonly why: string }[];
-  /** Passed, but not at the first attempt, which a spec of critest's may ask for itself: still a finding. */
+  /**
+   * Specs that passed, but not at the first attempt (a spec of critest's may request retries): still a
+   * finding.
+   */
   readonly flakes: readonly string[];
 }
 
-/** Counts a report by the first level of its groups. Specs that a filter left out do not count. */
+/** Counts a report by the first level of its groups. Specs that a filter excluded do not count. */
 export function summarise(report: unknown, isSelected: (name: string) => boolean): Summary {
   const suites = report as readonly { readonly SpecReports: readonly SpecReport[] | null }[];
   const groups = new Map<string, { passed: number; failed: number; skipped: number }>();

@@ -1,4 +1,7 @@
-/** `npm run test:tuf-conformance [-- PYTEST ARGS]`: the public TUF client conformance suite against `portcullis tuf-client`; some ten minutes. */
+/**
+ * `npm run test:tuf-conformance [-- PYTEST ARGS]`: runs the public TUF client conformance suite against
+ * `portcullis tuf-client`, in about ten minutes.
+ */
 import { spawnSync } from 'node:child_process';
 import { chmodSync, existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -6,7 +9,7 @@ import { join } from 'node:path';
 import { bundle } from '../../packaging/build.ts';
 import { peers, repository } from './endpoint.ts';
 
-/** theupdateframework/tuf-conformance; TUF_CONFORMANCE names a copy that is there already. */
+/** theupdateframework/tuf-conformance; TUF_CONFORMANCE names an existing copy. */
 const source = 'https://github.com/theupdateframework/tuf-conformance';
 const commit = 'eec841c186f81f2d9d8d30460c7e7deefa615f9e';
 const suite = process.env['TUF_CONFORMANCE'] ?? join(peers, 'tuf-conformance');
@@ -31,7 +34,7 @@ function prepare(): string {
   return join(suite, 'venv/bin/pytest');
 }
 
-// Inside the package: the bundle leaves one dependency outside.
+// Inside the package: one dependency is not in the bundle.
 const client = join(repository, 'node_modules/.cache/tuf-conformance');
 const folder = mkdtempSync(join(tmpdir(), 'tuf-conformance-'));
 try {

@@ -1,6 +1,7 @@
 /**
- * `[DOCKER=PATH] npm run test:docker-trust`: docker's clients and daemon, unmodified, with content trust against our service over https and a real
- * registry: Debian's docker 20.10 throughout, then a newer client (28 is the last that has content trust) on the same daemon.
+ * `[DOCKER=PATH] npm run test:docker-trust`: docker's clients and daemon, unmodified, with content trust
+ * against our service over https and a real registry: Debian's docker 20.10 throughout, then a newer client
+ * (28 is the last that has content trust) on the same daemon.
  */
 import '../fixtures/private-namespaces.ts';
 import { execFileSync } from 'node:child_process';

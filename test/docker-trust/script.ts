@@ -9,21 +9,22 @@ import type { Docker } from '../fixtures/dockerd.ts';
 export interface ContentTrustInput {
   /** The docker client. */
   readonly program: string;
-  /** Its own folder: configuration, keys, what it has seen. */
+  /** Its own folder: configuration, keys, known metadata. */
   readonly home: string;
   /** The daemon; it has the image `busybox`. */
   readonly docker: Docker;
-  /** The trust service, and the PEM file that certifies it. */
+  /** The trust service, and the PEM file of its certificate. */
   readonly service: string;
   readonly certificate: string;
   /** `HOST:PORT`. */
   readonly registry: string;
-  /** The repository, which nobody has used before. */
+  /** The repository, which is new. */
   readonly name: string;
 }
 
 /**
- * What an owner and a reader do with docker content trust, from the first key to a revocation, and what a registry that moves a tag does meanwhile.
+ * Runs the commands of an owner and a reader with docker content trust, from the first key to a revocation,
+ * while a registry moves a tag.
  * @returns how many commands ended as they must
  */
 export async function playContentTrust(input: ContentTrustInput): Promise<number> {
@@ -53,12 +54,12 @@ export async function playContentTrust(input: ContentTrustInput): Promise<number
   const [repository] = client.repositories(parseReference(image));
   assert.ok(repository);
   const inRegistry = async (tag: string): Promise<string> => (await repository.resolve(tag)).digest;
-  /** Of what the daemon has now under a tag. */
+  /** Returns the image that the daemon has now under a tag. */
   const pulled = async (tag: string): Promise<string> => {
     const { stdout } = await run(`image inspect --format {{.RepoDigests}} ${image}:${tag}`);
     return stdout;
   };
-  /** Another image under a tag of the registry, as whoever can write there puts it. */
+  /** Puts another image under a tag of the registry, as an attacker with write access does. */
   const move = async (tag: string, label: string): Promise<string> => {
     await docker.ok('create', '--name', 'moved', 'busybox', 'true');
     await docker.ok('commit', '--change', `LABEL moved=${label}`, 'moved', `${image}:${tag}`);
@@ -69,7 +70,7 @@ export async function playContentTrust(input: ContentTrustInput): Promise<number
   };
 
   try {
-    // An owner's first signer and image.
+    // The owner creates the first signer and signs the first image.
     await run('trust key generate alice');
     await run(`trust signer add --key alice.pub alice ${image}`);
     await docker.ok('tag', 'busybox', `${image}:1.0`);
@@ -77,7 +78,7 @@ export async function playContentTrust(input: ContentTrustInput): Promise<number
     const signed = await inRegistry('1.0');
     assert.ok((await run(`trust inspect ${image}:1.0`)).stdout.includes(signed.slice('sha256:'.length)));
 
-    // The registry's tag moves; a pull gets what was signed.
+    // The registry's tag moves; a pull still gets the signed image.
     await docker.ok('rmi', `${image}:1.0`);
     assert.notEqual(await move('1.0', name), signed);
     await run(`pull ${image}:1.0`);
@@ -87,7 +88,7 @@ export async function playContentTrust(input: ContentTrustInput): Promise<number
     assert.ok((await docker.ok('inspect', '--format', '{{.Config.Image}} {{.Image}}', 'made')).length > 0);
     assert.ok((await pulled('1.0')).includes(signed));
     await docker.ok('rm', 'made');
-    // Shown beside: without content trust it is the other one.
+    // For comparison: without content trust, the pull gets the other image.
     await docker.ok('rmi', `${image}:1.0`);
     await run(`pull --disable-content-trust ${image}:1.0`);
     assert.ok(!(await pulled('1.0')).includes(signed));
@@ -100,13 +101,13 @@ export async function playContentTrust(input: ContentTrustInput): Promise<number
     await move('unsigned', name);
     await refused(`pull ${image}:unsigned`, /No valid trust data for unsigned|not found|does not have/iu);
 
-    // What was revoked is pulled no more; the other tag stays.
+    // A revoked image cannot be pulled any more; the other tag stays.
     await run(`trust revoke -y ${image}:1.0`);
     await refused(`pull ${image}:1.0`, /No valid trust data for 1\.0/u);
     await run(`pull ${image}:2.0`);
     await run(`trust revoke -y ${image}`);
     await refused(`pull ${image}:2.0`, /No valid trust data for 2\.0/u);
-    // Asked, and told yes: what docker 28 is told to do by --force it leaves undone.
+    // Answers yes to the question: docker 28 ignores --force here.
     await run(`trust signer remove alice ${image}`);
     assert.doesNotMatch((await run(`trust inspect ${image}`)).stdout, /"Name": ?"alice"/u);
     await refused(`pull ${registry}/pay/nothing:1.0`, /remote trust data does not exist/u);

@@ -10,7 +10,7 @@ import { mutants as overlay } from './mutants-of-overlay.ts';
 import { mutants as runtime } from './mutants-of-runtime.ts';
 import { mutants as unpacking } from './mutants-of-unpacking.ts';
 
-/** Every check that `npm run test:mutants` takes out. */
+/** Every check that `npm run test:mutants` removes. */
 export const mutants: readonly Mutant[] = [
   ...certificates,
   ...enforcement,

@@ -1,11 +1,11 @@
-/** One check taken out of the product, and the tests that must notice. */
+/** One removed check of the product, and the tests that must notice. */
 export interface Mutant {
   readonly file: string;
-  /** What is removed, in a few words. */
+  /** A short description of the removed check. */
   readonly removes: string;
-  /** Text that the file holds exactly once. */
+  /** Text that occurs exactly once in the file. */
   readonly from: string;
-  /** What it becomes. */
+  /** Its replacement. */
   readonly to: string;
   /** Test files of which at least one must fail. */
   readonly tests: readonly string[];
@@ -13,7 +13,7 @@ export interface Mutant {
   readonly pattern?: string;
 }
 
-/** @throws Error unless `text` holds `from` exactly once */
+/** Returns the changed text. @throws Error unless `from` occurs exactly once in `text` */
 export function mutated(text: string, { file, from, to }: Pick<Mutant, 'file' | 'from' | 'to'>): string {
   const at = text.indexOf(from);
   if (at < 0) throw new Error(`${file} does not hold ${JSON.stringify(from)}`);
@@ -22,7 +22,10 @@ export function mutated(text: string, { file, from, to }: Pick<Mutant, 'file' | 
   return text.slice(0, at) + to + text.slice(at + from.length);
 }
 
-/** Rows of file, text before, text after, and the test files that hold the check: what is removed is said by the text itself. */
+/**
+ * Rows of file, text before, text after, and the test files that cover the check: the text itself describes
+ * the removed check.
+ */
 export function checks(rows: readonly (readonly [file: string, from: string, to: string, ...tests: string[]])[]): Mutant[] {
   return rows.map(([file, from, to, ...tests]) => ({ file, removes: `${from} → ${to === '' ? '(nothing)' : to}`, from, to, tests }));
 }

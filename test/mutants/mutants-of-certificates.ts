@@ -1,6 +1,6 @@
 import { checks } from './mutant.ts';
 
-/** The one reader of certificates, and the roots that ship. */
+/** The reader of certificates, and the roots of the release. */
 export const mutants = checks([
   ['trust/x509/certificate.ts', 'else if (critical) throw', 'else if ((false as boolean)) throw', 'trust/x509/strict-certificates.test.ts'],
   [

@@ -1,6 +1,6 @@
 import { checks } from './mutant.ts';
 
-/** The control that proves itself. */
+/** The enforcement control, which tests a planted pair of images. */
 export const mutants = checks([
   ['runtime/enforcement/planted.ts', "if (refused.kind === 'admitted')", 'if (false as boolean)', 'runtime/enforcement/ways.test.ts'],
   [

@@ -1,6 +1,6 @@
 import { checks } from './mutant.ts';
 
-/** Flaws that were published of similar programs. */
+/** Vulnerabilities that were published for similar programs. */
 export const mutants = checks([
   ['entitlements/seccomp/default-policy.ts', '[0n, 14n],', '[0n, 16n],', 'entitlements/compile/kernel-entry-points.test.ts'],
   ['entitlements/seccomp/default-policy.ts', '[17n, 32n],', '[17n, 33n],', 'entitlements/compile/kernel-entry-points.test.ts'],

@@ -5,7 +5,7 @@ const address = [`${here}/address.test.ts`];
 const client = [`${here}/client.test.ts`];
 const redirects = ['base/distribution/redirects.test.ts'];
 
-/** The client for everything that goes out. */
+/** The client for all outgoing requests. */
 export const mutants: readonly Mutant[] = [
   { file: `${here}/address.ts`, removes: 'loopback addresses as a class', from: "loopback: 'loopback',", to: '', tests: address },
   {

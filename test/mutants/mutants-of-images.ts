@@ -6,7 +6,7 @@ const removalBesidePull = [`${images}/sweep.test.ts`];
 const publication = [`${images}/publish.test.ts`];
 const lostWrites = [`${images}/store-sync.test.ts`];
 
-/** What keeps every image whole that is reported complete. */
+/** The checks that keep every image whole that is reported complete. */
 export const mutants: readonly Mutant[] = [
   {
     file: `${images}/shutdown-marker.ts`,

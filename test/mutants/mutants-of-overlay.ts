@@ -1,6 +1,6 @@
 import { checks } from './mutant.ts';
 
-/** Networks over hosts: whose a key of etcd is, and which member is asked. */
+/** Networks that span hosts: the owner of a key in etcd, and the choice of the etcd member. */
 export const mutants = checks([
   [
     'cni-plugins/overlay/contests.ts',

@@ -4,7 +4,7 @@ const oci = 'runtime/oci';
 const launcherName = ['test/e2e/launcher-name.test.ts'];
 const kernelFolders = ['test/e2e/kernel-folders.test.ts'];
 
-/** Where paths of a container lead. */
+/** The resolution of paths in a container. */
 export const mutants: readonly Mutant[] = [
   {
     file: `${oci}/launcher-name.ts`,
@@ -132,7 +132,8 @@ export const mutants: readonly Mutant[] = [
     to: 'true',
     tests: [`${oci}/local-mounts.test.ts`],
   },
-  // Not RESOLVE_NO_MAGICLINKS of whereabouts.ts: the kernels of today refuse magic links under RESOLVE_IN_ROOT by themselves (openat2(2)).
+  // RESOLVE_NO_MAGICLINKS of whereabouts.ts is not a mutant: current kernels refuse magic links under
+  // RESOLVE_IN_ROOT by themselves (openat2(2)).
   {
     file: `${oci}/whereabouts.ts`,
     removes: 'the look whether a working directory lies in /proc before a command',

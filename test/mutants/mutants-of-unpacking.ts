@@ -1,6 +1,6 @@
 import { checks } from './mutant.ts';
 
-/** What a layer may cost. */
+/** Limits of the cost of a layer. */
 export const mutants = checks([
   [
     'runtime/images/unpack/pax.ts',

@@ -1,10 +1,11 @@
 /**
  * `npm run test:mutants -- [--only WORDS] [--from N] [--list]`
  *
- * Takes each check of `mutants/` out of a copy of the sources, one at a time, and runs the tests that hold it. A mutant is killed when one of
- * these fails. Before, each of these tests must pass on the unchanged copy, and the changed file must still be TypeScript: a test that always
- * fails, or a file that cannot be loaded, kills nothing. Two mutants are tried at a time, each in a copy of its own. Prints one closing line; exits 1
- * where a mutant survives or cannot be tried.
+ * Removes each check of `mutants/` from a copy of the sources, one at a time, and runs the tests that cover
+ * it. A mutant is killed when one of these tests fails. Before that, each of these tests must pass on the
+ * unchanged copy, and the changed file must still be TypeScript: a test that always fails, or a file that
+ * cannot be loaded, kills nothing. Two mutants run at a time, each in a copy of its own. Prints one closing
+ * line; exits 1 when a mutant survives or cannot be tried.
  */
 import { spawn } from 'node:child_process';
 import { cpSync, existsSync, mkdtempSync, readFileSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
@@ -19,7 +20,7 @@ import type { Mutant } from './mutant.ts';
 const { values } = parseArgs({
   options: {
     only: { type: 'string' },
-    /** Begins at this one of them, from 1. */ from: { type: 'string' },
+    /** Begins at the mutant with this number, from 1. */ from: { type: 'string' },
     list: { type: 'boolean', default: false },
   },
 });
@@ -28,8 +29,8 @@ const say = (text: string): void => void process.stdout.write(`${text}\n`);
 const chosen = mutants.filter(({ file, removes }) => `${file} ${removes}`.includes(values.only ?? '')).slice(Number(values.from ?? 1) - 1);
 const lanes = 2;
 /**
- * Tests of a mutant that wait for something that never comes are ended, and have failed: in ms, and beside it so many times what they took on the
- * unchanged copy.
+ * Tests of a mutant that hang are ended and count as failed: after the least time in ms, or after this
+ * multiple of their time on the unchanged copy if that is longer.
  */
 const patience = { least: 30_000, times: 3 };
 const mostPatience = 300_000;
@@ -37,7 +38,7 @@ const mostPatience = 300_000;
 if (values.list) for (const { file, removes } of chosen) say(`${file}: ${removes}`);
 else await tryAll();
 
-/** What the tests of a mutant do on the unchanged copy: whether they pass, and how long they take, in ms. */
+/** The result of a mutant's tests on the unchanged copy: whether they pass, and how long they take, in ms. */
 interface Sound {
   readonly passed: boolean;
   readonly took: number;
@@ -101,13 +102,16 @@ async function timed(run: () => Promise<boolean>): Promise<Sound> {
   return { passed, took: performance.now() - started };
 }
 
-/** Whether the mutant's tests pass within `limitMs`, and at least one of them ran. They are ended at the first that fails. */
+/**
+ * Returns whether the mutant's tests pass within `limitMs`, and at least one of them ran. They are ended at
+ * the first failure.
+ */
 async function passes(copy: string, { tests, pattern }: Mutant, limitMs: number): Promise<boolean> {
-  // Not with --test-force-exit: a file then ends before all that it reports is read.
+  // Not with --test-force-exit: a file then ends before all its reports are read.
   const args = ['--test', '--test-reporter=tap'];
   if (pattern !== undefined) args.push(`--test-name-pattern=${pattern}`);
   const environment = { ...process.env };
-  // Set by `node --test` of the caller, it would turn the run below into a part of that one.
+  // The caller's `node --test` sets it; it would turn the run below into a part of the caller's run.
   delete environment['NODE_TEST_CONTEXT'];
   const child = spawn(process.execPath, [...args, ...tests], {
     cwd: copy,
@@ -126,7 +130,7 @@ async function passes(copy: string, { tests, pattern }: Mutant, limitMs: number)
   return code === 0 && Number(/^# pass (\d+)$/m.exec(output)?.[1] ?? 0) > 0;
 }
 
-/** Each test file is a process of its own: they are one process group. */
+/** Each test file runs in a process of its own: they are one process group. */
 function endGroup(leader: number | undefined): void {
   if (leader === undefined) return;
   try {

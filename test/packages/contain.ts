@@ -11,10 +11,13 @@ import { PRELUDE } from './programs.ts';
 import type { Program } from './programs.ts';
 import type { Denied, openRecorder } from './recorder.ts';
 
-/** A server that does not stop when told to. */
+/** Time limit for a server that ignores the request to stop. */
 const PATIENCE_MS = 90_000;
 
-/** Runs a program in a container under `default`, in an overlay of its own, recorded from its first instruction. */
+/**
+ * Runs a program in a container under `default`, in an overlay of its own, recorded from its first
+ * instruction.
+ */
 export async function runContained(input: {
   readonly folder: string;
   readonly root: string;
@@ -85,7 +88,7 @@ async function create(runtime: string, state: string, bundle: string, id: string
   return Number(readFileSync(pidFile, 'utf8'));
 }
 
-/** Waits for the process. @returns whether it was still there at the end */
+/** Waits for the process. @returns whether it still existed at the end */
 async function ended(pid: number, milliseconds: number): Promise<boolean> {
   const until = performance.now() + milliseconds;
   while (performance.now() < until) {

@@ -2,7 +2,10 @@ import { syscallNumbers } from '../../entitlements/seccomp/syscalls.ts';
 import type { Program } from './programs.ts';
 import type { Denied } from './recorder.ts';
 
-/** Asked by libraries that expect a no, whatever the program. The C library asks clone3 first and goes on with clone. */
+/**
+ * Calls by libraries that expect a refusal, whatever the program. The C library tries clone3 first and falls
+ * back to clone.
+ */
 const PROBED_EVERYWHERE: ReadonlyMap<string, number> = new Map([
   ['clone3', -38],
   // libnuma's numa_available() takes EPERM for "no NUMA"; docker's default denies it without SYS_NICE as well.
@@ -11,7 +14,7 @@ const PROBED_EVERYWHERE: ReadonlyMap<string, number> = new Map([
 
 export const names = new Map([...syscallNumbers('x86_64')].map(([name, nr]) => [nr, name]));
 
-/** What a filter denied a program, apart from what it only tries. Pure. */
+/** Returns the calls that a filter denied to a program, apart from those that it only probes. Pure. */
 export function judge(program: Program, denied: readonly Denied[]): { denials: string[]; probes: string[] } {
   const [denials, probes] = [new Map<string, number>(), new Map<string, number>()];
   for (const { nr, answer, program: command } of denied) {

@@ -2,11 +2,14 @@
 export interface Program {
   /** The Debian package. */
   readonly name: string;
-  /** Packages beside it that the line needs. */
+  /** Additional packages that the script needs. */
   readonly with?: readonly string[];
-  /** For `sh -c`: starts it, uses it once, ends it. Exit status 0 means that it did its work. `up CMD` waits until CMD succeeds; `$!` serves. */
+  /**
+   * For `sh -c`: starts the program, uses it once, ends it. Exit status 0 means that it did its work. `up
+   * CMD` waits until CMD succeeds; `$!` serves.
+   */
   readonly script: string;
-  /** Calls that it tries and does without, and what it does instead. */
+  /** Calls that it tries and can do without, and its fallback. */
   readonly probes?: Readonly<Record<string, string>>;
 }
 
@@ -21,11 +24,11 @@ mkdir -p /run /var/log /var/lib /root; chmod 755 /root; cd /root; set -e
 
 const LIBURING = 'MariaDB falls back to the native AIO of Linux';
 
-/** Is denied a call that it makes: the recorder must see it. */
+/** The filter denies a call that this program makes: the recorder must see it. */
 export const CONTROL: Program = { name: 'control', script: '! unshare --user true' };
 
 export const PROGRAMS: readonly Program[] = [
-  // Shells and the tools that scripts are made of.
+  // Shells and the usual tools of scripts.
   {
     name: 'bash',
     script: `bash -c 'for i in 1 2 3; do echo $((i*i)); done | tail -1; exec 3<<<here; cat <&3; (ulimit -a; trap "echo got" USR1; kill -USR1 $BASHPID) | cat; coproc cat; kill %1 || true'`,
@@ -60,7 +63,7 @@ export const PROGRAMS: readonly Program[] = [
   },
   { name: 'procps', script: `ps aux; free; uptime; pgrep sh; vmstat; top -bn1 | head -3; sysctl kernel.hostname` },
   { name: 'tini', script: `tini -s -- sh -c 'sleep 0.01 & wait'` },
-  // Tools of the net.
+  // Network tools.
   {
     name: 'curl',
     with: ['busybox'],
@@ -162,7 +165,7 @@ export const PROGRAMS: readonly Program[] = [
     with: ['busybox'],
     script: `beanstalkd & up sh -c 'printf "stats\\r\\nquit\\r\\n" | busybox nc 127.0.0.1 11300 | grep -q pid'; stop $!`,
   },
-  // Names, time, and what watches.
+  // Name servers, time, and monitoring.
   { name: 'dnsmasq-base', script: `dnsmasq -k -p 5353 --no-resolv --address=/x.test/1.2.3.4 --user=root & sleep 0.5; kill -0 $!; stop $!` },
   {
     name: 'bind9',

@@ -3,19 +3,21 @@ import { mkdirSync, mkdtempSync, readFileSync, rmdirSync, writeFileSync } from '
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
-/** A system call that a filter answered in the kernel's place. */
+/** A system call that a filter answered instead of the kernel. */
 export interface Denied {
   readonly nr: number;
-  /** Minus an errno. */
+  /** A negative errno. */
   readonly answer: number;
   readonly program: string;
 }
 
 /**
- * Records which calls of a process and its children a seccomp filter denied, by the kernel's own tracepoints. On the way into a call the
- * kernel asks the filter before it reaches raw_syscalls:sys_enter, and leaves through raw_syscalls:sys_exit in any case (kernel/entry/
- * syscall-common.c): an exit with EPERM or ENOSYS and no entry before it is the filter's answer, and not the kernel's.
- * @param watched calls that the filter may deny; the others are left out, so that the buffer holds any program
+ * Records which calls of a process and its children a seccomp filter denied, with the kernel's own
+ * tracepoints. On entry into a call the kernel runs the filter before it reaches raw_syscalls:sys_enter, and
+ * it always leaves through raw_syscalls:sys_exit (kernel/entry/syscall-common.c): an exit with EPERM or
+ * ENOSYS without an entry before it is the filter's answer, not the kernel's.
+ * @param watched calls that the filter may deny; the others are left out, so that the buffer is large enough
+ * for any program
  */
 export function openRecorder(watched: (nr: number) => boolean): {
   record(pid: number): { stop(): { denied: readonly Denied[]; lost: number } };
@@ -57,7 +59,7 @@ export function openRecorder(watched: (nr: number) => boolean): {
   };
 }
 
-/** Beyond every table. */
+/** Larger than the numbers of every table. */
 const LAST = 4095;
 
 function rangesOf(holds: (nr: number) => boolean): [number, number][] {

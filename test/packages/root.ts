@@ -2,10 +2,10 @@ import { execFileSync } from 'node:child_process';
 import { appendFileSync, copyFileSync, existsSync, mkdirSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
-/** Users that maintainer scripts would have made. */
+/** Users that maintainer scripts would have created. */
 const USERS = ['postgres', 'redis', 'mysql', 'memcache', 'mosquitto', 'bind', 'unbound', 'sshd', 'rabbitmq', 'haproxy', 'vcache', 'ftp'];
 
-/** What every Debian system has and no package depends on. */
+/** Packages that every Debian system has and no package depends on. */
 const ESSENTIAL = [
   'base-files',
   'base-passwd',
@@ -27,9 +27,10 @@ const ESSENTIAL = [
 const MERGED = ['bin', 'sbin', 'lib', 'lib64'];
 
 /**
- * A Debian root file system of these packages and all that they depend on, from the mirror that apt is configured with. Nothing of it is
- * executed and no maintainer script runs: what a program needs beyond its files is part of its line in programs.ts.
- * @param folder gets the archives (kept, so that a second run fetches nothing) and `root`
+ * Creates a Debian root file system of these packages and all their dependencies, from the mirror that apt is
+ * configured with. None of its programs or maintainer scripts runs: anything that a program needs besides its
+ * files is part of its line in programs.ts.
+ * @param folder gets the archives (kept, so that a second run downloads nothing) and `root`
  * @returns the root's path and the number of packages
  */
 export function debianRoot(folder: string, packages: readonly string[]): { root: string; count: number } {

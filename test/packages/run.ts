@@ -1,9 +1,10 @@
 /**
  * `npm run test:packages -- [--only NAME,NAME] [--runtime crun|runc] [--folder DIR] [--verbose]`
  *
- * Runs the programs of Debian packages under the profile `default` on the running kernel, and counts the system calls that its filter
- * denied them (recorder.ts). Prints a line a program and one closing line; exits 1 on a denial that is no known probe, or a program that
- * failed. Needs root, apt with a mirror and 4 GB of disk; fetches 0.5 GB once into DIR (a temporary folder, else kept).
+ * Runs the programs of Debian packages under the profile `default` on the running kernel, and counts the
+ * system calls that its filter denied to them (recorder.ts). Prints a line for each program and one closing
+ * line; exits 1 on a denial that is not a known probe, or when a program fails. Needs root, apt with a mirror
+ * and 4 GB of disk; downloads 0.5 GB once into DIR, which is kept (default: a temporary folder).
  */
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';

@@ -1,9 +1,10 @@
 /**
  * `npm run test:packages:daemon -- [--only NAME,NAME] [--runtime crun|runc] --folder DIR`
  *
- * The same programs, each in a pod of a running daemon, made through CRI as a kubelet makes it: its image is pulled and verified, the pod's
- * annotation names the profile `default`, and the package's files are volumes of the host. Prints a line a program and one closing line; exits 1
- * on a denial that is no known probe, or a program that failed.
+ * The same programs, each in a pod of a running daemon, created through CRI as a kubelet creates it: its
+ * image is pulled and verified, the pod's annotation names the profile `default`, and the package's files are
+ * volumes of the host. Prints a line for each program and one closing line; exits 1 on a denial that is not a
+ * known probe, or when a program fails.
  */
 import '../fixtures/private-namespaces.ts';
 import { execFileSync, spawnSync } from 'node:child_process';
@@ -32,7 +33,7 @@ if (values.folder === undefined) throw new TypeError('say by --folder where the 
 const folder = values.folder;
 const only = values.only?.split(',');
 const programs = PROGRAMS.filter(({ name }) => only === undefined || only.includes(name));
-/** A server that does not stop when told to. */
+/** Time limit for a server that ignores the request to stop. */
 const PATIENCE_MS = 90_000;
 const MERGED = ['bin', 'sbin', 'lib', 'lib64'];
 
@@ -70,7 +71,9 @@ console.log(
 );
 process.exitCode = totals.clean === programs.length && totals.lost === 0 ? 0 : 1;
 
-/** One pod with one container, recorded from its program's first instruction, on an overlay of its own. */
+/**
+ * Runs one pod with one container, recorded from its program's first instruction, on an overlay of its own.
+ */
 async function inPod(
   on: Stage,
   image: string,

@@ -1,9 +1,10 @@
 /**
- * `npm run test:proof -- [--policies N] [--seed S] [--z3 N] [--kernel N] [--libseccomp N] [--mutants N] [--programs N]`
+ * `npm run test:proof -- [--policies N] [--seed S] [--z3 N] [--kernel N] [--libseccomp N] [--mutants N]
+ * [--programs N]`
  *
- * Holds the prover and the compiler against each other and against three that share no code with them: the emulator, Z3 and the running
- * kernel; counts what the prover finds wrong in libseccomp's output. One seed, one history. Prints one closing line; exits 1 at the
- * first difference.
+ * Compares the prover and the compiler with each other and with three judges that share no code with them:
+ * the emulator, Z3 and the running kernel; counts the errors that the prover finds in libseccomp's output.
+ * The same seed gives the same run. Prints one closing line; exits 1 at the first difference.
  */
 import { parseArgs } from 'node:util';
 import assert from 'node:assert/strict';
@@ -23,7 +24,8 @@ const { values } = parseArgs({
     seed: { type: 'string', default: '1' },
     z3: { type: 'string', default: '50' },
     kernel: { type: 'string', default: '200' },
-    // Of 400, seeds 1 to 12 show 28 to 50: enough for any seed to show more than 32.
+    // With 400 policies, seeds 1 to 12 show 28 to 50 errors: 1000 is enough for any seed to show more than
+    // 32.
     libseccomp: { type: 'string', default: '1000' },
     mutants: { type: 'string', default: '2000' },
     programs: { type: 'string', default: '200' },
@@ -34,7 +36,7 @@ const count = (text: string): number => {
   return Number(text);
 };
 const seed = count(values.seed);
-/** Seeds of different parts and runs do not meet. */
+/** Seeds of different parts and runs do not collide. */
 const seedOf = (part: number, at: number): number => Math.imul(seed, 0x9e3779b1) + Math.imul(part, 0x85ebca6b) + at;
 const say = (text: string): void => void process.stdout.write(`${text}\n`);
 const closing: string[] = [];
@@ -53,7 +55,7 @@ const LONGEST_FOR_Z3 = 400;
 const start = performance.now();
 const oracle = count(values.z3) > 0 ? openOracle() : undefined;
 let [proved, refused, samples, byZ3] = [0, 0, 0, 0];
-// What is refused as too complex is no policy that was proved: another takes its place.
+// A policy that is refused as too complex was not proved: another one replaces it.
 for (let at = 0; proved < count(values.policies); at++) {
   const architecture = at % 4 === 3 ? 'aarch64' : 'x86_64';
   const checked = checkPolicy(seedOf(1, at), architecture);

@@ -1,4 +1,7 @@
-/** Z3 in a process of its own, which whoever started it may end: see `z3.ts`. One question a message, answered in order. */
+/**
+ * Z3 in a separate process, which its owner may end: see `z3.ts`. Each message has one question; answers come
+ * in order.
+ */
 import { openSession } from './z3-session.ts';
 import type { Session } from './z3-session.ts';
 

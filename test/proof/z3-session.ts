@@ -8,12 +8,12 @@ import type { FilteredPolicy } from '../../entitlements/seccomp/policy.ts';
 import { AUDIT_ARCH, syscallNumbers } from '../../entitlements/seccomp/syscalls.ts';
 import type { Architecture } from '../../entitlements/index.ts';
 
-/** A call that shows a difference, as Z3's model has it; undefined when there is none. */
+/** A call that shows a difference, according to Z3's model; undefined when there is none. */
 export type Model = { readonly arch: number; readonly nr: number; readonly args: readonly bigint[] };
 
 /** One session of Z3, whose memory is never freed before its process ends. */
 export interface Session {
-  /** @throws when Z3 answers `unknown` */
+  /** Searches for a difference. @throws when Z3 answers `unknown` */
   difference(policy: FilteredPolicy, bpf: Uint8Array, architecture: Architecture): Promise<Model | undefined>;
 }
 
@@ -37,7 +37,10 @@ export async function openSession(): Promise<Session> {
     return offset % 8 === 0 ? z3.Extract(31, 0, argument) : z3.Extract(63, 32, argument);
   };
 
-  /** Each place of the program under what A holds there: the term of what it returns. */
+  /**
+   * Returns the term of the program's result, computed for each instruction under the value of A at that
+   * point.
+   */
   const programTerm = (bpf: Uint8Array): Vector => {
     const program = decode(bpf);
     const terms = new Map<string, Vector>();
@@ -78,7 +81,7 @@ export async function openSession(): Promise<Session> {
   };
 
   const decisionTerm = (of: Decision): Vector =>
-    // The first piece that matches counts: they stand loosest first.
+    // The first matching piece applies: they are ordered from loosest to strictest.
     of.pieces.reduceRight<Vector>(
       (rest, { outcome, when }) => {
         const conditions = when.map(({ index, width, low, high, mask, value }) => {
@@ -118,15 +121,15 @@ export async function openSession(): Promise<Session> {
 }
 
 /**
- * The package gives terms back to Z3 when JavaScript's collector finds them, on this thread, also while Z3 works in another: it crashes
- * then. What is made in `body` gives nothing back.
+ * The package returns terms to Z3 when JavaScript's garbage collector finds them, on this thread, also while
+ * Z3 works in another one; Z3 crashes then. Terms that `body` creates are never returned.
  */
 async function withoutFinalizers<T>(body: () => Promise<T>): Promise<T> {
   const kept = globalThis.FinalizationRegistry;
   globalThis.FinalizationRegistry = class {
     readonly [Symbol.toStringTag] = 'FinalizationRegistry';
     register(): void {
-      // Nothing.
+      // Does nothing.
     }
     unregister(): boolean {
       return false;

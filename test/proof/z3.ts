@@ -10,13 +10,19 @@ export interface Oracle extends Session {
 }
 
 const CHILD = fileURLToPath(new URL('z3-child.ts', import.meta.url));
-/** Of one child, whose memory is never freed before it ends. */
+/** Questions per child, whose memory is never freed before it ends. */
 const QUESTIONS = 20;
-/** Z3's WebAssembly build loses a wake-up between its threads about once in a hundred sessions, and then waits for ever: its child is ended. */
+/**
+ * Z3's WebAssembly build loses a wake-up between its threads about once in a hundred sessions, and then waits
+ * forever: its child is ended.
+ */
 const PATIENCE_MS = 30_000;
 const ATTEMPTS = 3;
 
-/** An oracle whose questions each have a deadline; one that is missed is put to another child, three times in all. */
+/**
+ * Opens an oracle with a deadline for each question; a question that misses it is sent to another child,
+ * three times in all.
+ */
 export function openOracle(patienceMs = PATIENCE_MS): Oracle {
   let asked = 0;
   let child: ChildProcess | undefined;
@@ -39,7 +45,7 @@ export function openOracle(patienceMs = PATIENCE_MS): Oracle {
   };
 }
 
-/** What the child answers; undefined when it does not in time, or ends. */
+/** Returns the child's answer; undefined when it does not answer in time, or ends. */
 function answerOf(child: ChildProcess, question: Question, patienceMs: number): Promise<Answer | undefined> {
   return new Promise((resolve) => {
     const settle = (answer?: Answer): void => {

@@ -13,18 +13,21 @@ interface Broken {
   readonly why: string;
   readonly replace: string;
   readonly with: string;
-  /** How many faults it takes; absent: as many as the configuration has. */
+  /** The number of faults it takes; absent: as many as the configuration has. */
   readonly faults?: number;
   /** Whether TLC finds it within seconds. */
   readonly quick?: boolean;
 }
 
 const filesOf = (pattern: string): string[] => globSync(join(import.meta.dirname, pattern)).sort();
-/** The specification without what holds traces against it. */
+/** The files of the specification without the module for traces. */
 const lifeFiles = ['Life.tla', 'Properties.tla'] as const;
 const textOf = (name: string): string => readFileSync(join(import.meta.dirname, name), 'utf8');
 
-/** Safety, liveness, and each error of `broken/`: every one is a check that says what it found, or throws. */
+/**
+ * Returns checks of safety, liveness, and each error of `broken/`: every check returns its result as text, or
+ * throws.
+ */
 export function checkLife(): (() => string)[] {
   const configurations = ['Safety', 'SafetyOfImages', 'SafetyOfNames', 'Liveness', 'LivenessOfImages'];
   return [...configurations.map((name) => () => holds(name, `${name}.cfg`)), ...brokenLives()];
@@ -54,12 +57,12 @@ function holds(what: string, configuration: string): string {
   return `${what}: ${states} states`;
 }
 
-/** Lives that are as they should be. */
+/** Checks valid lifecycles. */
 export function checkSound(): string {
   return checkTraces(filesOf('sound/*.jsonl').map(readRun));
 }
 
-/** Deviations that are kept as data: each must be found. */
+/** Checks deviations that are stored as data: each must be found. */
 export function checkPlanted(): string {
   const files = filesOf('planted/*.jsonl');
   const runs = files.map(readRun);
@@ -74,7 +77,7 @@ export function checkPlanted(): string {
   return `${runs.length} planted deviations, each found`;
 }
 
-/** Runs of which every step must be explained. */
+/** Checks runs of which every step must be explained. */
 export function checkTraces(runs: readonly Run[]): string {
   const { events, traces, distinct, unexplained } = explain(runs);
   assert.deepEqual(unexplained, [], `${unexplained.length} unexplained`);

@@ -1,27 +1,33 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 
-/** One change of state that a run shows: a durable write of a record, or what the machine did. */
+/** One change of state in a run: a durable write of a record, or an event of the machine. */
 export interface TraceEvent {
-  /** Orders events that come from two databases: milliseconds, or any count that grows. */
+  /** Orders events of two databases: milliseconds, or any count that grows. */
   readonly at: number;
   readonly kind: 'pod' | 'link' | 'container' | 'process' | 'exit' | 'image' | 'verdict' | 'machine' | 'daemon';
-  /** Of a link: the pod's. */
+  /** For a link: the id of its pod. */
   readonly id: string;
   readonly to: string;
-  /** Of a container: its pod. */
+  /** For a container: its pod. */
   readonly pod?: string;
-  /** Of a pod: whether it is on the host's network. */
+  /** For a pod: whether it uses the host's network. */
   readonly host?: boolean;
-  /** Of a container that ended: whose code the record has (`own`, `lost`, or `error` of a failed start); of one that was made: `unmade`. */
+  /**
+   * For a container that ended: the origin of the recorded exit code (`own`, `lost`, or `error` of a failed
+   * start); for one that was created: `unmade`.
+   */
   readonly how?: string;
   readonly name?: string;
   readonly image?: string;
   readonly verdict?: string;
-  /** Of a machine that restarts: the containers whose latest writes it took back, with the phases that their records have again. */
+  /**
+   * For a machine that restarts: the containers whose latest writes it lost, with the phases that their
+   * records have again.
+   */
   readonly back?: Readonly<Record<string, string>>;
 }
 
-/** What was recorded of one run. */
+/** The record of one run. */
 export interface Run {
   readonly source: string;
   /** Whether it shows processes as well as records. */
@@ -31,7 +37,7 @@ export interface Run {
   readonly events: readonly TraceEvent[];
 }
 
-/** JSON lines: the first says what the run was, each other one is an event. */
+/** Writes JSON lines: the first describes the run, each other one is an event. */
 export function writeRun(path: string, { source, machine, events }: Run): void {
   writeFileSync(path, [{ source, machine }, ...events].map((line) => `${JSON.stringify(line)}\n`).join(''));
 }

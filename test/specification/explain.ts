@@ -3,7 +3,7 @@ import { splitRun } from './split.ts';
 import type { NamedEvent, PodTrace } from './split.ts';
 import { runTlc } from './tlc.ts';
 
-/** A trace that Life does not explain, with the event at which it ends being explained. */
+/** A trace that Life does not explain, with the first unexplained event. */
 export interface Unexplained {
   readonly trace: string;
   readonly step: string;
@@ -17,14 +17,14 @@ export interface Explanation {
   readonly unexplained: readonly Unexplained[];
 }
 
-/** So many writes of a trace may have been reported as failed and have taken effect. */
+/** The number of writes of a trace that may have been reported as failed and still have taken effect. */
 const failedWrites = 4;
 
-/** So many traces are checked at once: TLC keeps the states of all of them. */
+/** The number of traces that are checked at once: TLC keeps the states of all of them. */
 const batch = 100;
 
 /**
- * Holds runs against the specification.
+ * Checks runs against the specification.
  * @throws Error when a run shows nothing
  */
 export function explain(runs: readonly Run[]): Explanation {
@@ -48,7 +48,7 @@ function unexplainedOf(traces: readonly PodTrace[]): Unexplained[] {
     reached[Number(trace) - 1] = { at: Number(at), links: Number(links) };
   return traces.flatMap((trace, index) => {
     const { at, links } = reached[index]!;
-    // A trace of which TLC said nothing was not looked at.
+    // If TLC reported nothing about a trace, it was not checked.
     if (at < 0) throw new Error(`TLC did not begin the trace of ${trace.name}:\n${output.slice(-4_000)}`);
     if (at === trace.events.length && links === trace.links.length) return [];
     const next = [trace.events[at], trace.links[links]].filter((event) => event !== undefined).map(textOf);
@@ -69,7 +69,7 @@ const textOf = ({ kind, id, to, how, image, verdict }: NamedEvent): string =>
     .filter((word) => word !== '')
     .join(' ');
 
-/** The traces as TLA+ has them. */
+/** Returns the traces as a TLA+ module. */
 function dataModule(traces: readonly PodTrace[]): string {
   const all = traces.flatMap(({ events, links }) => [...events, ...links]);
   const idsOf = (sort: string): string => {

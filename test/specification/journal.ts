@@ -3,8 +3,9 @@ import { DatabaseSync } from 'node:sqlite';
 import type { Run, TraceEvent } from './events.ts';
 
 /**
- * A journal of a daemon's records, kept by triggers in its own databases (docs/decisions/0075): each row is written in the transaction that
- * it describes, so the journal has every change and no other, whenever the daemon is killed. The daemon does not see the triggers.
+ * A journal of a daemon's records, written by triggers in its own databases (docs/decisions/0075): each row
+ * is written in the transaction that it describes, so the journal has exactly the committed changes, whenever
+ * the daemon is killed. The daemon does not see the triggers.
  */
 const table = 'test_journal';
 
@@ -67,8 +68,8 @@ const databases = [
 ] as const;
 
 /**
- * Begins the journal of a daemon that runs and has no pod and no image yet: what stands already has no beginning in it.
- * One that has begun goes on.
+ * Begins the journal of a running daemon that has no pod and no image yet: the journal has no beginning for
+ * objects that already exist. A journal that has begun continues.
  * @param root the daemon's root folder
  */
 export function beginJournal(root: string): void {
@@ -84,16 +85,17 @@ export function beginJournal(root: string): void {
 
 const journalText = (triggers: readonly Trigger[]): string => `${journalTable} ${triggers.map(triggerText).join('\n')}`;
 
-/** The same for a database of the daemon's records that is open and has no row yet. */
+/** The same for an open database of the daemon's records that has no row yet. */
 export const beginStateJournal = (db: DatabaseSync): void => db.exec(journalText(stateTriggers));
 
-/** The rows of a journal, from one on. */
+/** Returns the rows of a journal after the given one. */
 export const journalRows = (db: DatabaseSync, after = 0): Row[] =>
   db.prepare(`SELECT at, kind, id, facts FROM ${table} WHERE seq > ? ORDER BY seq`).all(after) as unknown as Row[];
 
 /**
- * What the journal says so far. The daemon may run, or not.
- * @param starts when a daemon was started after another had ended, in milliseconds since 1970: whatever that one wrote, it wrote before
+ * Reads the journal so far. The daemon may run, or not.
+ * @param starts when a daemon was started after another had ended, in milliseconds since 1970: everything
+ * that the earlier one wrote is older
  */
 export function readJournal(root: string, source: string, starts: readonly number[] = []): Run {
   const [records = [], links = []] = databases.map(([name]) => withDatabase(join(root, name), true, (db) => journalRows(db)));
@@ -128,10 +130,10 @@ export interface Row {
   readonly facts: string;
 }
 
-/** Stands after the rows of one transaction, where that is known. */
+/** Follows the rows of one transaction, where that is known. */
 export const commit: Omit<Row, 'at'> = { kind: 'commit', id: '', facts: '{}' };
 
-/** The events that rows of one database tell of. */
+/** Returns the events that the rows of one database describe. */
 export function eventsOf(rows: readonly Row[]): TraceEvent[] {
   const events: TraceEvent[] = [];
   const images = followImages(events);
@@ -177,8 +179,8 @@ type Facts = Readonly<Record<string, string | number | null>>;
 const said = (facts: Facts, name: string): string => String(facts[name] ?? '');
 
 /**
- * Images are rows of four tables. A transaction that records one writes the image, its names, its layers and then the verdict: the image is
- * ready after these, which is what `close` says.
+ * Images are rows of four tables. A transaction that records an image writes the image, its names, its layers
+ * and then the verdict: the image is ready after these, which `close` reports.
  */
 function followImages(events: TraceEvent[]) {
   const layersOf = new Map<string, readonly string[]>();
@@ -203,7 +205,7 @@ function followImages(events: TraceEvent[]) {
       const former = ownerOf.get(said(facts, 'name'));
       ownerOf.set(said(facts, 'name'), id);
       recorded.set(id, { at, kind: 'image', id, to: 'ready', verdict: said(facts, 'verdict') });
-      // An image without a name is none.
+      // An image without a name does not count as an image.
       if (former !== undefined && former !== id && !hasName(former)) recorded.set(former, { at, kind: 'image', id: former, to: 'gone' });
     },
     gone(at: number, id: string): void {
@@ -232,7 +234,10 @@ function containerFactsOf(facts: Facts): Pick<TraceEvent, 'to' | 'pod' | 'name' 
   };
 }
 
-/** Whose code a record of an end has; of a record of a creation, whether there is anything. */
+/**
+ * Returns the origin of the exit code in the record of an end; for the record of a creation, whether a
+ * container exists.
+ */
 export function howOf(phase: string, reason: string, startFailure: string): string | undefined {
   if (phase === 'created') return startFailure === '' ? undefined : 'unmade';
   if (phase !== 'exited') return undefined;

@@ -2,8 +2,9 @@ import { planted } from '../simulation/planted/list.ts';
 import { registerStandIns } from '../simulation/stand-ins.ts';
 
 /**
- * Plays histories of the simulator over a product with a planted bug, in a process of its own. Out: their runs, as one line of JSON.
- * Arguments: a text that the bug's description has, the first seed, how many histories.
+ * Plays histories of the simulator over a product with a planted bug, in a separate process. Prints their
+ * runs as one line of JSON.
+ * Arguments: a text in the bug's description, the first seed, the number of histories.
  */
 const [says = '', first = '1', count = '1'] = process.argv.slice(2);
 const bug = planted.find((one) => one.says.includes(says));

@@ -8,10 +8,13 @@ import { versionOfTlc, withoutTlc } from './tlc.ts';
 
 const { values } = parseArgs({
   options: {
-    /** Of the simulator's pods; a third as many of its images. */
+    /** The number of pod histories of the simulator; a third as many of image histories. */
     histories: { type: 'string', default: '1200' },
     seed: { type: 'string', default: '1' },
-    /** Runs that were recorded by other suites (`--trace FILE` of theirs). The specification itself is not checked again then. */
+    /**
+     * Runs that other suites recorded (their `--trace FILE`). The specification itself is not checked again
+     * then.
+     */
     trace: { type: 'string', multiple: true, default: [] },
   },
 });

@@ -9,19 +9,23 @@ import type { Run, TraceEvent } from './events.ts';
 import { beginStateJournal, commit, eventsOf, journalRows } from './journal.ts';
 import type { Row } from './journal.ts';
 
-/** The kinds of histories whose life the specification describes: services of the network have none there. */
+/**
+ * The kinds of histories whose lifecycle the specification describes: it does not have services of the
+ * network.
+ */
 
 export type TracedKind = 'pods' | 'images';
 
 export interface Recorded {
   readonly runs: readonly Run[];
-  /** Histories that broke an invariant of the simulator: they were recorded up to there. */
+  /** Histories that broke an invariant of the simulator: they were recorded up to that point. */
   readonly broken: readonly string[];
 }
 
 /**
- * The runs of so many seeds of the simulator. They come from three places: the journal of the simulated database, which a loss of power
- * cuts as it cuts the rows; the simulated processes and links; and the deaths of the daemon. Call `registerStandIns` before.
+ * Records the runs of a number of seeds of the simulator. The events come from three sources: the journal of
+ * the simulated database, which a loss of power cuts as it cuts the rows; the simulated processes and links;
+ * and the deaths of the daemon. Call `registerStandIns` before.
  */
 export async function recordHistories(kind: TracedKind, first: number, count: number): Promise<Recorded> {
   const play = await playerOf(kind);
@@ -42,7 +46,7 @@ export async function recordHistories(kind: TracedKind, first: number, count: nu
     });
     runs.push({ source: `simulator of ${kind}, seed ${seed}`, machine: true, of: kind, events: recorder.events() });
   }
-  // A short history may have nothing to show; where all have nothing, `explain` fails.
+  // A short history may have nothing to show; if no history has anything, `explain` fails.
   return { runs: runs.filter(({ events }) => events.some((event) => event.kind === (kind === 'pods' ? 'pod' : 'image'))), broken };
 }
 
@@ -52,19 +56,19 @@ interface Recorder {
   readonly tell: (event: Told) => void;
   readonly hear: (event: string) => void;
   readonly follower: DatabaseFollower;
-  /** The machine starts again. */
+  /** Called when the machine restarts. */
   readonly restarts: () => void;
   readonly events: () => readonly TraceEvent[];
 }
 
-/** Everything in one order, which is that in which it happened. */
+/** Records all events in the order in which they happened. */
 function createRecorder(): Recorder {
   const told: TraceEvent[] = [];
   const rows: Row[] = [];
-  /** What the journal has now: less than `rows` after a loss of power. */
+  /** The current rows of the journal: fewer than `rows` after a loss of power. */
   let journal: readonly Row[] = [];
   let at = 0;
-  /** What the latest restart of the machine took of the records. */
+  /** The records that the latest restart of the machine lost. */
   let back: Record<string, string> = {};
   const tell = (event: Told): void => void told.push({ at: (at += 1), ...event });
   return {
@@ -94,7 +98,10 @@ function createRecorder(): Recorder {
   };
 }
 
-/** The phases of the containers whose latest rows a loss of power took. Nothing else is written so that it may be lost (docs/decisions/0035). */
+/**
+ * Returns the phases of the containers whose latest rows a loss of power removed. No other writes may be lost
+ * (docs/decisions/0035).
+ */
 function takenBack(journal: readonly Row[], kept: number): Readonly<Record<string, string>> {
   const back: Record<string, string> = {};
   for (const { kind, id } of journal.slice(kept)) {
@@ -106,7 +113,7 @@ function takenBack(journal: readonly Row[], kept: number): Readonly<Record<strin
   return back;
 }
 
-/** Tells what the machine of a history does beside its database. */
+/** Reports the events of a history's machine outside its database. */
 function watchPods(world: World, { tell, follower, restarts }: Recorder): void {
   // The simulator's policy admits one image, by one verdict.
   tell({ kind: 'verdict', id: 'v', to: 'admit' });
@@ -151,7 +158,10 @@ function watchProcesses(world: World, tell: Recorder['tell']): void {
   };
 }
 
-/** An attachment has its lease from its intent on until it is gone, and its link while it is ready. A restart takes it without an event of its own. */
+/**
+ * An attachment has its lease from its intent on until it is gone, and its link while it is ready. A restart
+ * removes the link without an event of its own.
+ */
 function watchLinks({ links, leases }: World, tell: Recorder['tell']): void {
   const states = new Map<string, 'attaching' | 'ready' | 'detaching'>();
   const become = (id: string, to: 'attaching' | 'ready' | 'detaching'): void => {

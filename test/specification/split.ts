@@ -1,15 +1,18 @@
 import type { Run, TraceEvent } from './events.ts';
 
-/** What one pod went through, with names that count from one: `c1`, `i1`, `v1`. Pods share images alone, so each is held against Life by itself. */
+/**
+ * The history of one pod, with names that count from one: `c1`, `i1`, `v1`. Pods share only images, so each
+ * pod is checked against Life separately.
+ */
 export interface PodTrace {
-  /** The run and the pod, for whoever reads of it. */
+  /** The run and the pod, for readers of the report. */
   readonly name: string;
-  /** Those that containers have, by their ids here: `n1`, `n2`. */
+  /** The names of containers, by their ids here: `n1`, `n2`. */
   readonly names: Readonly<Record<string, string>>;
   readonly host: boolean;
   readonly machine: boolean;
   readonly events: readonly NamedEvent[];
-  /** Of the network's own database: each lies between `least` and `most` of `events`. */
+  /** Events of the network's own database: each lies between `least` and `most` of `events`. */
   readonly links: readonly (NamedEvent & { readonly least: number; readonly most: number })[];
 }
 
@@ -24,8 +27,9 @@ export interface NamedEvent {
 }
 
 /**
- * The traces of the pods of a run, and one of its images.
- * @throws Error when the run shows no pod, or no image where it is of images: a check of nothing proves nothing
+ * Returns the traces of the pods of a run, and one of its images.
+ * @throws Error when the run shows no pod, or no image where it is of images: a check of nothing proves
+ * nothing
  */
 export function splitRun(run: Run): readonly PodTrace[] {
   const pods = new Map<string, number>();
@@ -34,7 +38,7 @@ export function splitRun(run: Run): readonly PodTrace[] {
   });
   if (run.of === 'images' ? !run.events.some(({ kind }) => kind === 'image') : pods.size === 0)
     throw new Error(`the trace of ${run.source} is empty: it shows no ${run.of === 'images' ? 'image' : 'pod'}`);
-  // What belongs to no pod that was ever recorded is explained by nothing.
+  // Events of a pod that was never recorded cannot be explained.
   const strays = run.events.filter(
     (event) =>
       (event.kind === 'link' && !pods.has(event.id)) ||
@@ -52,7 +56,7 @@ export function splitRun(run: Run): readonly PodTrace[] {
   ].filter(({ events, links }) => events.length + links.length > 0);
 }
 
-/** What happens to every pod and image alike. */
+/** Returns whether an event affects all pods and images. */
 const isOfAll = ({ kind }: TraceEvent): boolean => kind === 'machine' || kind === 'daemon';
 
 function ofPod(run: Run, pod: string): PodTrace {
@@ -73,13 +77,13 @@ function ofPod(run: Run, pod: string): PodTrace {
     isOfAll(event) ||
     (event.kind === 'image' && images.has(event.id)) ||
     (event.kind === 'verdict' && verdicts.has(event.id));
-  // Of the time before the pod, what counts is what stood at its end.
+  // Of the time before the pod, only the final state matters.
   const before = run.events.slice(0, first);
   const standing = [...images].flatMap((image) => {
     const own = before.filter(({ kind, id }) => kind === 'image' && id === image);
     const latest = own.findLast(({ to }) => to !== 'swept');
     if (latest?.to !== 'gone') return latest === undefined ? [] : [latest];
-    // One that was removed and is not swept yet still has its layers.
+    // An image that was removed and is not swept yet still has its layers.
     const ready = own.findLast(({ to }) => to === 'ready');
     return latest === own.at(-1) && ready !== undefined ? [ready, latest] : [];
   });
@@ -110,7 +114,7 @@ function named(run: Run, name: string, events: readonly TraceEvent[], links: rea
     verdict: nameOf('v', event.verdict),
     ...(event.kind === 'machine' && { back: backOf(event) }),
   });
-  /** Of the containers that the trace has. */
+  /** Returns the rolled-back containers that the trace has. */
   const backOf = ({ back = {} }: TraceEvent): Record<string, string> =>
     Object.fromEntries(Object.entries(back).flatMap(([id, phase]) => (names.c.has(id) ? [[nameOf('c', id), phase] as const] : [])));
   const ofContainers = events.flatMap((event) =>

@@ -4,11 +4,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { findTool } from '../fixtures/tools.ts';
 
-/** What TLC said of a module. */
+/** TLC's result for a module. */
 export interface Checked {
-  /** Every reachable state was looked at, and nothing was violated. */
+  /** Every reachable state was checked, and no property was violated. */
   readonly holds: boolean;
-  /** The invariants and properties that do not hold, in words of TLC. */
+  /** The violated invariants and properties, in TLC's words. */
   readonly violated: readonly string[];
   readonly states: number;
   readonly output: string;
@@ -26,7 +26,7 @@ const modules = [
   'LivenessOfImages.cfg',
 ];
 
-/** Why the checker cannot run here; false when it can. */
+/** Returns why the checker cannot run here; false when it can. */
 export function withoutTlc(): string | false {
   const { skip } = findTool('tlc');
   if (skip !== false) return skip;
@@ -35,7 +35,7 @@ export function withoutTlc(): string | false {
 
 /**
  * Runs TLC on a copy of the specification.
- * @param files put beside it, or in place of a file of it
+ * @param files added to the copy, or replacing a file of it
  * @throws Error when TLC could not check: that is neither a yes nor a no
  */
 export function runTlc(module: string, configuration: string, files: Readonly<Record<string, string>> = {}): Checked {
@@ -43,12 +43,12 @@ export function runTlc(module: string, configuration: string, files: Readonly<Re
   try {
     for (const name of modules) copyFileSync(join(import.meta.dirname, name), join(folder, name));
     for (const [name, text] of Object.entries(files)) writeFileSync(join(folder, name), text);
-    // Trace.tla counts how far each trace is explained, and each worker of TLC counts for itself.
+    // Trace.tla counts how far each trace is explained, and each worker of TLC has counts of its own.
     const workers = module === 'Trace.tla' ? '1' : 'auto';
     const args = ['-workers', workers, '-metadir', join(folder, 'states'), '-config', configuration, module];
     const { stdout, stderr, status } = spawnSync(findTool('tlc').path, args, {
       cwd: folder,
-      // It unpacks its standard modules there.
+      // TLC unpacks its standard modules there.
       env: { ...process.env, JAVA_TOOL_OPTIONS: `-Djava.io.tmpdir=${folder}` },
       encoding: 'utf8',
       maxBuffer: 2 ** 28,
@@ -67,7 +67,7 @@ export function runTlc(module: string, configuration: string, files: Readonly<Re
   }
 }
 
-/** The version of the checker, as it says it. */
+/** Returns the version that the checker reports. */
 export function versionOfTlc(): string {
   return `TLC ${/Version [^\n]*/.exec(spawnSync(findTool('tlc').path, ['-help'], { encoding: 'utf8' }).stdout)?.[0] ?? 'of no version'}`;
 }

@@ -1,18 +1,18 @@
 import { connect } from 'node:net';
 
-/** The bytes that came back until the connection ended; undefined when it could not be made. */
+/** Returns the bytes that were received until the connection ended; undefined when it could not be opened. */
 export function askRaw(port: number, bytes: Buffer, expect: 'status' | 'any' | 'gone'): Promise<Buffer | undefined> {
   return new Promise((resolve) => {
     const chunks: Buffer[] = [];
     let connected = false;
     const socket = connect(port, '127.0.0.1');
-    // Nothing that is asked here takes a minute, on any machine.
+    // No request here takes a minute, on any machine.
     socket.setTimeout(60_000, () => socket.destroy());
     socket.on('connect', () => {
       connected = true;
       socket.write(bytes, () => {
         if (expect === 'gone') socket.destroy();
-        // Who waits for the rest of an incomplete request learns that none comes.
+        // A server that waits for the rest of an incomplete request learns that none comes.
         if (expect === 'any') socket.end();
       });
     });
@@ -22,7 +22,7 @@ export function askRaw(port: number, bytes: Buffer, expect: 'status' | 'any' | '
   });
 }
 
-/** The last status of an answer, after any 1xx; undefined when it is no answer of HTTP. */
+/** Returns the last status of an answer, after any 1xx; undefined when the answer is not HTTP. */
 export function statusOf(answer: Buffer): number | undefined {
   let text = answer.toString('latin1');
   for (;;) {

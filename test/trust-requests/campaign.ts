@@ -8,24 +8,28 @@ import { startService } from './service.ts';
 export interface CampaignOptions {
   readonly requests: number;
   readonly seed: number;
-  /** Number of the first request; 0 unless told. */
+  /** Number of the first request; default 0. */
   readonly from?: number;
-  /** Whether the service demands tokens. */
+  /** Whether the service requires tokens. */
   readonly tokens: boolean;
 }
 
 export interface CampaignResult {
-  /** How many answers had each status; `none`: requests that are not valid HTTP or whose client left, and got none. */
+  /**
+   * How many answers had each status; `none`: requests that are not valid HTTP or whose client left, and that
+   * got no answer.
+   */
   readonly statuses: ReadonlyMap<number | 'none', number>;
   readonly milliseconds: number;
 }
 
-/** Connections at one time. */
+/** Concurrent connections. */
 const atOnce = 12;
 
 /**
- * Sends random requests to a trust service in a process of its own.
- * @throws AssertionError when the service ends, when a request of valid HTTP gets no status, or when one fails inside it (5xx)
+ * Sends random requests to a trust service in a separate process.
+ * @throws AssertionError when the service ends, when a request of valid HTTP gets no status, or when one
+ * fails inside it (5xx)
  */
 export async function runCampaign({ requests, seed, from = 0, tokens }: CampaignOptions): Promise<CampaignResult> {
   const service = await startService({ tokens });
@@ -58,7 +62,7 @@ export async function runCampaign({ requests, seed, from = 0, tokens }: Campaign
     };
     await Promise.all(Array.from({ length: atOnce }, worker));
     const milliseconds = performance.now() - started;
-    // What it does after its last answer counts as well.
+    // Failures after its last answer count as well.
     assert.equal((await service.ask('GET /_notary_server/health')).status, 200);
     return { statuses, milliseconds };
   } finally {
@@ -66,7 +70,7 @@ export async function runCampaign({ requests, seed, from = 0, tokens }: Campaign
   }
 }
 
-/** What a publisher posts, before anything of it is changed. */
+/** Returns the requests of a publisher, before they are changed. */
 function uploads(): RequestSources['uploads'] {
   const owner = publisher('docker.io/a');
   const key = { keytype: 'ed25519', keyval: { public: Buffer.alloc(32, 1).toString('base64') } };

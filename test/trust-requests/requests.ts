@@ -1,11 +1,12 @@
 import { createRandom } from '../chaos/random.ts';
 
-/** One request as it goes over the wire, and what must come back. */
+/** One request as it is sent, and the expected answer. */
 export interface GeneratedRequest {
   readonly bytes: Buffer;
   /**
-   * `status`: it is valid HTTP, and each such request gets a status. `any`: it is not; an answer is a status, and none is allowed.
-   * `gone`: the client leaves before its request is complete, or before it has read the answer.
+   * `status`: the request is valid HTTP, and each such request gets a status. `any`: it is not valid; an
+   * answer must be a status, but no answer is allowed, too. `gone`: the client leaves before its request is
+   * complete, or before it has read the answer.
    */
   readonly expect: 'status' | 'any' | 'gone';
   /** For the message of a failure. */
@@ -15,7 +16,7 @@ export interface GeneratedRequest {
 export interface RequestSources {
   /** Bodies that a publisher could post: valid multipart, as its content type and bytes. */
   readonly uploads: readonly { readonly type: string; readonly bytes: Buffer }[];
-  /** Values of `Authorization`, valid ones among them; empty where the service demands no tokens. */
+  /** Values of `Authorization`, valid ones among them; empty when the service requires no tokens. */
   readonly authorizations: readonly string[];
 }
 
@@ -26,7 +27,7 @@ interface Dice {
   pick<T>(list: readonly T[]): T;
 }
 
-/** The request of that number: the same seed and number give the same bytes. */
+/** Returns the request of that number: the same seed and number give the same bytes. */
 export function generateRequest(seed: number, number: number, sources: RequestSources): GeneratedRequest {
   const random = createRandom(Math.imul(seed, 0x9e3779b1) ^ Math.imul(number + 1, 0x85ebca6b));
   const below = (limit: number): number => Math.floor(random() * limit);
@@ -51,7 +52,7 @@ export const collections = [
   "a'b,c=d",
 ];
 
-/** What a name may not hold, and what only looks odd. */
+/** Characters that a name may not contain, and others that only look odd. */
 const oddities = [
   ...['%0a', '%0d%0a', '%00', '%7f', '%c2%80', '%E2%82%AC', '%f0%9f%98%80', '%ff', '%', '%2', '%zz', '%c3', '%2f', '%2e%2e/', '../'],
   ...['"', '\\', '%22', '%5c', ';', ',', '=', '*', '?', '#', '%20', '%09', '//', '\xe9', '\xff', '__proto__', 'constructor', '%u0041'],

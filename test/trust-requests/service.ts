@@ -11,7 +11,7 @@ import type { TokenAuthority } from '../../trust/notary/tokens.ts';
 import { askRaw, statusOf } from './ask.ts';
 import { collections } from './requests.ts';
 
-/** A trust service in a process of its own. */
+/** A trust service in a separate process. */
 export interface StartedService {
   readonly port: number;
   /** Values of `Authorization`, valid ones among them; empty without tokens. */
@@ -19,7 +19,7 @@ export interface StartedService {
   isAlive(): boolean;
   /** The end of its standard error. */
   errors(): string;
-  /** @param line method and path, without anything else */
+  /** Sends a request. @param line only method and path */
   ask(line: string): Promise<{ readonly status: number | undefined; readonly text: string }>;
   /** Kills it, and removes its folder. */
   end(): Promise<void>;

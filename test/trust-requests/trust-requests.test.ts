@@ -11,13 +11,13 @@ describe('the trust service under random requests', () => {
   for (const tokens of [false, true])
     it(`answers each with a status and never ends, ${tokens ? 'with' : 'without'} tokens`, async () => {
       const { statuses } = await runCampaign({ requests, seed, tokens });
-      // The generator reaches what is allowed, what is refused and what is malformed.
+      // The generator covers allowed, refused and malformed requests.
       for (const status of [200, 400, 404, 405, ...(tokens ? [401] : [])])
         assert.ok(statuses.has(status), `no answer had status ${status}: ${JSON.stringify([...statuses])}`);
     });
 });
 
-/** Names that stood in a header of the answer, and ended the process. */
+/** Names that the service put into a header of the answer, which ended the process. */
 describe('the trust service, asked for a collection by a name that no header can carry,', () => {
   it('answers 400 and goes on, with and without tokens', async () => {
     const names = ['a%0ab', '%E2%82%AC', 'a%0d%0aX:%20y', '%00', '%ff', '%'];
@@ -40,7 +40,7 @@ describe('the trust service, asked for a collection by a name that no header can
       const { status, text } = await service.ask('GET /tuf/a%22,scope=%22b%5c/root.json');
       assert.equal(status, 401);
       const [, value = ''] = /^WWW-Authenticate: (.*)$/mu.exec(text.replaceAll('\r', '')) ?? [];
-      // A reader of RFC 9110 finds three parameters, and in the last one the name as it was asked for.
+      // A reader of RFC 9110 finds three parameters, and in the last one the name as in the request.
       const quoted = [...value.matchAll(/(\w+)="((?:[^"\\]|\\.)*)"/gu)].map(([, key, said = '']) => [key, said.replace(/\\(.)/gu, '$1')]);
       assert.deepEqual(quoted.slice(1), [
         ['service', 'trust'],

@@ -8,10 +8,10 @@ import { peers } from '../conformance/endpoint.ts';
 const run = promisify(execFile);
 const here = import.meta.dirname;
 
-/** A TUF client that is not ours. Its folder holds the first root and what it kept. */
+/** A third-party TUF client. Its folder holds the first root and its local cache. */
 export interface Reader {
   readonly name: string;
-  /** Refreshes, then looks targets up. @returns their sha256, or `none` */
+  /** Refreshes, then looks up targets. @returns their sha256, or `none` */
   read(folder: string, url: string, names: readonly string[]): Promise<readonly string[]>;
 }
 
@@ -62,5 +62,5 @@ function goTuf(): Reader {
   return program('go-tuf 2', built, []);
 }
 
-/** @throws Error when python-tuf or go-tuf can not be had */
+/** @throws Error when python-tuf or go-tuf cannot be installed */
 export const openReaders = (): readonly Reader[] => [tufJs, pythonTuf(), goTuf()];

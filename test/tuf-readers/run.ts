@@ -1,6 +1,7 @@
 /**
- * `npm run test:tuf-readers`: tuf-js, python-tuf 7 and go-tuf 2 read what our publisher publishes to `portcullis trust serve`, through ten root
- * rotations, a lost timestamp key, a delegation with a threshold of two of three, and 50,000 targets; some three minutes.
+ * `npm run test:tuf-readers`: tuf-js, python-tuf 7 and go-tuf 2 read what our publisher publishes to
+ * `portcullis trust serve`, through ten root rotations, a lost timestamp key, a delegation with a threshold
+ * of two of three, and 50,000 targets; takes about three minutes.
  */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
@@ -40,7 +41,7 @@ async function stop({ child }: Served): Promise<void> {
   await ended;
 }
 
-/** As each command of `portcullis trust` does: opened, one thing done, closed. */
+/** Opens the collection, runs one action and closes it, as each command of `portcullis trust` does. */
 async function asOwner<T>(name: string, action: (owner: Owner) => Promise<T>, signers: readonly string[] = []): Promise<T> {
   const registries = await openRegistries({ mirrors: [], insecureHosts: [] });
   try {
@@ -66,7 +67,7 @@ const fileOf = (text: string) => ({ length: Buffer.byteLength(text), hashes: { s
 let service = await serve('127.0.0.1:0');
 const { port } = new URL(service.url);
 
-/** Every reader finds these, a new one from the first root on, and one that read before. */
+/** Checks that every reader finds these: a new reader from the first root on, and one that read before. */
 async function hold(name: string, readers: readonly Reader[], step: string, expected: Readonly<Record<string, string>>): Promise<void> {
   const [names, url] = [Object.keys(expected), `${service.url}/tuf/${name}/`];
   const root = readFileSync(join(folder, 'owner/collections', encodeURIComponent(name), 'tuf/roots/1.json'));
@@ -85,8 +86,8 @@ async function hold(name: string, readers: readonly Reader[], step: string, expe
 }
 
 /**
- * 50,000 targets of one role, for all but tuf-js 6, whose Targets.toJSON copies all targets for each of them: it takes minutes. And as many in
- * fifty roles, for all.
+ * Publishes 50,000 targets of one role, for all readers but tuf-js 6, whose Targets.toJSON copies all targets
+ * for each of them and takes minutes; and as many in fifty roles, for all readers.
  */
 async function many(readers: readonly Reader[]): Promise<void> {
   const paths = Array.from({ length: 50_000 }, (_, index) => `${index % 50}/release-${index}`);
@@ -134,7 +135,7 @@ async function story(): Promise<void> {
   }
   await hold(app, readers, 'ten root rotations', { '1.0': digestOf('one') });
 
-  // The file that opens the service's keys is gone, and with it the key of timestamps: the root names others.
+  // The file that opens the service's keys is gone, and with it the timestamp key: the root names other keys.
   await stop(service);
   rmSync(join(data, 'service.key'));
   service = await serve(`127.0.0.1:${port}`);
@@ -155,7 +156,7 @@ async function story(): Promise<void> {
       delegator: 'targets',
       name: 'targets/stable',
       terminating: false,
-      // What both dialects can say.
+      // A scope that both dialects can express.
       scope: { kind: 'hash-prefixes', prefixes: Array.from('0123456789abcdef') },
       files: keys.map((key) => `${key}.pub`),
       threshold: 2,

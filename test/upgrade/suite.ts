@@ -81,7 +81,7 @@ try {
     const size = readFileSync(log).length;
     await pause(300);
     assert.ok(readFileSync(log).length > size, `${name}: its log goes on`);
-    // What one wrote, the next one goes on with: pods come and go under each.
+    // Each daemon continues with what the previous one wrote: pods are created and removed under each.
     const passing = await runPod(stage, `passing-${index}`);
     const id = await runContainer(stage, passing, { image, command: ['sleep', '600'] });
     assert.equal((await execute(stage, id, 'echo', 'well')).stdout, 'well\n', name);
@@ -101,7 +101,7 @@ try {
   );
   console.log(`${lines.length} lines of its log, none lost`);
 } catch (thrown) {
-  // Closing fails as well where no daemon serves: what came first is the reason.
+  // Closing fails as well when no daemon serves: print the first failure, which is the cause.
   console.error(thrown);
   process.exitCode = 1;
 } finally {

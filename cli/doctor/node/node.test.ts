@@ -21,7 +21,7 @@ import { readDirectives, readUnit } from './unit-file.ts';
 const socket = '/run/portcullis/portcullis.sock';
 const shipped = (name: string): string => readFileSync(join(packageRoot(), 'packaging/systemd', name), 'utf8');
 
-/** A root of a file system with these files; a folder where the path ends with `/`. */
+/** Creates the root of a file system with these files; a path that ends with `/` is a folder. */
 function machine(t: TestContext, files: Readonly<Record<string, string>>): string {
   const root = mkdtempSync(join(tmpdir(), 'pc-doctor-'));
   t.after(() => rmSync(root, { recursive: true, force: true }));
@@ -32,7 +32,7 @@ function machine(t: TestContext, files: Readonly<Record<string, string>>): strin
   return root;
 }
 
-/** Topics that are not fine, with their findings. */
+/** Returns the topics that are not fine, with their findings. */
 const complaints = (findings: readonly Finding[]): Record<string, string> =>
   Object.fromEntries(
     findings

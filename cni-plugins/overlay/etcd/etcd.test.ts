@@ -16,7 +16,7 @@ import type { EtcdAccess, EtcdClient } from './client.ts';
 import { followPrefix } from './follow.ts';
 import { holdLease } from './lease.ts';
 
-/** Against a real etcd: that of test/peers, or any other first in `$PEERS/bin`, as Debian's 3.4. */
+/** Runs against a real etcd: the one of test/peers, or another one in `$PEERS/bin`, such as Debian's 3.4. */
 
 const tool = findTool('etcd');
 const limitMs = 60_000;
@@ -53,7 +53,7 @@ describe('a real etcd', { skip: tool.skip }, () => {
 
   before(() => {
     const { key, certificate } = makeCertificate(folder, 'etcd', { more: ['-addext', 'subjectAltName=IP:127.0.0.1'] });
-    // One authority for both ends: a certificate that signed itself is its own.
+    // One authority for both ends: a self-signed certificate is its own authority.
     const pem = readFileSync(certificate, 'utf8');
     start('plain', 'http://127.0.0.1:2379', 'http://127.0.0.1:2380');
     start('tls', 'https://127.0.0.1:3379,https://127.0.0.2:3379', 'http://127.0.0.1:3380', [

@@ -13,7 +13,7 @@ import type { EtcdClient } from './client.ts';
 import { followPrefix } from './follow.ts';
 import { holdLease } from './lease.ts';
 
-/** Three real members, of which one stops to serve in each of the ways in which members do. */
+/** Three real members, one of which stops to serve in each of the ways in which members fail. */
 
 const nobody = 65_534;
 const leaseSeconds = 10;
@@ -40,7 +40,8 @@ describe('a cluster of which one member fails', { skip: etcdTool.skip }, () => {
   });
 
   /**
-   * A host that asks the failing member first keeps its lease, hears each of the writes of others once and in order, and gets its calls answered.
+   * Checks that a host that asks the failing member first keeps its lease, receives each write of others once
+   * and in order, and gets its calls answered.
    */
   async function staysWhole(prefix: string, first: string, fail: () => void, heal: () => void): Promise<void> {
     const others = members.slice(1).map(({ endpoint }) => endpoint);
@@ -80,7 +81,7 @@ describe('a cluster of which one member fails', { skip: etcdTool.skip }, () => {
       };
       for (let count = 0; count < 20; count += 1) await write();
       fail();
-      // Longer than the lease lasts by itself.
+      // Longer than the lease lasts without renewal.
       for (const late = performance.now() + leaseSeconds * 1500; performance.now() < late; await sleep(200)) await write();
       await eventually('all is heard', () => heard.length >= written.length);
       await write();

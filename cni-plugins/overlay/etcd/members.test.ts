@@ -32,7 +32,7 @@ test('a member that failed is asked again after a time that doubles with each fa
     members.current();
     members.failed('a');
     const began = time.now;
-    // `b` answers always; `c` fails, after which it would be the turn of `a`.
+    // `b` always answers; `c` fails, after which `a` is next.
     do {
       time.now += 100;
       members.failed('b');

@@ -9,7 +9,7 @@ import type { EtcdMember, IssuedCertificate } from '../../../test/fixtures/etcd.
 import { openEtcd } from './client.ts';
 import type { EtcdClient } from './client.ts';
 
-/** A client whose certificate is replaced while it runs, before a real etcd that asks for one. */
+/** A client whose certificate is replaced while it runs, with a real etcd that requires one. */
 
 describe('certificates of a client are replaced', { skip: etcdTool.skip }, () => {
   const folder = mkdtempSync(join(tmpdir(), 'portcullis-rotation-'));
@@ -45,7 +45,9 @@ describe('certificates of a client are replaced', { skip: etcdTool.skip }, () =>
     for (const name of ['ca', 'cert', 'key']) symlinkSync(`now/${name}.pem`, join(mounted, `${name}.pem`));
   });
 
-  /** All at once, as the kubelet and cert-manager's CSI driver do: a link to a folder is replaced. */
+  /**
+   * Replaces all files at once, as the kubelet and cert-manager's CSI driver do: replaces a link to a folder.
+   */
   function swapIn({ cert, key }: IssuedCertificate): void {
     generation += 1;
     const next = join(mounted, `generation-${generation}`);

@@ -35,7 +35,7 @@ interface Publishing {
   readonly view: Ownership;
   readonly publisher: Publisher;
   local: readonly LocalMember[];
-  /** Without a word, as by kill -9: etcd hears the end of its lease. */
+  /** Ends without closing, as by kill -9: etcd notices when its lease ends. */
   die(): void;
 }
 
@@ -243,7 +243,7 @@ describe('services over hosts in a real etcd', { skip: tool.skip }, () => {
     // The loser's members do not belong to it. When the first namespace leaves, the service is theirs.
     first.local = [];
     first.publisher.look();
-    // It may be asked for again at once, or by the next sweep.
+    // It may be requested again at once, or by the next sweep.
     await until('the first gave it back', () => loser.merged.service('web')?.owner !== winner);
     loser.publisher.sweep();
     await until('it is the other’s', () => loser.merged.service('web')?.owner === loser.local[0]?.owner);
@@ -354,7 +354,7 @@ describe('services over hosts in a real etcd', { skip: tool.skip }, () => {
     await until('both know it', () => [one, two].every(({ merged }) => merged.service('web')?.members.size === 1));
     const before = one.merged.service('web')?.addresses;
     const merged = one.merged;
-    // The listing of an empty etcd, as a watch that begins again brings it.
+    // The listing of an empty etcd, as a restarted watch brings it.
     for (const { key } of (await client.list(keys.all)).pairs)
       if (!key.includes('/hosts/')) await client.transact([], [{ deleteRange: { key } }]);
     const restored = createMerged(

@@ -10,7 +10,7 @@ if (inPrivateNetns(import.meta.filename)) {
   const pods = openPods();
   after(() => pods.end());
 
-  /** A pod with a veth pair as ptp or bridge make it. */
+  /** Returns a pod with a veth pair as ptp or bridge create it. */
   const wired = (name: string): { pod: TestPod; host: string; prevResult: CniResult } => {
     const pod = pods.pod(name);
     const host = `h${name}`;
@@ -24,7 +24,7 @@ if (inPrivateNetns(import.meta.filename)) {
     };
     return { pod, host, prevResult };
   };
-  /** What the kernel has, without numbers that it chooses. */
+  /** Returns the kernel's state, without numbers that the kernel chooses. */
   const limits = (host: string, ifb: string): unknown => ({
     root: json(shell(`tc -j qdisc show dev ${host} root`)).map(({ kind, handle, options }) => ({ kind, handle, options })),
     ifb: json(shell(`tc -j qdisc show dev ${ifb} root`)).map(({ kind, handle, options }) => ({ kind, handle, options })),

@@ -7,7 +7,10 @@ import { createPluginFixture } from '../../attach/plugin-engine.fixture.ts';
 import type { Conf, Of, PluginFixture } from '../../attach/plugin-engine.fixture.ts';
 import type { CniResult } from '../../spec/result.ts';
 
-/** What the fields of the bridge plugin make of ports and bridge, beside the upstream plugin where it is there. */
+/**
+ * Tests the effects of the bridge plugin's fields on ports and bridge, next to the upstream plugin where that
+ * is installed.
+ */
 const upstream = `${process.env['PEERS'] ?? '/var/cache/portcullis-peers'}/bin/cni/bridge`;
 
 if (inPrivateNetns(import.meta.filename, 600_000)) {
@@ -23,7 +26,7 @@ if (inPrivateNetns(import.meta.filename, 600_000)) {
   });
   after(() => fixture.end());
 
-  // The kernel of many build machines has none: test/vm/run brings one that has.
+  // The kernel of many build machines does not have it: test/vm/run provides one that does.
   const filters =
     tried(
       'ip link add name br type bridge vlan_filtering 1 && ip -d link show dev br | grep -q "vlan_filtering 1"; e=$?; ip link del dev br; exit $e',
@@ -120,7 +123,7 @@ if (inPrivateNetns(import.meta.filename, 600_000)) {
       await fixture.call('status', pod.conf, pod.of);
       await fixture.check([pod.conf], pod.of, pod.result);
     }
-    // Another pod is told what the first one was, and the two never undo each other's.
+    // Another pod is told the previous state, and neither pod undoes the other's settings.
     shell('ip link set dev br address 02:00:00:00:00:78');
     const next = await attached('next', { isDefaultGateway: true, promiscMode: true });
     assert.equal(next.result.interfaces[0]?.mac, mac);
@@ -204,7 +207,7 @@ if (inPrivateNetns(import.meta.filename, 600_000)) {
     const [inside, beyond] = [await attached('inside', { vlan: 100 }), await attached('beyond', { vlan: 300 })];
     const trunk = await attached('trunk', { vlanTrunk: [{ minID: 100, maxID: 103 }, { id: 200 }], preserveDefaultVlan: false });
     assert.equal(vlansOf(trunk.port), '1 PVID Egress Untagged 100 101 102 103 200');
-    // As on a bridge whose ports are born in another VLAN.
+    // As on a bridge whose ports are created in another VLAN.
     shell(`bridge vlan add dev ${trunk.port} vid 7`);
     await assert.rejects(fixture.check([trunk.conf], trunk.of, trunk.result), /is in VLAN 7/u);
     await fixture.call('status', trunk.conf, trunk.of);

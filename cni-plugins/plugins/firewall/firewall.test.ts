@@ -12,7 +12,8 @@ if (inPrivateNetns(import.meta.filename)) {
   const pods = openPods();
   after(() => pods.end());
   shell('sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1');
-  // The kernel's bridge filter hands bridged packets to IP's chains where it is loaded: upstream's isolation lives by it.
+  // Where the kernel's bridge filter is loaded, it passes bridged packets to IP's chains: upstream's
+  // isolation depends on it.
   spawnSync('sysctl', ['-qw', 'net.bridge.bridge-nf-call-iptables=0']);
 
   interface Wired {
@@ -20,7 +21,7 @@ if (inPrivateNetns(import.meta.filename)) {
     readonly prevResult: CniResult;
     readonly address: string;
   }
-  /** A pod on a bridge with a gateway of its own network, IPv4 and IPv6. */
+  /** Returns a pod on a bridge with a gateway of its own network, IPv4 and IPv6. */
   const onBridge = (name: string, bridge: string, network: number, last: number): Wired => {
     const pod = pods.pod(name);
     shell(
@@ -50,7 +51,7 @@ if (inPrivateNetns(import.meta.filename)) {
       },
     };
   };
-  /** Forgets first whom it could not find before. */
+  /** First removes the failed neighbour entries. */
   const reaches = async ({ pod }: Wired, address: string): Promise<boolean> => {
     const command = `nsenter --net=${pod.netns} sh -c 'ip neigh flush all; exec timeout 1 busybox ping -c3 -i0.2 -W1 ${address}'`;
     return run('sh', ['-c', command]).then(

@@ -48,7 +48,7 @@ if (inPrivateNetns(import.meta.filename)) {
     await ours.del(config);
     theirs.debian('DEL', foreign);
     assert.deepEqual(inHost(mine), inHost(other));
-    // Debian's leaves the alias, newer ones take it away.
+    // Debian's version leaves the alias, newer ones remove it.
     assert.doesNotMatch(shell(`ip link show ${mine}`), /alias/u);
   });
 
@@ -101,7 +101,8 @@ if (inPrivateNetns(import.meta.filename)) {
     const config = { type: 'host-device', device: name };
     await pod.add(config);
     pod.die();
-    // A virtual device dies with its namespace. One of hardware falls back to the host under a name of the kernel's: such a one stands in for it.
+    // A virtual device ends with its namespace. A hardware device falls back to the host under a name that
+    // the kernel chooses: this virtual device replaces it.
     shell(`ip link del e7; ip link add dev7 mtu 1200 address 02:00:00:00:01:07 type ifb; ip link set dev7 alias ${name} up`);
     await pod.delDead(config);
     assert.match(shell(`ip link show ${name}`), /02:00:00:00:01:07/u);

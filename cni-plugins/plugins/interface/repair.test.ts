@@ -3,7 +3,7 @@ import { after, test } from 'node:test';
 import { inPrivateNetns } from '../../attach/engine.fixture.ts';
 import { openPods, shell } from '../pod.fixture.ts';
 
-/** What others change of a pod's interface is told by CHECK, and given back by repair. */
+/** When other programs change a pod's interface, CHECK reports it, and repair restores it. */
 if (inPrivateNetns(import.meta.filename)) {
   const pods = openPods();
   after(() => pods.end());

@@ -9,7 +9,7 @@ if (inPrivateNetns(import.meta.filename, 600_000)) {
   const pods = openPods();
   after(() => pods.end());
   shell('ip link add m0 mtu 1450 type veth peer name m1; ip link set m0 up; ip link set m1 up');
-  // The kernel of many build machines has none: test/vm/run brings one that has.
+  // The kernel of many build machines does not have it: test/vm/run provides one that does.
   const skip =
     tried('ip link add link m0 name probe type ipvlan mode l2 && ip link del probe') === undefined ? 'the kernel has no ipvlan' : false;
   const ipam = (last: number): object => ({
@@ -34,7 +34,7 @@ if (inPrivateNetns(import.meta.filename, 600_000)) {
       ]).replaceAll(/10\.20\.0\.[23]\b/gu, '10.20.0.X'),
     ) as unknown;
 
-  // The modes of one master are one: each pair of pods is gone before the next.
+  // All ipvlans of a master have the same mode: each pair of pods is gone before the next.
   for (const mode of ['l2', 'l3', 'l3s'] as const)
     test(`as Debian's plugin: ${mode}`, { skip }, async () => {
       const [ours, theirs] = [pods.pod(`a${mode}`), pods.pod(`b${mode}`)];

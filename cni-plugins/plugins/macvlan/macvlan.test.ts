@@ -17,7 +17,7 @@ if (inPrivateNetns(import.meta.filename)) {
     ],
     routes: [{ dst: '0.0.0.0/0' }, { dst: '10.30.0.0/16', gw: '10.20.0.9' }, { dst: '::/0' }],
   });
-  /** What the kernel has, without what two pods of one master cannot share. */
+  /** Returns the kernel's state, without what two pods of one master cannot share. */
   const state = (pod: TestPod): unknown => {
     const text = [
       json(pod.run('ip -j -d link show dev eth0')).map(({ mtu, operstate, linkinfo, flags }) => ({ mtu, operstate, linkinfo, flags })),
@@ -64,7 +64,7 @@ if (inPrivateNetns(import.meta.filename)) {
     assert.equal(await codeOf(() => pod.add(inside, { interface: 'net1' })), 'NETWORK_MASTER_MISSING');
     pod.run('ip addr add 10.40.0.2/24 dev eth0');
     pod.run('ip route add default via 10.40.0.1 dev eth0');
-    // A macvlan of a macvlan stands on the same link below.
+    // A macvlan of a macvlan uses the same link below.
     const result = await pod.add(inside, { interface: 'net1' });
     assert.equal(result.interfaces[0]?.name, 'net1');
     await pod.del(inside, { interface: 'net1' });

@@ -5,7 +5,10 @@ import { bridgeConf, createPluginFixture, portmapConf } from '../../attach/plugi
 import type { Conf, Of } from '../../attach/plugin-engine.fixture.ts';
 import type { CniResult } from '../../spec/result.ts';
 
-/** Rules that all pods share, taken away by others while the pods' elements stand: told by CHECK, and made again without losing an element. */
+/**
+ * Another program removes rules that all pods share while the pods' elements remain: CHECK reports it, and
+ * the rules are recreated without losing an element.
+ */
 if (inPrivateNetns(import.meta.filename)) {
   const fixture = createPluginFixture();
   after(() => fixture.end());

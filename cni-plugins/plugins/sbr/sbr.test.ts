@@ -36,7 +36,7 @@ if (inPrivateNetns(import.meta.filename)) {
     routes: [100, 101, 102, 'main'].map((table) => [table, sorted(tried(pod, `ip -j route show table ${table}`))]),
     routes6: [100, 101, 102, 'main'].map((table) => [table, sorted(tried(pod, `ip -j -6 route show table ${table}`))]),
   });
-  /** A table that never had a route is an error to ip. */
+  /** For ip, a table that never had a route is an error. */
   const tried = (pod: TestPod, command: string): string => {
     try {
       return pod.run(`${command} 2>/dev/null`);

@@ -6,7 +6,7 @@ import { formatIp } from '../../spec/address.ts';
 import type { CniResult } from '../../spec/result.ts';
 import { staticAddresses } from './plugin.ts';
 
-/** What our plugin leases, in the words of a result. */
+/** Returns the leases of our plugin in the format of a result. */
 function ours(config: object, args: Readonly<Record<string, string>>): Pick<CniResult, 'ips' | 'routes' | 'dns'> {
   const problems: string[] = [];
   const fields = readConfig(JSON.stringify(config), problems);

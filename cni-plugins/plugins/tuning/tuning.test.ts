@@ -9,7 +9,7 @@ import { sysctlNameOf } from './sysctl-path.ts';
 if (inPrivateNetns(import.meta.filename)) {
   const pods = openPods();
   after(() => pods.end());
-  // A folder of the test's own in place of the machine's allow list.
+  // A folder of the test's own replaces the machine's allow list.
   shell('mkdir -p /etc/cni && mount -t tmpfs tmpfs /etc/cni');
 
   const wired = (name: string): { pod: TestPod; prevResult: CniResult } => {

@@ -8,7 +8,7 @@ if (inPrivateNetns(import.meta.filename, 600_000)) {
   const pods = openPods();
   after(() => pods.end());
   shell('ip link add m0 mtu 1450 type veth peer name m1; ip link set m0 up; ip link set m1 up');
-  // The kernel of many build machines has none: test/vm/run brings one that has.
+  // The kernel of many build machines does not have it: test/vm/run provides one that does.
   const skip =
     tried('ip link add link m0 name probe type vlan id 9 && ip link del probe') === undefined ? 'the kernel has no VLANs' : false;
   const ipam = (last: number): object => ({
@@ -71,7 +71,7 @@ if (inPrivateNetns(import.meta.filename, 600_000)) {
       await pod.repair(config);
       assert.deepEqual(await pod.check(config), [], spoil);
     }
-    // Two pods cannot have one VLAN of one master.
+    // Two pods cannot have the same VLAN of one master.
     assert.equal(await codeOf(() => pods.pod('d').add(config)), 'NETWORK_KERNEL_EEXIST');
     pod.die();
     await pod.delDead(config);

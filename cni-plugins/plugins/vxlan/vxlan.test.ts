@@ -10,7 +10,7 @@ if (inPrivateNetns(import.meta.filename)) {
   after(() => pods.end());
   const tunnel = { type: 'vxlan', vni: 42, local: '10.9.0.1', remotes: ['10.9.0.2'], port: 4789 };
 
-  /** Another node with a bridge, a pod on it, and a VXLAN of ip(8): what ours must talk to. */
+  /** Another node with a bridge, a pod on it, and a VXLAN of ip(8): the peer of ours. */
   const node = pods.pod('node');
   shell(
     `ip link add u0 mtu 1500 type veth peer name u1 netns ${node.netns}; ip addr add 10.9.0.1/24 dev u0; ip link set u0 up; ip addr add fd09::1/64 dev u0 nodad`,

@@ -99,7 +99,7 @@ if (inPrivateNetns(import.meta.filename, 180_000)) {
     const byPolicy = await explained(client, four, 80);
     assert.deepEqual(denying(byPolicy), ['shop/web NetworkPolicy shop/only-81']);
 
-    // What is written of it lets it pass, and nothing else.
+    // The suggested policy lets the connection pass, and nothing else.
     const allow = byPolicy.steps.find(({ says }) => says === 'denies')?.allow ?? '';
     assert.ok(!allow.includes('pod-template-hash'), allow);
     writeFileSync(join(fixture.folder, 'policies', 'two.yaml'), allow.split('\n').slice(1).join('\n'));
@@ -110,7 +110,7 @@ if (inPrivateNetns(import.meta.filename, 180_000)) {
       ['shop/web NetworkPolicy shop/only-81, shop/allow-ingress-tcp-80'],
     );
 
-    // The node is let in by policies; a host port counts as the pod behind it.
+    // Policies allow the node; a host port counts as the pod behind it.
     await engine.setClass(client.request.id, 'user');
     const fromHost = await engine.explain({
       pod: 'shop/web',

@@ -10,7 +10,10 @@ import { evaluate, mostBlocks, mostGrants } from './evaluate.ts';
 import type { PolicyPod } from './evaluate.ts';
 import type { Labels, NetworkPolicy, Peer, PolicyPort, PolicyRule, PolicySet, Selector } from './network-policy.ts';
 
-/** Judges every connection of a small world twice: by the grants that are compiled, and word by word as Kubernetes' documentation says it. */
+/**
+ * Judges every connection of a small world twice: by the compiled grants, and literally as Kubernetes'
+ * documentation defines it.
+ */
 
 interface Connection {
   readonly from: string;
@@ -204,7 +207,7 @@ test('an object that cannot be understood isolates the pods that it may select, 
   assert.deepEqual(isolatedBy(set({ ...bad, namespace: 'n1', podSelector: [] }), pods), [rule, rule, undefined]);
   const everywhere = 'NetworkPolicy */x (cannot be understood)';
   assert.deepEqual(isolatedBy(set({ ...bad, podSelector }), pods), [everywhere, undefined, everywhere]);
-  // What other policies allow stays allowed: a policy of the API never takes anything away.
+  // Connections that other policies allow stay allowed: a policy of the API never removes a permission.
   const other = { namespace: 'n1', name: 'y', podSelector: [], ingress: [{ peers: [{ cidr: '10.9.0.0/16', except: [] }] }] };
   const [first] = evaluate({ policies: [{ ...bad, namespace: 'n1', podSelector }, other], namespaces: new Map() }, pods);
   assert.deepEqual(
@@ -229,7 +232,7 @@ test('a namespace whose labels are not known is selected by its name and by a se
     assert.equal(selects([{ key: 'team', operator, values: operator === 'NotIn' ? ['a'] : [] }]), false);
 });
 
-/** What the author of one NetworkPolicy may write: the API takes an object of 1.5 MiB. */
+/** The most that the author of one NetworkPolicy may write: the API accepts an object of 1.5 MiB. */
 const large = (rules: readonly PolicyRule[]): PolicySet => ({
   policies: [{ namespace: 'n1', name: 'large', podSelector: [], ingress: rules }],
   namespaces: new Map(),

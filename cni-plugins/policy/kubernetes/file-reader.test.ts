@@ -11,7 +11,7 @@ import { createHeldFiles } from '../../followed-files/held-files.ts';
 import { fileStamp } from '../../followed-files/stamps.ts';
 import type { FileReading } from './join.ts';
 
-/** Real Workers; those that cannot start included. */
+/** Real Workers, including those that cannot start. */
 
 const failures: readonly (readonly [what: string, start: () => Worker])[] = [
   [

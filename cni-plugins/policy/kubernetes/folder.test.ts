@@ -57,7 +57,7 @@ const becomes = async (found: () => string, wanted: RegExp): Promise<void> => {
   for (const end = performance.now() + 30_000; !wanted.test(found()); await pause(20))
     if (performance.now() > end) assert.match(found(), wanted);
 };
-/** Longer than anything takes until it is in force. */
+/** Longer than any change takes until it is in force. */
 const stays = async (wanted: string): Promise<void> => {
   for (const end = performance.now() + 1_000; performance.now() < end; await pause(20)) assert.equal(names(), wanted);
 };
@@ -98,7 +98,7 @@ test('for an emptied or invalid file the last valid version stays in force; the 
     write('a.yaml', policy('a'));
     await becomes(problems, /^$/u);
   }
-  // The other files go on.
+  // The other files stay in force.
   write('a.yaml', '');
   write('b.yaml', policy('other'));
   await becomes(names, /^a other$/u);
@@ -207,7 +207,7 @@ test('at the first start files that say nothing at all are problems and isolate 
   for (const name of ['none', 'zero', 'chart'])
     assert.match(problems(), new RegExp(`${name}\\.yaml:1:1: the file is empty.*nothing of it is in force`, 'u'));
   await isStored('a.yaml');
-  // While a file is broken, it is not known what was in force.
+  // While a file is broken, its last policies in force are unknown.
   opened?.close();
   rmSync(storedAt);
   write('b.yaml', 'kind: [');

@@ -18,7 +18,7 @@ metadata: { name: project, labels: { project: myproject } }
 ---
 `;
 
-/** An empty file is a mistake. */
+/** An empty file is an error. */
 const none = 'apiVersion: v1\nkind: List\nitems: []\n';
 
 /** Columns: which pods reach db:80, which reach db:81, and which db reaches (its name and port). */
@@ -123,7 +123,7 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     const command = `timeout ${silence} busybox nc ${addressOf(to)} ${port} </dev/null`;
     return (from === 'host' ? tried(command) : podOf(from).run(`sh -c '${command}'`))?.includes('yes') === true;
   };
-  /** Tries all at once: a denied connection is silence, which takes its time. */
+  /** Tries all connections at once: a denied connection is silence, which takes time. */
   const tries = async (from: string, targets: readonly (readonly [to: string, port: number])[]): Promise<string[]> => {
     const one = ([to, port]: readonly [string, number]): string =>
       `(timeout ${silence} busybox nc ${addressOf(to)} ${port} </dev/null | grep -q yes && echo ${to}:${port}) &`;
@@ -162,7 +162,7 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     test(what, async () => {
       put(objects);
       const expected = [at80, at81, egress];
-      // The folder is looked at twice a second; then it holds.
+      // The folder is read twice a second; after that the policies are in force.
       let last: string[] = [];
       for (const end = performance.now() + 30_000; JSON.stringify(last) !== JSON.stringify(expected) && performance.now() < end;) {
         last = await found();
@@ -184,7 +184,7 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     };
     put('kind: NetworkPolicy\nspec: [');
     await stays();
-    // As `kubectl get networkpolicies -A -o yaml > policies.yaml` begins.
+    // The beginning of the output of `kubectl get networkpolicies -A -o yaml > policies.yaml`.
     truncateSync(join(folder(), 'policies.yaml'));
     await stays();
     const { policies } = await engine.figures();

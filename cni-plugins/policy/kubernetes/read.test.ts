@@ -54,14 +54,14 @@ test('an empty, partly written or foreign file does not count as a list of polic
   for (const other of ['null\n', '~\n', '[]\n', '5\n', '""\n', `${good}---\nnull\n`])
     assert.match(unreadable(other), /is no object/u, other);
   assert.match(unreadable(`${good}---\n---\n${good}`), /p\.yaml:5:1: the document is empty/u);
-  // A chart's template that is switched off leaves its comment. A truncated file has nothing complete behind
-  // it.
+  // A chart's template that is switched off leaves its comment. A truncated file has no complete document
+  // after it.
   for (const text of [`---\n# Source: a.yaml\n---\n${good}`, `${good}---\n# Source: b.yaml\n\n---\n${policy('{}', 'b')}`])
     assert.doesNotThrow(() => whole(text), text);
   assert.match(unreadable(`${good}---\n# Source: b.yaml\n---\nkind: NetworkPolicy\nspec: [`), /p\.yaml:/u);
   assert.match(unreadable(`${good}---\nkind: NetworkPolicy\nspec: [`), /p\.yaml:/u);
   assert.match(unreadable(`${good}---\napiVersion: v1\nkind: Secret\nmetadata: { name: x }\n`), /only NetworkPolicy, Namespace and List/u);
-  // What is cut off in the middle.
+  // A document that is cut off in the middle.
   assert.match(unreadable(`${good}---\napiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: { name: b }\n`), /has no spec/u);
   assert.match(unreadable(`${good}---\napiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\n`), /has no metadata\.name/u);
   assert.match(unreadable(`apiVersion: v1\nitems:\n- ${JSON.stringify({ kind: 'NetworkPolicy' })}\n`), /only NetworkPolicy/u);
@@ -116,7 +116,7 @@ test('objects that the API accepts are understood', () => {
   ];
   for (const [written, found] of portRows)
     assert.deepEqual(ports(written), { ...base, egress: [found === undefined ? {} : { ports: found }] }, written);
-  // Members that are null are absent, as a member without a value is in YAML.
+  // Members that are null count as absent, like a YAML member without a value.
   assert.deepEqual(spec('{ podSelector: , ingress: [{ from: , ports: }], egress: }'), { ...base, ingress: [{}] });
   assert.deepEqual(spec('{ podSelector: { matchLabels: , matchExpressions: [{ key: a, operator: Exists, values: }] } }'), {
     ...base,
@@ -293,7 +293,7 @@ test('2,000 policies in one dump are read, each as in a small file, and reported
   const { problems, policies } = whole(lines.with(at, (lines[at] ?? '').replace('podSelector', 'podSelecto')).join('\n'));
   assert.equal(policies.filter(({ unreadable: why }) => why !== undefined).length, 1);
   assert.match(problems[0] ?? '', new RegExp(`^p\\.yaml:${at + 1}:`, 'u'));
-  // Cut off anywhere, it says nothing.
+  // When it is cut off anywhere, it is unreadable.
   const text = dump(2000, 'yaml');
   for (const part of [0.1, 0.5, 0.9]) assert.ok(unreadable(text.slice(0, Math.floor(text.length * part))).length > 0);
   assert.match(unreadable(text.slice(0, text.lastIndexOf('kind: List'))), /p\.yaml/u);
