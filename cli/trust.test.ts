@@ -19,7 +19,7 @@ describe('portcullis trust', () => {
     return join(home, name);
   };
 
-  it('refuses what can be no collection, and makes nothing of it', async () => {
+  it('refuses an invalid collection, and creates nothing', async () => {
     const { code, output } = await trust(['init', '..', '--to', join(home, 'out')]);
     assert.equal(code, 2, output);
     assert.match(output, /\[TRUST_AUTHOR_NAME\]/u);

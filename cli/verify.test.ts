@@ -93,7 +93,7 @@ test('a policy decides by name and namespace; a registry that is down is undecid
   assert.equal(portcullis('policy', 'explain', image, '--policy', 'policy.yaml').status, 1);
 });
 
-test('wrong use exits with 2 and says what is missing', () => {
+test('invalid use exits with 2 and names what is missing', () => {
   for (const [args, says] of [
     [['verify', 'x'], /--policy FILE or --key FILE/],
     [['verify', 'x', '--policy', 'nowhere.yaml'], /nowhere\.yaml:1:1/],

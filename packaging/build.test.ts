@@ -63,7 +63,7 @@ describe('the package', () => {
     assert.match(found, new RegExp(`^TUF root ${version}, .*${expires.slice(0, 10)}`));
   });
 
-  it('follows a TUF repository: what is imported when it is needed is there', async (t) => {
+  it('follows a TUF repository: modules that are imported on demand are there', async (t) => {
     const tuf = await serveTufRepository(t);
     tuf.publish(2);
     const root = join(folder, 'root.json');

@@ -105,7 +105,7 @@ describe('packaging/prepare', () => {
     untouched();
   });
 
-  it('a failing npm: its own words, what to do, and no mark that the tree stands', () => {
+  it('a failing npm: its own message, what to do, and no mark that the tree is complete', () => {
     npm('mkdir -p node_modules; echo "npm ERR! network" >&2; exit 1');
     const { status, text } = prepare();
     assert.equal(status, 1);

@@ -27,7 +27,7 @@ function shell(script: string, descriptors: (number | null)[] = [null, null, nul
   return start({ path: '/bin/sh', argv: ['sh', '-c', script], env, descriptors, ...(cwd !== undefined && { cwd }) });
 }
 
-test('exit codes and signals are told, and the child is reaped', async () => {
+test('exit codes and signals are reported, and the child is reaped', async () => {
   assert.equal(await (await shell('exit 7')).exited, 7);
   const sleeper = await shell('exec sleep 60');
   sleeper.kill(9);

@@ -35,7 +35,7 @@ function readable(fd: number): Promise<void> {
   });
 }
 
-test('the end of a process is told once, also of one that has ended', async () => {
+test('the end of a process is reported once, also when it has already ended', async () => {
   const { pidfd, exited } = pidfdOf('sleep 0.05');
   let times = 0;
   await new Promise<void>((resolve) => {
@@ -67,7 +67,7 @@ test('a hundred processes at once', async () => {
   for (const { pidfd } of children) closeFd(pidfd);
 });
 
-test('readability is told again as long as it is', async () => {
+test('readability is reported again as long as it lasts', async () => {
   const fd = createEventFd();
   signalEventFd(fd);
   let times = 0;
@@ -84,7 +84,7 @@ test('readability is told again as long as it is', async () => {
   closeFd(fd);
 });
 
-test('nothing is told after unsubscribe, and the descriptor can be subscribed again', async () => {
+test('no event is reported after unsubscribe, and the descriptor can be subscribed again', async () => {
   const fd = createEventFd();
   let wrong = 0;
   const stop = reactor.onReadable(fd, () => (wrong += 1));
@@ -141,7 +141,7 @@ test('a callback that throws is an uncaught exception and does not stop the othe
   assert.deepEqual(result.stdout.trim().split('\n').sort(), ['the other', 'uncaught: of the callback']);
 });
 
-test('close leaves neither thread nor descriptor, and nothing is told any more', async () => {
+test('close leaves neither thread nor descriptor, and no event is reported any more', async () => {
   const threads = (): number => readdirSync('/proc/self/task').length;
   const descriptors = (): number => readdirSync('/proc/self/fd').length;
   await stat('/'); // starts libuv's pool, whose threads would be counted against the reactor

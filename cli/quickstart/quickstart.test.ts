@@ -20,7 +20,7 @@ function remains(): string[] {
 }
 
 describe('portcullis quickstart', () => {
-  it('tells the whole story, every step holds, and nothing is left', () => {
+  it('runs the whole demonstration, every step passes, and nothing is left', () => {
     const run = spawnSync(command, ['quickstart'], { encoding: 'utf8', env, timeout: 120_000 });
     assert.equal(run.status, 0, run.stdout + run.stderr);
     assert.match(run.stdout, /all \d+ steps held/);

@@ -55,7 +55,7 @@ describe('which hosts are sent to', () => {
   });
 });
 
-test('what a host says of itself is read whole or not at all', () => {
+test('a host’s record of itself is read completely or not at all', () => {
   assert.deepEqual(readHost(encode(record)), record);
   const wrong: readonly object[] = [
     { ...record, vxlan: plain.vxlan },
@@ -82,7 +82,7 @@ describe('which key a host uses', () => {
     assert.equal(used.waiting.size, 0);
   });
 
-  test('a new key that is said first is followed when it has been met', () => {
+  test('a new key that is announced first is used once it was seen', () => {
     const used = createUsedKeys();
     used.keyOf('host', end(first, second), met([first, 10]), 20);
     assert.equal(used.keyOf('host', end(second, third), met([first, 10]), 100), first);

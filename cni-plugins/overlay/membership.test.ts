@@ -111,7 +111,7 @@ describe('hosts in a real etcd', { skip: etcdTool.skip }, () => {
     assert.equal(pairs.filter(({ key }) => keys.readOwn(key)?.kind === 'subnets').length, 30, 'nothing is left of attempts');
   });
 
-  test('a subnet that another host claimed first is lost by name; one that nobody wants any more is claimed again', async () => {
+  test('a subnet that another host claimed first is given up by name; one without an owner is claimed again', async () => {
     const [one, two] = [member('first', { endpoints: [plain.endpoint] }), member('second', { endpoints: [plain.endpoint] })];
     assert.deepEqual(await claimSubnets(one, networks, ['10.131.1.0/24']), ['10.131.1.0/24']);
     await assert.rejects(claimSubnets(two, networks, ['10.131.1.0/24']), { code: 'OVERLAY_SUBNET_LOST', message: /first/u });

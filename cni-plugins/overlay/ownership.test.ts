@@ -127,7 +127,7 @@ for (const [what, theirs, stolen] of [
     assert.match(view.refusalOf('host-a')!, /host-b/u);
   });
 
-test('what is not a host’s own word is no fact: services’ claims of others, bad names, bad values; each is reported by its key, the rest goes on', () => {
+test('a record that is not the host’s own does not count: claims for others, bad names, bad values; each is reported by its key, the rest continues', () => {
   const view = opened(two());
   const service = (record_: object): string => a.virtual('web', encode(record_));
   const bad: readonly Written[] = [

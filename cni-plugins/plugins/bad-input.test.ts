@@ -132,7 +132,7 @@ function holds(plugin: Plugin, text: string, args: Readonly<Record<string, strin
 
 const mine = ['bandwidth', 'cnm', 'firewall', 'host-device', 'ipvlan', 'macvlan', 'ptp', 'sbr', 'tuning', 'vlan', 'vxlan'];
 for (const plugin of plugins.filter(({ type }) => mine.includes(type)))
-  test(`any configuration of ${plugin.type} is planned or told of`, () => {
+  test(`any configuration of ${plugin.type} is planned or refused with a reason`, () => {
     const names = [
       ...new Set([
         ...fieldNames((fields) => plugin.read(fields, {})),
@@ -188,7 +188,7 @@ for (const plugin of plugins)
     );
   });
 
-test('any configuration of static is leased or told of', () => {
+test('any configuration of static is leased or refused with a reason', () => {
   const plugin: AddressPlugin | undefined = addressPlugins.find(({ type }) => type === 'static');
   const names = [
     'ipam',

@@ -27,7 +27,7 @@ if (inPrivateNetns(import.meta.filename)) {
       .join('\n');
 
   test('each plugin has one', () => assert.equal(examples.length, 12));
-  test('dhcp is told of by what to use instead', async () => {
+  test('dhcp is refused, and the message names the alternative', async () => {
     const of = { id: 'dhcp', netns: fixture.pin('dhcp') };
     await assert.rejects(fixture.call('add', { type: 'portcullis-dhcp' }, of), /upstream program dhcp.*NETWORK_PLUGIN_UNKNOWN/u);
   });

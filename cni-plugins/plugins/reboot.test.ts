@@ -46,7 +46,7 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
   };
 
   if (former === undefined) {
-    test('what every plugin made is let go by a reboot, and made again', async () => {
+    test('the state of every plugin is released by a reboot, and recreated', async () => {
       let stood = 0;
       for (const { name, plugins } of examples) if (await added(ofExample(name, fixture.pin(name)), plugins)) stood += 1;
       assert.ok(stood >= 9, `${stood} examples stood`);

@@ -13,7 +13,7 @@ const open = (enforcer: ReturnType<typeof createEnforcer>): void => {
   enforcer.settled();
 };
 
-test('what the kernel did not take is asked of it again', () => {
+test('a change that the kernel may not have applied is sent again', () => {
   const enforcer = createEnforcer();
   open(enforcer);
   assert.ok(enforcer.close('one').length > 0);
@@ -22,7 +22,7 @@ test('what the kernel did not take is asked of it again', () => {
   assert.deepEqual(enforcer.close('one'), []);
 });
 
-test('a change that was given up leaves what was open before', () => {
+test('an abandoned change leaves what was open before', () => {
   const enforcer = createEnforcer();
   open(enforcer);
   const giveUp = enforcer.keep();

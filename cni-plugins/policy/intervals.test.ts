@@ -12,7 +12,7 @@ const intervals: fc.Arbitrary<Intervals> = fc
 const holds = (some: Intervals, value: bigint): boolean => some.some(({ low, high }) => low <= value && value <= high);
 const values = Array.from({ length: 70 }, (_, index) => BigInt(index));
 
-test('what is left of intervals, and what two have in common, is right for each value', () => {
+test('the difference and the intersection of intervals are correct for each value', () => {
   fc.assert(
     fc.property(intervals, intervals, (some, others) => {
       for (const value of values) {

@@ -112,7 +112,7 @@ if (inPrivateNetns(import.meta.filename)) {
       for (const host of [four, six]) await reaches(client, host, 81);
     });
 
-  test('a connection that stands ends when its rule is taken back', async () => {
+  test('an established connection ends when its rule is removed', async () => {
     const [web, client] = [fixture.pod('ending'), fixture.pod('talker')];
     for (const pod of [web, client]) await engine.attach(pod.request);
     await engine.setClass(web.request.id, 'user');

@@ -88,7 +88,7 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     return [found, ...problems];
   };
 
-  test('rules of peers hold for other pods, for the host and for what the host sends, and what denied is told by name', async () => {
+  test('rules of peers apply to other pods, to the host and to its packets, and the denying rule is named', async () => {
     const web = await attached('web', { portMappings: [{ protocol: 'tcp', hostPort: 8088, containerPort: 80 }] });
     const client = await attached('client');
     for (const host of [addressOf(web), addressOf(web, 1)]) assert.equal(fetch(client, host), undefined);
@@ -240,7 +240,7 @@ while True: f.write(s.recv(99).decode() + "\\n")`;
     );
   });
 
-  test('killed at any moment it leaves nothing that is not told of, and nothing that is open', async () => {
+  test('killed at any moment, it leaves nothing unreported and nothing open', async () => {
     await engine.close({ removeAll: false });
     const namespaces = ['kill0', 'kill1'].map((name) => fixture.pod(name).request.netns);
     const program = `

@@ -83,7 +83,7 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
       }
     });
 
-    test('after a reboot nothing is held, and a pod that is made anew is', async () => {
+    test('after a reboot no rule is left, and a recreated pod is restricted again', async () => {
       scene = openScene(fixture, engine, '0');
       assert.equal(engine.list().length, 3);
       const copy = join(fixture.folder, 'network.db');

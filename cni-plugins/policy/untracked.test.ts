@@ -121,7 +121,7 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
       }
   });
 
-  test('a profile’s rules hold for what a pod sends to its node without a connection, packet by packet', async () => {
+  test('a profile’s rules apply to untracked packets of a pod to its node, packet by packet', async () => {
     const rule = (cidr: string, protocol: LinkRule['protocol']): LinkRule => ({ cidr, protocol, ports: { low: 53, high: 53 } });
     const { id } = pod('bridged').request;
     await engine.setClass(id, 'user', { egress: [rule('169.254.20.10/32', 'udp'), rule('fd99::/64', 'udp')] });

@@ -65,7 +65,7 @@ if (inPrivateNetns(import.meta.filename, 300_000)) {
     assert.equal(tried('ip -o link show type veth')?.trim(), '');
   });
 
-  test('a thread that ends behind the answer of a detach leaves no lease, though nobody asks for anything', async () => {
+  test('a thread that ends after the answer of a detach leaves no lease, even without further requests', async () => {
     control.give({ mode: 'record' });
     const first = fixture.pod('first');
     await engine.attach(first.request);

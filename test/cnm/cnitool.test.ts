@@ -25,7 +25,7 @@ const missing =
 const seed = Number(process.env['PORTCULLIS_CNM_SEED'] ?? 1);
 
 if (inPrivateNetns(import.meta.filename, 120_000 + kills * 10_000)) {
-  describe('portcullis-cnm and a remote driver of others', { skip: missing }, () => {
+  describe('portcullis-cnm and a third-party remote driver', { skip: missing }, () => {
     let fixture: InstalledFixture;
     let driver: RemoteDriver;
     before(async () => {
@@ -184,7 +184,7 @@ if (inPrivateNetns(import.meta.filename, 120_000 + kills * 10_000)) {
       }
     });
 
-    it('a driver that was restarted goes on where it was; STATUS says when it is away', async () => {
+    it('a restarted driver continues with its state; STATUS reports an absent driver', async () => {
       const netns = fixture.pin('restart');
       assert.equal((await fixture.run([program()], environment('ADD', 'restart', netns), conf())).code, 0);
       assert.equal((await fixture.run([program()], { CNI_COMMAND: 'STATUS', CNI_PATH: fixture.binDir }, conf())).code, 0);

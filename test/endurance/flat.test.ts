@@ -15,7 +15,7 @@ const samples = (change: (index: number) => Partial<Sample>): Sample[] =>
 
 describe('growth between the first quarter and the last', () => {
   it('is none where every sample is the same', () => assert.deepEqual(growthOf(samples(() => ({}))), []));
-  it('is none where memory differs as much as two looks at one process do', () =>
+  it('is none where memory differs as much as between two samples of one process', () =>
     assert.deepEqual(growthOf(samples((index) => ({ residentMiB: 200 + 3 * index }))), []));
   it('is memory that rises all the time', () =>
     assert.match(growthOf(samples((index) => ({ residentMiB: 200 + 10 * index }))).join(), /^resident memory, MiB: 210/));
@@ -27,5 +27,5 @@ describe('growth between the first quarter and the last', () => {
     assert.deepEqual(growthOf(samples((index) => ({ outside: index < 7 ? ['link lo'] : ['link lo', 'link lo'] }))), [
       'left behind: link lo',
     ]));
-  it('cannot be said of three samples', () => assert.throws(() => growthOf(samples(() => ({})).slice(0, 3)), /no quarters/));
+  it('cannot be computed from three samples', () => assert.throws(() => growthOf(samples(() => ({})).slice(0, 3)), /no quarters/));
 });

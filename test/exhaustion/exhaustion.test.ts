@@ -26,7 +26,7 @@ const chosen = [
   'WebSocket frames of 2^62 bytes',
 ];
 
-describe('while something is used up', () => {
+describe('while a resource is exhausted', () => {
   let scene: Scene;
   before(async () => {
     scene = await openScene();

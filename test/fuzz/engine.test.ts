@@ -8,7 +8,7 @@ import type { FuzzTarget } from './target.ts';
 
 const target = (read: (bytes: Buffer) => unknown): FuzzTarget => ({ name: 'images-x', group: 'images', seeds: () => ['a'], read });
 
-test('one seed gives one history of inputs, none larger than the largest', () => {
+test('the same seed gives the same inputs, none larger than the largest', () => {
   const corpus = [Buffer.from('{"a":[1,"b"]}'), Buffer.from([0, 1, 2, 255])];
   const history = (seed: number): string[] => {
     const random = createRandom(seed);

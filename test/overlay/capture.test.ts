@@ -14,7 +14,7 @@ const datagram = (port: number, message: number): Buffer => {
 const unreachable = (quoted: Buffer): Buffer => packet(1, Buffer.concat([Buffer.of(3, 3, 0, 0, 0, 0, 0, 0), quoted]));
 const kindOf = (bytes: Buffer): string => kindOfPacket(bytes, true, new Set([51_820])).replace(/: .*/u, '');
 
-test('a tunnel’s message is known, refused as well; what is refused of anything else is told', () => {
+test('a message of a tunnel is recognized, also when refused; other refused packets are reported', () => {
   assert.equal(kindOf(datagram(51_820, 4)), 'wireguard');
   assert.equal(kindOf(unreachable(datagram(51_820, 4))), 'wireguard refused');
   assert.equal(kindOf(datagram(51_820, 9)), 'protocol 17');

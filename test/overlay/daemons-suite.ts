@@ -86,7 +86,7 @@ describe('daemons as hosts of one network', { skip: etcdTool.skip !== false ? et
     assert.equal(new Set(pods.flatMap(({ addresses }) => addresses)).size, 6);
   });
 
-  test('a pod of `network.none` reaches nobody on another host and is not reached, and a rule of peers for one pod there holds', async () => {
+  test('a pod of `network.none` reaches no pod on another host and is not reached, and a rule of peers for one pod there applies', async () => {
     const [here, there] = hosts;
     const [, target, other] = pods as [DaemonPod, DaemonPod, DaemonPod];
     const rule = { to: target.addresses[0], ports: ['80/tcp'] };

@@ -137,7 +137,7 @@ describe('hosts that encrypt', { skip, timeout: 7_200_000 }, () => {
     process.stdout.write(`${figures.map((line) => `encryption: ${line}`).join('\n')}\n`);
   });
 
-  test('without encryption VXLAN goes over the wire, and whoever is on it can speak to pods: the control of what follows', async () => {
+  test('without encryption VXLAN goes over the wire, and any host on it can send to pods: the control for the next tests', async () => {
     wire = startCapture(new Set([51_820]));
     await reach(pods[0]!, pods[1]!);
     await wait('VXLAN is seen', () => (wire.taken().get('vxlan') ?? 0) > 0);
@@ -148,7 +148,7 @@ describe('hosts that encrypt', { skip, timeout: 7_200_000 }, () => {
     });
   });
 
-  test('hosts change over one after the other, and streams come with them', async () => {
+  test('hosts turn on encryption one after the other, and streams continue', async () => {
     for (const [index, from] of pods.slice(0, 3).entries()) {
       const to = pods[(index + 1) % 3]!;
       await from.ask({ do: 'open', stream: `to ${to.name} tcp`, protocol: 'tcp', address: to.addresses[0]!, port: 7000 });
@@ -180,7 +180,7 @@ describe('hosts that encrypt', { skip, timeout: 7_200_000 }, () => {
     all.hosts[3]!.run('ip route add default via 192.0.2.1');
   });
 
-  test('a host without a key is shut out, and named; nothing of it is heard, and nothing goes to it', async () => {
+  test('a host without a key is excluded, and named; no packet of it is accepted, and none is sent to it', async () => {
     const [alone] = all.hosts.slice(3) as [Host];
     alone.start();
     await wait('the host without a key is told of', async () => {
@@ -222,7 +222,7 @@ describe('hosts that encrypt', { skip, timeout: 7_200_000 }, () => {
     await alone.kill();
   });
 
-  test('keys change under streams, with etcd and for a host that does not hear it', async () => {
+  test('keys change during streams, with etcd and for a host that does not receive the change', async () => {
     await unbroken('before keys change');
     const keys = async (): Promise<(string | undefined)[]> => Promise.all(encrypted().map(async (host) => (await host.status()).publicKey));
     const before = await keys();
@@ -243,7 +243,7 @@ describe('hosts that encrypt', { skip, timeout: 7_200_000 }, () => {
     assert.ok(cut.run('cat /proc/net/dev').includes('portcullis-wg') && publicKey !== now[0]);
   });
 
-  test('etcd dies: encrypted streams go on, and a handshake needs nobody', async () => {
+  test('etcd dies: encrypted streams continue, and a handshake works without it', async () => {
     await all.killEtcd();
     for (const host of encrypted()) await wait(`${host.name} is away`, async () => (await host.status()).state === 'away');
     await unbroken('etcd away');

@@ -91,7 +91,7 @@ export function testJoinedServices(five: () => FiveHosts): void {
     await standsOn(hosts());
   });
 
-  test('etcd is killed: the service stands; who leaves meanwhile leaves its own host at once, and the others when etcd is back', async () => {
+  test('etcd is killed: the service continues; a leaving member leaves its own host at once, and the others when etcd is back', async () => {
     await five().hosts.killEtcd();
     for (const each of hosts()) await until(`${each.name} is away`, async () => (await each.status()).state === 'away');
     await standsOn(hosts());
@@ -106,7 +106,7 @@ export function testJoinedServices(five: () => FiveHosts): void {
     await standsOn(hosts());
   });
 
-  test('etcd comes back without anything: all stands, streams go on, and it is written again', async () => {
+  test('etcd comes back empty: services and streams continue, and the hosts write their records again', async () => {
     for (const pod of five().pods)
       for (const address of virtual) await pod.ask({ do: 'open', stream: `vip web ${address}`, protocol: 'tcp', address, port: 80 });
     const streams = async (): Promise<[string, StreamReport][]> =>
@@ -128,7 +128,7 @@ export function testJoinedServices(five: () => FiveHosts): void {
       );
   });
 
-  test('daemons are killed: the kernel goes on; they come back, and find who came and went', async () => {
+  test('daemons are killed: the kernel continues; they come back, and find which members joined and left', async () => {
     const [first, second] = [host(1), host(2)];
     for (const each of hosts()) await each.kill();
     for (const pod of five().pods) for (const address of virtual) await answeredBy(pod, address, names());
@@ -142,7 +142,7 @@ export function testJoinedServices(five: () => FiveHosts): void {
     await standsOn([first, second]);
   });
 
-  test('a host is cut off: the others let its member go after the hold time, it goes on with what it knows; healed, they come together', async () => {
+  test('a host is cut off: the others drop its member after the hold time, it continues with its own state; healed, they merge', async () => {
     const cut = host(5);
     shell('ip link set port-5 down');
     const rest = names().filter((name) => name !== members.get(cut)!.name);
@@ -165,7 +165,7 @@ export function testJoinedServices(five: () => FiveHosts): void {
     await standsOn(hosts());
   });
 
-  test('what two hosts say otherwise while they do not hear each other is refused by name when they do; the rest stands', async () => {
+  test('conflicting claims of two partitioned hosts are refused by name when the partition heals; the rest stays in force', async () => {
     const [first, cut] = [host(1), host(5)];
     cut.run(`nft 'table inet cut { chain out { type filter hook output priority 0; tcp dport 2379 drop; }; }'`);
     await until(`${cut.name} is away`, async () => (await cut.status()).state === 'away');
@@ -218,7 +218,7 @@ export function testJoinedServices(five: () => FiveHosts): void {
     await lone.detach();
   });
 
-  test(`${kills} kills while members come and go: what is there at the end is what joined`, async () => {
+  test(`${kills} kills while members join and leave: exactly the joined members are there at the end`, async () => {
     let seed = 7;
     const random = (below: number): number => {
       seed = (Math.imul(seed, 1_103_515_245) + 12_345) >>> 0;
@@ -262,7 +262,7 @@ export function testJoinedServices(five: () => FiveHosts): void {
     await standsOn(hosts());
   });
 
-  test('the last member takes all of it with it', async () => {
+  test('the last member removes the whole service', async () => {
     for (const pod of members.values()) await pod.detach();
     for (const pod of five().pods) for (const name of ['web', 'tasks.web']) await namedAs(pod, name, []);
     await until('nothing is left in etcd', async () => inEtcd(async (list) => (await Promise.all(folders.map(list))).flat().length === 0));

@@ -39,7 +39,7 @@ describe('two hosts, one network', { skip: etcdTool.skip }, () => {
       );
   });
 
-  test('a service that two hosts create at the same moment is one: its address, its names and its ports lead to members of both', async () => {
+  test('two hosts create a service at the same moment: it is one, and its address, names and ports lead to members of both', async () => {
     const [one, two] = all.hosts as [Host, Host];
     const [a, b] = await Promise.all([one.attach('web-1', [web]), two.attach('web-2', [web])]);
     members.push(a, b);
@@ -56,7 +56,7 @@ describe('two hosts, one network', { skip: etcdTool.skip }, () => {
     }
   });
 
-  test('nothing of a service goes where only what is encrypted may', async () => {
+  test('no plain packet of a service goes where only encrypted ones may', async () => {
     const virtual = await virtualOf(pods[0]!, 'web');
     const guards = await Promise.all(all.hosts.map(guarded));
     for (const pod of pods) for (const address of virtual) await answeredBy(pod, address, ['web-1', 'web-2']);
@@ -67,7 +67,7 @@ describe('two hosts, one network', { skip: etcdTool.skip }, () => {
     guards.forEach((remove) => remove());
   });
 
-  test('what does not go together is refused by name, and the rest stands', async () => {
+  test('conflicting settings are refused by name, and the rest stays in force', async () => {
     const [, two] = all.hosts as [Host, Host];
     await assert.rejects(two.attach('round', [{ name: 'web', mode: 'dnsrr' }]), (thrown: { readonly stdout?: string }) =>
       /web .*the other mode/u.test(thrown.stdout ?? ''),
@@ -86,7 +86,7 @@ describe('two hosts, one network', { skip: etcdTool.skip }, () => {
     await api.detach();
   });
 
-  test('the last member takes all of it away on each host and in etcd', async () => {
+  test('the last member removes the service on each host and in etcd', async () => {
     const [virtual] = await virtualOf(pods[0]!, 'web');
     for (const member of members) await member.detach();
     for (const pod of pods) for (const name of ['web', 'tasks.web']) await namedAs(pod, name, []);
@@ -103,7 +103,7 @@ describe('two hosts, one network', { skip: etcdTool.skip }, () => {
     }
   });
 
-  test('no etcd, and killed agents: streams go on, and what was taken from the kernel is put back when they are up again', async () => {
+  test('without etcd, and with killed agents: streams continue, and removed kernel objects are restored when the agents are up again', async () => {
     const [one, two] = pods as [Pod, Pod];
     await one.ask({ do: 'open', stream: 'tcp', protocol: 'tcp', address: two.addresses[0]!, port: 7000 });
     const echoed = async (): Promise<StreamReport> => (await one.ask<Record<string, StreamReport>>({ do: 'report' }))['tcp']!;

@@ -168,7 +168,7 @@ describe('five hosts, one network', { skip: etcdTool.skip, timeout: 3_600_000 },
     figures.push(`healed after ${partitionSeconds} s: streams go on ${(healing / 1000).toFixed(1)} s later`);
   });
 
-  test('links, routes and rules that somebody takes away are put back', async () => {
+  test('links, routes and rules that another program removes are restored', async () => {
     const [host] = all.hosts as [Host];
     for (const damage of [
       'ip link delete portcullis-vx',

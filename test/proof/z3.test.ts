@@ -29,7 +29,7 @@ describe('Z3', () => {
     assert.notEqual(await oracle.difference(checked.policy, wrong, 'x86_64'), undefined);
   });
 
-  it('that does not answer in time is asked again, and given up', async () => {
+  it('is asked again when it does not answer in time, and then given up', async () => {
     const checked = checkPolicy(2);
     assert.ok(checked !== 'too complex');
     const hurried = openOracle(1);

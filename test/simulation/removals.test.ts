@@ -33,7 +33,7 @@ async function openRunning(before: () => Promise<void>) {
 
 describe('a pod with a container that is being removed', () => {
   for (const what of ['pod', 'container'] as const)
-    it(`has no process of it when a stop of the ${what} is answered`, async () => {
+    it(`has none of its processes when a stop of the ${what} is answered`, async () => {
       let open: () => void = () => undefined;
       const gate = new Promise<void>((resolve) => (open = resolve));
       const node = await openRunning(() => gate);

@@ -90,7 +90,7 @@ describe('an exit whose record cannot be written', () => {
     assert.deepEqual(containers.list(), []);
   });
 
-  it('is why a stop fails while the disk stays full, and the stop after that succeeds', async () => {
+  it('makes a stop fail while the disk stays full, and the stop after that succeeds', async () => {
     const node = openNode();
     const { containers, container } = await openRunning(node);
     node.containerDisk.failing = Infinity;
@@ -187,7 +187,7 @@ describe('a daemon that starts between the end of a process and the file of its 
     assert.partialDeepStrictEqual(containers.require(container.id), { phase: 'exited', exitCode: 3, reason: 'Error' });
   });
 
-  it('takes a code for lost when there is neither a file nor a monitor', async () => {
+  it('reports a code as lost when there is neither a file nor a monitor', async () => {
     let lose: () => void = () => undefined;
     const node = openNode((_write, monitorIsLost) => (lose = monitorIsLost));
     const { containers: before, container } = await openRunning(node);

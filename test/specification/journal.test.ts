@@ -14,7 +14,7 @@ interface Sandbox extends Keyed {
   readonly phase: string;
 }
 
-test('a journal has each durable write of the daemon’s databases in its order, and none that was taken back', async (t) => {
+test('a journal has each durable write of the daemon’s databases in order, and none that was rolled back', async (t) => {
   const root = mkdtempSync(join(tmpdir(), 'portcullis-journal-'));
   t.after(() => rmSync(root, { recursive: true }));
   const database = await openDatabase({ path: join(root, 'state.db'), migrations: stateMigrations });

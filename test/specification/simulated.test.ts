@@ -16,7 +16,7 @@ const run = promisify(execFile);
 
 describe('histories of the simulator', { skip: withoutTlc() }, () => {
   for (const kind of ['pods', 'images'] as const)
-    it(`of ${kind} are explained by the specification, with all that fails in them`, async () => {
+    it(`of ${kind} are explained by the specification, with all their failures`, async () => {
       const { recordHistories } = await import('./simulated.ts');
       const { runs, broken } = await recordHistories(kind, 1, histories[kind]);
       assert.deepEqual(broken, []);
@@ -26,7 +26,7 @@ describe('histories of the simulator', { skip: withoutTlc() }, () => {
       checkTraces(runs);
     });
 
-  it('show when a loss of power takes back what was written last', async () => {
+  it('show when a loss of power removes the latest writes', async () => {
     const { recordHistories } = await import('./simulated.ts');
     const { runs } = await recordHistories('pods', 1, 400);
     const cut = runs.filter(({ events }) => events.some(({ back = {} }) => Object.keys(back).length > 0));

@@ -4,8 +4,8 @@ import { brokenLives, checkPlanted, checkSound } from './checks.ts';
 import { splitRun } from './split.ts';
 import { withoutTlc } from './tlc.ts';
 
-describe('the specification of a life', { skip: withoutTlc() }, () => {
-  it('explains lives that are as they should be', () => void checkSound());
+describe('the specification of the lifecycle', { skip: withoutTlc() }, () => {
+  it('explains valid lifecycles', () => void checkSound());
   it('does not explain any of the planted deviations', () => void checkPlanted());
   it('has properties of safety and of liveness that an error breaks', () => {
     const checks = brokenLives({ quick: true });

@@ -22,14 +22,14 @@ describe('a tenant of one namespace', () => {
   });
   after(() => scene.close());
 
-  it('is tried with some 300 variants or more, of every kind here', () => {
+  it('is tested with about 300 variants or more, of every group', () => {
     assert.ok(variants.length >= 300, String(variants.length));
     assert.deepEqual(new Set(chosen.map(({ group }) => group)), new Set(variants.map(({ group }) => group)));
     const names = variants.map(({ group, name }) => `${group}: ${name}`);
     assert.deepEqual(names.toSorted(), [...new Set(names)].toSorted());
   });
 
-  it('is seen: each of the changes that are made on purpose is found, and none once it is taken back', async () => {
+  it('is observed: each change made on purpose is found, and none after it is undone', async () => {
     // All changes at once: each has a line of its own.
     for (const change of deliberate) await change.make(scene);
     const missed = async (): Promise<readonly string[]> => {

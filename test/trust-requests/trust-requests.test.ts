@@ -18,7 +18,7 @@ describe('the trust service under random requests', () => {
 });
 
 /** Names that the service put into a header of the answer, which ended the process. */
-describe('the trust service, asked for a collection by a name that no header can carry,', () => {
+describe('the trust service, on a request for a collection whose name no header can contain,', () => {
   it('answers 400 and goes on, with and without tokens', async () => {
     const names = ['a%0ab', '%E2%82%AC', 'a%0d%0aX:%20y', '%00', '%ff', '%'];
     for (const tokens of [false, true]) {

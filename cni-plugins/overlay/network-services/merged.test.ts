@@ -100,7 +100,7 @@ test('an etcd that was restored empty changes nothing for the hold time, and wha
   assert.deepEqual(own.service('web')?.addresses, ['10.128.9.7'], 'this host has members: it writes it again');
 });
 
-test('what was known before the start stands until etcd was heard', () => {
+test('state from before the start applies until etcd answers', () => {
   const merged = createMerged('one', keys, holdMs, new Map([['web', known().service('web')!]]));
   assert.deepEqual(hostsOf(merged), ['two']);
   assert.equal(merged.portHolder('tcp-30080'), 'web');

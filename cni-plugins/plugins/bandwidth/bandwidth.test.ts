@@ -72,7 +72,7 @@ if (inPrivateNetns(import.meta.filename)) {
     assert.doesNotMatch(shell(`tc qdisc show dev ${host}`), /tbf/u);
   });
 
-  test('a difference is told and mended', async () => {
+  test('a difference is reported and repaired', async () => {
     const { pod, host, prevResult } = wired('drift');
     const config = { type: 'bandwidth', ingressRate: 8_000_000, ingressBurst: 800_000, egressRate: 16_000_000, egressBurst: 1_600_000 };
     const ifb = (await pod.add(config, { prevResult })).interfaces.at(-1)?.name ?? '';

@@ -55,7 +55,7 @@ if (inPrivateNetns(import.meta.filename, 600_000)) {
   const vlansOf = (port: string): string =>
     shell(`bridge -color=never vlan show dev ${port}`).split('\n').slice(1).join(' ').replaceAll(/\s+/gu, ' ').replace(port, '').trim();
 
-  test('the MAC address of the host’s end is told when others change it, and given back', async () => {
+  test('a changed MAC address of the host’s end is reported and restored', async () => {
     const pod = await attached('ends', {});
     const mac = pod.result.interfaces[1]?.mac ?? '';
     shell(`ip link set ${pod.port} address 02:00:00:00:00:08`);
@@ -69,7 +69,7 @@ if (inPrivateNetns(import.meta.filename, 600_000)) {
 
   const macOf = (link: string): string => /link\/ether (\S+)/u.exec(shell(`ip -o link show ${link}`))?.[1] ?? '';
 
-  test('enabledad: an address that a neighbour has is refused, one that nobody has serves at once', async () => {
+  test('enabledad: an address that a neighbour has is refused, a free one works at once', async () => {
     const first = await attached('detecting', { enabledad: true });
     const [, own = ''] = first.address;
     assert.match(
@@ -91,7 +91,7 @@ if (inPrivateNetns(import.meta.filename, 600_000)) {
     shell('ip link del strange');
   });
 
-  test('disableContainerInterface: the pod’s end is made and stays down, and nobody takes that for damage', async () => {
+  test('disableContainerInterface: the pod’s end is created and stays down, and CHECK and repair accept that', async () => {
     const of = { id: 'closed', netns: fixture.pin('closed') };
     const conf: Conf = { type: 'portcullis-bridge', bridge: 'br', disableContainerInterface: true };
     const result = await fixture.add([conf], of);
@@ -108,7 +108,7 @@ if (inPrivateNetns(import.meta.filename, 600_000)) {
     await assert.rejects(fixture.check([conf], of, result), /eth0 is up/u);
   });
 
-  test('what others change of a bridge that we made is told, and given back', async () => {
+  test('changes to a bridge that we created are reported and undone', async () => {
     const pod = await attached('bridge', { isDefaultGateway: true, promiscMode: true });
     const mac = pod.result.interfaces[0]?.mac ?? '';
     for (const [spoil, words] of [
@@ -131,7 +131,7 @@ if (inPrivateNetns(import.meta.filename, 600_000)) {
     await fixture.check([pod.conf], pod.of, pod.result);
   });
 
-  test('a bridge of others keeps its MAC address whatever joins it; a change is told, and left alone', async () => {
+  test('a bridge of others keeps its MAC address whatever joins it; a change is reported and not undone', async () => {
     shell('ip link add name br type bridge; ip link set dev br up');
     const pod = await attached('foreign', { isDefaultGateway: true });
     const mac = pod.result.interfaces[0]?.mac ?? '';
@@ -166,7 +166,7 @@ if (inPrivateNetns(import.meta.filename, 600_000)) {
     assert.deepEqual(links(), [...before, 'br'].toSorted());
   });
 
-  test('VLANs of the bridge itself that others take are told, and given back', { skip }, async () => {
+  test('removed VLANs of the bridge itself are reported and restored', { skip }, async () => {
     const pod = await attached('gateway', { vlan: 100, isDefaultGateway: true });
     for (const [spoil, words] of [
       ['ip link set dev br type bridge vlan_filtering 0', 'the bridge br does not filter VLANs'],

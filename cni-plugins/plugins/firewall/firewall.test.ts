@@ -148,7 +148,7 @@ if (inPrivateNetns(import.meta.filename)) {
     await open2.pod.del(same);
   });
 
-  test('a difference is told and mended', async () => {
+  test('a difference is reported and repaired', async () => {
     const wired = onBridge('f1', 'br7', 47, 2);
     const config = { type: 'firewall', ingressPolicy: 'isolated' };
     await wired.pod.add(config, wired);
@@ -166,7 +166,7 @@ if (inPrivateNetns(import.meta.filename)) {
     await wired.pod.del(config);
   });
 
-  test('a chain of others that drops by default is told of, unless the administrator says that it is seen to', async () => {
+  test('a chain of others that drops by default is reported, unless the administrator declares it handled', async () => {
     const wired = onBridge('g1', 'br8', 48, 2);
     shell("nft 'table ip filter { chain FORWARD { type filter hook forward priority 0; policy drop; } ; }'");
     try {

@@ -120,7 +120,7 @@ if (inPrivateNetns(import.meta.filename)) {
     assert.doesNotMatch(shell('ip link show br9'), /alias/u);
   });
 
-  test('what cannot be is refused, and the device stays', async () => {
+  test('impossible settings are refused, and the device stays', async () => {
     const name = device();
     const pod = pods.pod('refused');
     for (const [config, code] of [

@@ -84,7 +84,7 @@ if (inPrivateNetns(import.meta.filename)) {
     await pod.delDead(config);
   });
 
-  test('a difference is told and mended', async () => {
+  test('a difference is reported and repaired', async () => {
     const pod = pods.pod('drift');
     const config = { type: 'macvlan', master: 'm0', ipam: ipam(4) };
     await pod.add(config);
@@ -105,7 +105,7 @@ if (inPrivateNetns(import.meta.filename)) {
     }
   });
 
-  test('what cannot be is refused, and nothing is left', async () => {
+  test('impossible settings are refused, and nothing is left', async () => {
     const pod = pods.pod('refused');
     const before = shell('ip -o link');
     for (const [config, code] of [
@@ -132,7 +132,7 @@ if (inPrivateNetns(import.meta.filename)) {
     ['vlan', { type: 'vlan', master: 'm0', vlanId: 7, ipam: ipam(8) }],
     ['ipvlan', { type: 'ipvlan', master: 'm0', ipam: ipam(8) }],
   ] as const)
-    test(`a kernel without ${type} is told of by name`, async (context) => {
+    test(`a kernel without ${type} is reported by name`, async (context) => {
       const pod = pods.pod(type);
       const code = await codeOf(() => pod.add(config));
       if (code === 'no failure') context.skip('this kernel has it: see test/vm/links');

@@ -23,7 +23,7 @@ if (inPrivateNetns(import.meta.filename)) {
     return { chain, of, result: await fixture.add(chain, of) };
   };
 
-  test('rules that others take from our tables are told, and given back', async () => {
+  test('rules that others remove from our tables are reported and restored', async () => {
     const pods = [await pod('a', 8080), await pod('b', 8081)];
     const elements = (): string[] => shell('nft -s list ruleset').match(/pc[0-9a-f]{12}|10\.90\.0\.\d+|fd00:90::\d+/gu) ?? [];
     const before = elements();
@@ -59,7 +59,7 @@ if (inPrivateNetns(import.meta.filename)) {
     assert.deepEqual(sorted(shell('nft -s list ruleset')), sorted(whole));
   });
 
-  test('a link by which the host’s loopback leads to the pod no longer is told, and given back; each difference is said once', async () => {
+  test('a link through which the host’s loopback no longer reaches the pod is reported and restored; each difference is reported once', async () => {
     const { chain, of, result } = await pod('d', 8083);
     shell('sysctl -qw net.ipv4.conf.br0.route_localnet=0');
     await assert.rejects(fixture.check(chain, of, result), /conf\/br0\/route_localnet is off/u);

@@ -82,7 +82,7 @@ if (inPrivateNetns(import.meta.filename)) {
     assert.doesNotMatch(shell('nft list ruleset'), /10\.20\.0\.5/u);
   });
 
-  test('a difference is told and mended', async () => {
+  test('a difference is reported and repaired', async () => {
     const pod = pods.pod('drift');
     const config = { type: 'ptp', ipam: { type: 'static', addresses: [four(6), six(6)] } };
     const host = (await pod.add(config)).interfaces[0]?.name ?? '';

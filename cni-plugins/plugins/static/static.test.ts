@@ -72,4 +72,4 @@ for (const [label, config, args] of [
   ],
   ['nothing', { ipam: { type: 'static' } }, {}],
 ] as const)
-  test(`it gives what Debian's plugin gives: ${label}`, () => assert.deepEqual(ours(config, args), debian(config, args)));
+  test(`it returns what Debian's plugin returns: ${label}`, () => assert.deepEqual(ours(config, args), debian(config, args)));

@@ -43,7 +43,7 @@ if (inPrivateNetns(import.meta.filename)) {
     txQLen: 77,
   };
 
-  test("it changes what Debian's plugin changes, and gives the link back", async () => {
+  test("it changes what Debian's plugin changes, and returns the link", async () => {
     const [ours, theirs] = [wired('a'), wired('b')];
     const before = link(ours.pod);
     // Debian's is too old for txQLen.
@@ -94,7 +94,7 @@ if (inPrivateNetns(import.meta.filename)) {
     }
   });
 
-  test('a difference is told and mended', async () => {
+  test('a difference is reported and repaired', async () => {
     const { pod, prevResult } = wired('drift');
     await pod.add(all, { prevResult });
     for (const [spoil, words] of [

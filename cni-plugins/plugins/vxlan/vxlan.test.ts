@@ -79,7 +79,7 @@ if (inPrivateNetns(import.meta.filename)) {
     assert.doesNotMatch(shell('ip -o link'), /vxlan42/u);
   });
 
-  test('entries and neighbours stand, differences are told and mended', async () => {
+  test('entries and neighbours exist, differences are reported and repaired', async () => {
     const { pod, prevResult } = onBridge('e', 'ov3', '10.77.0.5/24');
     const config = {
       ...tunnel,
@@ -112,7 +112,7 @@ if (inPrivateNetns(import.meta.filename)) {
     await pod.del(config);
   });
 
-  test('what cannot be is refused, and nothing of others is touched', async () => {
+  test('impossible settings are refused, and nothing of others is touched', async () => {
     const { pod, prevResult } = onBridge('f', 'ov4', '10.77.0.6/24');
     assert.equal(
       await codeOf(() => pod.add(tunnel, { prevResult: { ...prevResult, interfaces: prevResult.interfaces.slice(1) } })),

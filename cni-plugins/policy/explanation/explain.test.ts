@@ -126,7 +126,7 @@ if (inPrivateNetns(import.meta.filename, 180_000)) {
     assert.deepEqual([byName.connection?.to, byName.connection?.port, byName.outcome], [four, 2048, 'denied']);
   });
 
-  test('where the kernel’s tables were changed its word counts, and it is said', async () => {
+  test('where the kernel’s tables were changed, they decide, and the explanation says so', async () => {
     const web = await attach('changed');
     const client = await attach('changer');
     const four = addressOf(web);
@@ -146,7 +146,7 @@ if (inPrivateNetns(import.meta.filename, 180_000)) {
     assert.match(changed.problems.join(), /are not what the rules of peers of its profiles ask for/u);
   });
 
-  test('what was denied of a pod is counted; what is asked wrongly is refused by name', async () => {
+  test('denials of a pod are counted; an invalid question is refused by name', async () => {
     const pod = await attach('silent');
     await engine.setClass(pod.request.id, 'none');
     pod.run('busybox ping -c 2 -W 1 10.88.0.1');

@@ -293,7 +293,7 @@ test('2,000 policies of one rule hold for each of 110 pods of a namespace; of ma
   for (const { ingress } of evaluate(policies(100), podsOf(3_000))) assert.match(ingress?.unreadable?.[0] ?? '', /more than 87 rules/u);
 });
 
-test('a policy costs in proportion to what it says, and to the pods that it selects', async () => {
+test('the cost of a policy is proportional to its size, and to the pods that it selects', async () => {
   const cases: Readonly<Record<string, (n: number) => readonly [PolicySet, PolicyPod[]]>> = {
     'holes of a block': (n) => [large([{ peers: [{ cidr: '10.0.0.0/8', except: range(4 * n, blockAt) }] }]), podsOf(4)],
     'named ports': (n) => [large([{ ports: range(n, (index) => ({ protocol: 'tcp', port: `p${index}` })) }]), podsOf(4)],

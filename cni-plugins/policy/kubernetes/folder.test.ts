@@ -163,7 +163,7 @@ test('if the folder is missing, cannot be listed, or was replaced by an empty on
   await isStored('none.yaml');
 });
 
-test('what is emptied or broken while nobody looks keeps its last good version; what is removed then is removed', async () => {
+test('a file that is emptied or broken while no daemon runs keeps its last good version; a file that is removed then is removed', async () => {
   write('a.yaml', policy('a'));
   write('b.yaml', policy('b'));
   await open();
@@ -268,7 +268,7 @@ test('more files or bytes than are read are a problem that names the limit; the 
   }
 });
 
-test('what is kept and damaged isolates every pod until the files are read', async () => {
+test('a damaged stored set isolates every pod until the files are read', async () => {
   write('a.yaml', policy('a'));
   await open();
   await isStored('a.yaml');
@@ -306,7 +306,7 @@ test('an object that cannot be understood is a problem, and its file holds', asy
   );
 });
 
-test('pipes, folders and files too large are problems, and nobody waits for them', async () => {
+test('pipes, folders and files too large are reported, without a wait', async () => {
   write('a.yaml', policy('a'));
   await open();
   await isStored('a.yaml');

@@ -204,7 +204,7 @@ test('an invalid object is reported with its place and isolates the pods that it
   }
 });
 
-test('what of an object cannot be read selects all; policyTypes that can be read bound it', () => {
+test('an unreadable part of an object selects all; readable policyTypes limit it', () => {
   const bad = (text: string): unknown => whole(text).policies.map(({ unreadable: _why, ...rest }) => rest);
   const both = { ingress: [], egress: [] };
   for (const selector of [
