@@ -25,7 +25,7 @@ export function withoutTracing(): string | false {
   if (process.arch !== 'x64') return 'the numbers are those of x86_64';
   if (!existsSync('/sys/kernel/tracing')) return 'this kernel has no tracefs';
   const tried = spawnSync('unshare', ['-m', 'mount', '-t', 'tracefs', 'tracefs', '/mnt'], { encoding: 'utf8' });
-  return tried.status === 0 ? false : `tracefs can not be mounted: ${tried.stderr.trim()}`;
+  return tried.status === 0 ? false : `tracefs cannot be mounted: ${tried.stderr.trim()}`;
 }
 
 /**

@@ -1,10 +1,11 @@
-// A remote driver of libnetwork's on docker's own helpers: NetworkDriver over bridges and veth pairs, and IpamDriver at a socket of its own.
+// A remote driver of libnetwork on docker's own helpers: NetworkDriver with bridges and veth pairs, and IpamDriver
+// on a socket of its own.
 //
 //	cnm-driver --name NAME --sockets DIR --state FILE [--log FILE] [--delay MILLISECONDS]
 //
-// It listens at DIR/NAME.sock and DIR/NAME-ipam.sock, is strict (what is not there can not be deleted, what is there not be made), keeps its
-// state in FILE over a restart, and writes one line for each verb to the log. The network option `link=none` makes it a driver that names no
-// link at Join, `fail=VERB` one that refuses a verb.
+// It listens on DIR/NAME.sock and DIR/NAME-ipam.sock, is strict (it refuses to delete a missing object and to create
+// an existing one), keeps its state in FILE across restarts, and writes one line for each verb to the log. With the
+// network option `link=none` it names no link at Join, with `fail=VERB` it refuses a verb.
 package main
 
 import (
@@ -57,7 +58,7 @@ type driver struct {
 	listeners map[string][]net.Listener
 }
 
-// act runs one verb: alone, logged, with the state written when it is done.
+// act runs one verb: one at a time, logged, and writes the state when it is done.
 func (d *driver) act(verb, on string, body func() error) error {
 	time.Sleep(d.delay)
 	d.mutex.Lock()
@@ -239,7 +240,7 @@ func (d *driver) DeleteEndpoint(r *network.DeleteEndpointRequest) error {
 		if own.Joined {
 			return fmt.Errorf("endpoint %s is joined", short(r.EndpointID))
 		}
-		// The pair ends with either end, and is gone when a namespace took its other end along.
+		// The pair ends with either end, and is gone when its other end went with a namespace.
 		_ = ip("link", "del", "ch"+short(r.EndpointID))
 		delete(n.Endpoints, r.EndpointID)
 		return nil
@@ -307,7 +308,7 @@ func (d *driver) Leave(r *network.LeaveRequest) error {
 	})
 }
 
-// ProgramExternalConnectivity forwards host ports by listening at them.
+// ProgramExternalConnectivity forwards host ports by listening on them.
 func (d *driver) ProgramExternalConnectivity(r *network.ProgramExternalConnectivityRequest) error {
 	return d.act("ProgramExternalConnectivity", short(r.EndpointID), func() error {
 		n, own, err := d.endpoint(r.NetworkID, r.EndpointID)
@@ -443,7 +444,7 @@ func (a addresses) RequestAddress(r *ipam.RequestAddressRequest) (*ipam.RequestA
 			}
 		}
 		if next == nil || !block.Contains(next) || of.Taken[next.String()] {
-			return fmt.Errorf("%s can not be had", r.Address)
+			return fmt.Errorf("%s is not available", r.Address)
 		}
 		of.Taken[next.String()] = true
 		answer.Address = fmt.Sprintf("%s/%d", next, length)

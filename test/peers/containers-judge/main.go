@@ -1,11 +1,11 @@
-// Command containers-judge tells what the containers image library (podman, CRI-O, skopeo) decides about images under a policy.json
+// Command containers-judge reports the decisions of the containers image library (podman, CRI-O, skopeo) about images under a policy.json
 // and a registries.d. It reads one question (JSON) from standard input and prints one answer (JSON) a line:
 //
 //	{"policy": FILE, "registriesDir": DIR, "registry": "127.0.0.1:5000", "images": ["registry.access.redhat.com/ubi9:latest"]}
 //	{"image": "...", "allowed": false, "why": "A signature was required, but no signature exists"}
 //
 // Every request of a registry, whatever its host, goes to `registry` (plain HTTP), so that policies may name real registries; other
-// requests, for lookaside stores, go where they say.
+// requests, for lookaside stores, go to their own URLs.
 package main
 
 import (
@@ -78,7 +78,7 @@ func main() {
 	}
 }
 
-// judge asks what a pull asks (copy.Image): of an index, about the manifest of the platform.
+// judge asks the same question as a pull (copy.Image): for an index, about the manifest of the platform.
 func judge(sys *types.SystemContext, policy *signature.Policy, name string) (bool, error) {
 	ctx := context.Background()
 	ref, err := docker.ParseReference("//" + name)

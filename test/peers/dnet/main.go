@@ -1,5 +1,5 @@
 // Command dnet serves libnetwork's own HTTP interface, as its test daemon of that name does: `dnet ADDRESS FOLDER`. The command of Debian's
-// docker.io ends at its start, since the flag package of Go 1.17 and later refuses the names of its flags.
+// docker.io exits at its start, because the flag package of Go 1.17 and later refuses the names of its flags.
 package main
 
 import (

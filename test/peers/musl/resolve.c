@@ -1,4 +1,7 @@
-/* getaddrinfo(3) as a program: `resolve NAME` prints each address on a line, or why there is none. Built with musl, its resolver is the one of Alpine's images. */
+/*
+ * getaddrinfo(3) as a program: `resolve NAME` prints each address on a line, or why there is none. Built with musl, it
+ * has the same resolver as Alpine's images.
+ */
 #include <arpa/inet.h>
 #include <netdb.h>
 #include <netinet/in.h>
