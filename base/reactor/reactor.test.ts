@@ -73,7 +73,7 @@ test('readability is reported again as long as it lasts', async () => {
   let times = 0;
   await new Promise<void>((resolve) => {
     const stop = reactor.onReadable(fd, () => {
-      if (++times < 10) return; // left unread: told again
+      if (++times < 10) return; // left unread: reported again
       drainEventFd(fd);
       stop();
       resolve();

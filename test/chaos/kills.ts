@@ -120,7 +120,10 @@ export async function measureActs(scene: Scene, chosen: readonly Act[], rounds: 
   return durations;
 }
 
-/** Kills the daemon `count` times, the acts in turn, each at a uniformly random moment within its measured duration. */
+/**
+ * Kills the daemon `count` times, the acts in turn, each at a uniformly random moment within its measured
+ * duration.
+ */
 export async function killDuringActs(
   scene: Scene,
   durations: ReadonlyMap<Act, number>,

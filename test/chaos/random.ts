@@ -1,4 +1,7 @@
-/** Uniform numbers in [0, 1) from a seed (mulberry32): the same seed gives the same run, as far as the machine's timing allows. */
+/**
+ * Uniform numbers in [0, 1) from a seed (mulberry32): the same seed gives the same run, as far as the
+ * machine's timing allows.
+ */
 export function createRandom(seed: number): () => number {
   let state = seed >>> 0;
   return () => {

@@ -1,4 +1,7 @@
-/** `npm run test:chaos [-- --kills N] [--seed S] [--only kills|others|workers|faults|reads|limits|rest]`: kills and faults at random moments and at rest; see README.md. */
+/**
+ * `npm run test:chaos [-- --kills N] [--seed S] [--only kills|others|workers|faults|reads|limits|rest]`:
+ * kills and faults at random moments and at rest; see README.md.
+ */
 import { execFileSync, spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';

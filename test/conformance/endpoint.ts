@@ -18,7 +18,10 @@ const registryHost = '127.0.0.1:5000';
 /** `test/vm/run` emulates its processors. */
 export const slow = process.env['IN_VM'] !== undefined;
 
-/** Prepares the private namespaces that the caller runs in (`unshare -m -n`): shared mounts as on a node, loopback, forwarding. */
+/**
+ * Prepares the private namespaces that the caller runs in (`unshare -m -n`): shared mounts as on a node,
+ * loopback, forwarding.
+ */
 export function prepareNamespaces(): void {
   execFileSync('mount', ['--make-rshared', '/']);
   execFileSync('ip', ['link', 'set', 'lo', 'up']);

@@ -1,4 +1,7 @@
-/** `npm run test:upgrades [-- CHECKOUT] [--pods N] [--upgrades N] [--lanes N]`: see README.md. Runs in namespaces of its own. */
+/**
+ * `npm run test:upgrades [-- CHECKOUT] [--pods N] [--upgrades N] [--lanes N]`: see README.md. Runs in
+ * namespaces of its own.
+ */
 import '../fixtures/private-namespaces.ts';
 import assert from 'node:assert/strict';
 import { randomInt } from 'node:crypto';

@@ -57,7 +57,10 @@ export async function readOnce(target: FuzzTarget, input: Buffer): Promise<Readi
   return { answer, flaw, cpuMs, grownBytes };
 }
 
-/** A refusal is a PortcullisError, or an Error with a sentence. Errors of the language and of Node are defects. */
+/**
+ * A refusal is a PortcullisError, or an Error with a sentence. Errors of the language and of Node are
+ * defects.
+ */
 function isRefusal(error: unknown): boolean {
   if (isPortcullisError(error)) return true;
   return error instanceof Error && !languageErrors.has(error.name) && !('code' in error && String(error.code).startsWith('ERR_'));

@@ -40,7 +40,7 @@ export function observeRecords(parts: {
   readonly broken: (cause: unknown) => void;
 }): void {
   const { sandboxes, containers, tell, broken } = parts;
-  /** The last event of each id in this life: a watcher's list and its events begin anew with each life. */
+  /** The last event of each id in this life: a watcher's list and its events begin again with each life. */
   const last = new Map<string, number>();
   const inOrder = (id: string, events: readonly ContainerEventType[]): void => {
     for (const event of events) {

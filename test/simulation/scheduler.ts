@@ -43,7 +43,9 @@ interface Timer {
 const longestMs = 6 * 3_600_000;
 const mostEvents = 200_000;
 const begin = Date.UTC(2030, 0, 1);
-/** Turns of the real event loop, which a promise chain of the product may take without an event of the world. */
+/**
+ * Turns of the real event loop, which a promise chain of the product may take without an event of the world.
+ */
 const patience = 4;
 /** Also milliseconds of real time, in which a module may be loaded for the first time. */
 const realPauses = [20, 100, 500];

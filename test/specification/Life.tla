@@ -1,48 +1,49 @@
 -------------------------------- MODULE Life --------------------------------
 (***************************************************************************)
-(* The life of one pod: its sandbox, its attachment to the network, its    *)
-(* containers with their processes, and the images that they stand on.     *)
-(* Pods share nothing but images, so one pod is enough.                    *)
+(* The lifecycle of one pod: its sandbox, its attachment to the network,   *)
+(* its containers with their processes, and the images that they use. Pods *)
+(* share only images, so one pod is enough.                                *)
 (*                                                                         *)
-(* `pod`, `container`, `link` and `image` are what the databases say: one  *)
-(* durable write is one step. `podKnown`, `known` and `listed` are what    *)
-(* the daemon has in memory: a write that was reported as failed may have  *)
-(* taken effect. `process`, `exit` and `stored` are the machine: what a    *)
-(* kill of the daemon leaves. Ids are never used again.                    *)
+(* `pod`, `container`, `link` and `image` are the contents of the          *)
+(* databases: one durable write is one step. `podKnown`, `known` and       *)
+(* `listed` are the daemon's state in memory: a write that was reported as *)
+(* failed may have taken effect. `process`, `exit` and `stored` are the    *)
+(* state of the machine, which survives a kill of the daemon. Ids are      *)
+(* never reused.                                                           *)
 (*                                                                         *)
-(* A call that fails and has no effect is no step: what was asked stays    *)
-(* asked, and fairness says that it does not fail for ever. One that fails *)
-(* and took effect is the step, or for a record the `Fault` of its write.  *)
-(* The loss of a Worker is either of these, and of the one that writes the *)
-(* end of the daemon (`Crash`).                                            *)
+(* A call that fails without an effect is not a step: its request stays    *)
+(* open, and fairness implies that it does not fail forever. A call that   *)
+(* fails and took effect is the step, or for a record the `Fault` of its   *)
+(* write. The loss of a Worker is one of these two; the loss of the Worker *)
+(* that writes is the end of the daemon (`Crash`).                         *)
 (***************************************************************************)
 EXTENDS Naturals, FiniteSets
 
 CONSTANTS Containers, Images, Verdicts,
-          Namings,    \* How containers may be named: functions from Containers. Two attempts of one container have two names.
-          Pulls,      \* Whether images are pulled, removed and swept. Otherwise they stand.
-          MaxFaults,  \* How often the daemon is killed, the machine restarts, or a write fails that took effect.
-          MaxAsked    \* How many requests are under way.
+          Namings,    \* The possible names of containers: functions from Containers. Two attempts of one container have two names.
+          Pulls,      \* Whether images are pulled, removed and swept. Otherwise they stay.
+          MaxFaults,  \* How often the daemon is killed, the machine restarts, or a write that took effect fails.
+          MaxAsked    \* How many requests are open.
 
 VARIABLES
-  host,       \* Whether the pod is on the network of the host.
+  host,       \* Whether the pod uses the host network namespace.
   pod,        \* The record of the sandbox.
   link,       \* The record of its attachment.
   podKnown,   \* The same in the memory of the daemon.
-  lost,       \* Whether the machine restarted since the pod was made.
+  lost,       \* Whether the machine restarted since the pod was created.
   container,  \* The records of its containers.
   known,      \* The same in the memory of the daemon.
   process,    \* Their first processes.
-  exit,       \* What the monitor left of the end of a process.
-  code,       \* What the record says of the end.
+  exit,       \* The monitor's record of the end of a process.
+  code,       \* The exit code in the record.
   name,       \* Their names, which clients choose.
-  uses,       \* The image and the verdict that a container was made with.
+  uses,       \* The image and the verdict with which a container was created.
   image,      \* Whether the image is recorded.
-  listed,     \* What the daemon has of it in memory: nothing, an image, or one whose layers it must look for first.
-  pull,       \* How far a pull of it is.
-  stored,     \* Whether its layers are in their places.
-  judged,     \* The verdicts of the log that admit.
-  asked,      \* What clients asked for and repeat until it is answered.
+  listed,     \* Its state in the daemon's memory: nothing, an image, or an image whose layers must be checked first.
+  pull,       \* The progress of its pull.
+  stored,     \* Whether its layers are in place.
+  judged,     \* The verdicts in the log that admit.
+  asked,      \* Requests of clients, which repeat them until they are answered.
   up,         \* Whether the daemon runs.
   faults
 
@@ -102,7 +103,7 @@ PodBecomes(phase) ==
 
 PodIntend == pod = "absent" /\ podKnown = "absent" /\ PodBecomes("creating")
 
-\* A creation of which a write was reported as failed does not go on: it is taken back.
+\* A creation with a write that was reported as failed does not continue: it is rolled back.
 InTheMaking == pod = "creating" /\ podKnown = "creating"
 
 PodReady ==
@@ -111,12 +112,12 @@ PodReady ==
   /\ host \/ link = "ready"
   /\ PodBecomes("ready")
 
-\* The write that made it ready was reported as failed: it is said to be in the making again before anything of it is taken back.
+\* The write that made it ready was reported as failed: its record becomes `creating` again before anything of it is rolled back.
 PodTakeBack == pod = "ready" /\ podKnown = "creating" /\ PodBecomes("creating")
 
 PodStop == podKnown = "ready" /\ PodBecomes("stopping")
 
-\* No longer reachable over the network; its address is leased until the kernel has let go of the link.
+\* No longer reachable over the network; its address is leased until the kernel has released the link.
 Detached == link \in {"none", "detaching", "gone"}
 
 PodStopped ==
@@ -149,7 +150,7 @@ LinkLeave ==
   /\ LinkBecomes("detaching")
 LinkGone == link = "detaching" /\ LinkBecomes("gone")
 
-\* The pod gets more of the network than nothing: only while it stands.
+\* The pod gets more network access than none: only while it exists.
 LinkRaise ==
   /\ up
   /\ link = "ready"
@@ -167,7 +168,7 @@ ContainerBecomes(c, phase) ==
 WithItsProcess == UNCHANGED <<process, exit>>
 Beside == UNCHANGED <<podVars, imageVars, asked, up>>
 
-\* A name is reserved by a record that the daemon knows. One that it does not know, of a write that was reported as failed, goes in the transaction
+\* A record that the daemon knows reserves a name. A record that it does not know, because its write was reported as failed, is removed in the transaction
 \* that takes the name (ContainerGone).
 NameIsFree(c) == \A other \in Containers \ {c} : name[other] = name[c] => {container[other], known[other]} \subseteq {"absent", "gone"}
 
@@ -181,7 +182,7 @@ ContainerIntend(c, i, v) ==
   /\ uses' = [uses EXCEPT ![c] = [image |-> i, verdict |-> v]]
   /\ WithItsProcess /\ Beside /\ UNCHANGED <<code, name>>
 
-\* `unmade`: the OCI runtime refused to make it. There is no process, and its start fails.
+\* `unmade`: the OCI runtime refused to create it. There is no process, and its start fails.
 ContainerCreated(c, unmade) ==
   /\ known[c] = "creating" /\ container[c] = "creating"
   /\ podKnown = "ready"
@@ -209,7 +210,7 @@ ContainerExited(c) ==
   /\ code' = [code EXCEPT ![c] = exit[c]]
   /\ WithItsProcess /\ Beside /\ UNCHANGED <<name, uses>>
 
-\* A start that failed: whoever asked for it starts another container, so the process of this one is killed.
+\* A failed start: the client starts another container, so the process of this one is killed.
 ContainerFailed(c) ==
   /\ \/ known[c] = "created" /\ ~Alive(c)
      \/ known[c] = "starting"
@@ -223,7 +224,7 @@ ContainerRemoving(c) ==
   /\ ContainerBecomes(c, "removing")
   /\ WithItsProcess /\ Beside /\ UNCHANGED <<code, name, uses>>
 
-\* The write that made it created was reported as failed: it is said to be in the making again before anything of it is taken back.
+\* The write that made it created was reported as failed: its record becomes `creating` again before anything of it is rolled back.
 ContainerTakeBack(c) ==
   /\ known[c] = "creating" /\ container[c] = "created"
   /\ ContainerBecomes(c, "creating")
@@ -253,10 +254,10 @@ Kill(c) ==
   /\ Asked("stop", c) \/ podKnown = "stopping" \/ known[c] \in {"creating", "removing"}
   /\ ProcessBecomes(c, "dying")
 
-\* Takes back whatever there is of it on the host.
+\* Removes everything of it on the host.
 Destroy(c) == up /\ known[c] \in {"creating", "removing"} /\ process[c] # "none" /\ ProcessBecomes(c, "dead")
 
-\* The monitor writes the exit code, or is lost without.
+\* The monitor writes the exit code, or is lost without writing it.
 ExitKnown(c, how) ==
   /\ process[c] = "dead"
   /\ exit[c] = "unknown"
@@ -271,13 +272,13 @@ PullBecomes(i, stage) == up /\ pull' = [pull EXCEPT ![i] = stage]
 
 Judge(v) == up /\ judged' = judged \cup {v} /\ UNCHANGED <<image, listed, pull, stored>> /\ Aside
 
-\* The write of an image, or of its removal: the daemon reads that it succeeded, or that it failed.
+\* The write of an image, or of its removal: it is reported to the daemon as succeeded, or as failed.
 ImageBecomes(i, is) ==
   /\ image' = [image EXCEPT ![i] = is]
   /\ \/ listed' = [listed EXCEPT ![i] = IF is THEN "yes" ELSE "no"] /\ UNCHANGED faults
      \/ listed' = listed /\ Fault
 
-\* What is listed and doubted is looked for before it is used (DoubtEnds).
+\* A listed image in doubt is checked before it is used (DoubtEnds).
 PullAsk(i) == pull[i] = "no" /\ listed[i] # "doubted" /\ PullBecomes(i, "asked") /\ UNCHANGED <<image, listed, stored, judged>> /\ Aside
 PullAdmit(i, v) ==
   pull[i] = "asked" /\ PullBecomes(i, "admitted") /\ judged' = judged \cup {v} /\ UNCHANGED <<image, listed, stored>> /\ Aside
@@ -296,7 +297,7 @@ PullRecord(i, v) ==
   /\ PullBecomes(i, "no")
   /\ ImageBecomes(i, TRUE)
   /\ UNCHANGED <<stored, judged, asked, up>> /\ UNCHANGED <<podVars, containerVars>>
-\* A denial among others.
+\* For example a denial.
 PullFail(i) == pull[i] # "no" /\ PullBecomes(i, "no") /\ UNCHANGED <<image, listed, stored, judged>> /\ Aside
 
 ImageRemove(i) ==
@@ -323,7 +324,7 @@ Sweep(i) ==
   /\ UNCHANGED <<image, listed, pull, judged>> /\ Aside
 
 -----------------------------------------------------------------------------
-(* What happens to the daemon, and what is asked of it. *)
+(* Events of the daemon, and requests to it. *)
 
 Dies ==
   /\ up' = FALSE
@@ -340,7 +341,7 @@ Crash ==
   /\ Dies
   /\ UNCHANGED <<host, pod, link, lost, process, exit, code, name, uses, image, stored, judged>>
 
-\* What the record of a container may say after a loss of power: of one that has not ended, any write may be lost with all that follow it
+\* The possible records of a container after a loss of power: for one that has not ended, any write may be lost with all later ones
 \* (docs/decisions/0035).
 KeptOf(phase) ==
   CASE phase = "creating" -> {"gone", phase}

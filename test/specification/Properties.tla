@@ -1,11 +1,11 @@
 ------------------------------ MODULE Properties ------------------------------
 (***************************************************************************)
-(* What Life promises: what is not put off for ever, what is true in every *)
-(* state, and what comes in the end.                                       *)
+(* The properties of Life: actions that are not delayed forever, facts     *)
+(* that are true in every state, and events that happen in the end.        *)
 (***************************************************************************)
 EXTENDS Life
 
-(* What the daemon, the monitors and the kernel do not put off for ever. *)
+(* Actions that the daemon, the monitors and the kernel do not delay forever. *)
 
 PodIsToStop == Asked("stop", "pod") \/ Asked("remove", "pod") \/ lost
 IsToStop(c) == Asked("stop", c) \/ Asked("remove", c) \/ podKnown = "stopping"
@@ -71,17 +71,17 @@ TypeOK ==
   /\ up \in BOOLEAN
   /\ faults \in 0..MaxFaults
 
-\* A pod that is ready on record has its link, unless the machine restarted.
+\* A pod whose record is ready has its link, unless the machine restarted.
 ReadyPodHasItsLink == podKnown = "ready" /\ ~host /\ ~lost => link = "ready"
 
-\* No process of a container lives in a pod that is not there, or no longer.
+\* No process of a container runs in a pod that does not exist yet, or no longer exists.
 ProcessHasItsPod == \A c \in Containers : Alive(c) => pod \in {"ready", "stopping"}
 
-\* Nothing is of a pod that is gone.
+\* Nothing belongs to a pod that is gone.
 GoneLeavesNothing ==
   pod = "gone" => Detached /\ \A c \in Containers : known[c] \in {"absent", "creating", "removing", "gone"} /\ process[c] \in {"none", "dead"}
 
-\* A container that runs on record has been started, and one that has ended on record does not run on.
+\* A container whose record is running was started, and one whose record has ended does not run.
 RecordIsTrue ==
   \A c \in Containers :
     /\ container[c] = "running" => process[c] \in {"running", "dying", "dead"}
@@ -93,19 +93,19 @@ NamesAreUnique ==
   \A c \in Containers, other \in Containers :
     c # other /\ name[c] = name[other] => container[c] \in {"absent", "gone"} \/ container[other] \in {"absent", "gone"}
 
-\* An exit code is the process's own, or is said to be lost.
+\* An exit code is the process's own, or is recorded as lost.
 CodeIsTrue == \A c \in Containers : code[c] \in {"own", "lost"} => code[c] = exit[c]
 
-\* Nothing has a process without a verdict that admits its image.
+\* No container has a process without a verdict that admits its image.
 VerdictBeforeUse == \A c \in Containers : process[c] # "none" => uses[c].verdict \in judged
 
-\* An image that is listed and not doubted is whole, and so is what a container stands on, also after its image was removed. None is recorded without
+\* An image that is listed and not in doubt is whole, and so is the image that a container uses, also after its removal. No image is recorded without
 \* a verdict.
 ImagesAreWhole ==
   /\ \A i \in Images : (listed[i] = "yes" => stored[i]) /\ (image[i] => judged # {})
   /\ \A c \in Containers : container[c] \notin {"absent", "removing", "gone"} => stored[uses[c].image]
 
-(* Liveness: every request ends, and what happens reaches its record, as the daemon knows it and answers. *)
+(* Liveness: every request ends, and every event reaches the record that the daemon knows and answers from. *)
 
 CreationEnds == podKnown = "creating" ~> podKnown # "creating"
 StopEnds == Asked("stop", "pod") ~> podKnown \in {"stopped", "gone"}

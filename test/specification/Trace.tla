@@ -1,18 +1,18 @@
 -------------------------------- MODULE Trace --------------------------------
 (***************************************************************************)
-(* Holds recorded runs against Life, as etcd's raft and CCF do it: a trace *)
+(* Checks recorded runs against Life, as etcd's raft and CCF do: a trace   *)
 (* is explained when Life has a behaviour with the trace's events in their *)
 (* order. TraceData, which is written for each check, has the traces.      *)
 (*                                                                         *)
-(* `events` are of one order. `links` come from a second database: each    *)
-(* says between which events it lies at the least and at the most.         *)
+(* `events` have one order. `links` come from a second database: each      *)
+(* states the least and the greatest number of events before it.           *)
 (***************************************************************************)
 EXTENDS Life, Sequences, TLC, TraceData
 
 VARIABLES
-  trace,  \* Which one.
-  at,     \* How many of its events are explained.
-  atLink  \* How many of its links.
+  trace,  \* The number of the trace.
+  at,     \* The number of its explained events.
+  atLink  \* The number of its explained links.
 
 Events == Traces[trace].events
 Links == Traces[trace].links
@@ -69,7 +69,7 @@ ImageEvent(e) ==
   \/ e.to = "gone" /\ ImageRemove(e.id)
   \/ e.to = "swept" /\ Sweep(e.id)
 
-\* What a restart of the machine left of the records.
+\* The records that a restart of the machine left.
 Kept(e) == [c \in Containers |-> IF c \in DOMAIN e.back THEN e.back[c] ELSE container[c]]
 
 Event(e) ==
@@ -83,7 +83,7 @@ Event(e) ==
   \/ e.kind = "machine" /\ container' = Kept(e) /\ Reboot
   \/ e.kind = "daemon" /\ Crash
 
-\* What no trace shows: the next event needs it. `machine`: the trace shows processes as well.
+\* Steps that no trace shows: the next event needs them. `machine`: the trace shows processes as well.
 UnseenProcess(e) ==
   \/ e.kind = "container" /\ LET c == e.id IN
        \/ e.to \in {"created", "exited"} /\ ProcessMake(c)
@@ -91,7 +91,7 @@ UnseenProcess(e) ==
        \/ e.to = "exited" /\ e.how \in {"own", "lost"} /\ (ProcessEnd(c) \/ ExitKnown(c, e.how))
        \/ e.to = "gone" /\ (Destroy(c) \/ ProcessEnd(c))
   \/ e.kind = "pod" /\ e.to = "stopped" /\ \E c \in Containers : Destroy(c)
-\* A row that was deleted by a write that was reported as failed is deleted once more.
+\* A row is deleted again after a write that deleted it and was reported as failed.
 UnseenDeletion(e) ==
   \/ e.kind = "pod" /\ e.to = "gone" /\ \E c \in Containers : container[c] = "gone" /\ ContainerGone(c)
   \/ e.kind = "image" /\ e.to = "swept" /\ ~image[e.id] /\ ImageRemove(e.id)
@@ -130,7 +130,7 @@ TakeUnseen ==
 
 TraceNext == (TakeEvent \/ TakeLink \/ TakeUnseen) /\ faults' <= Traces[trace].faults
 
-\* Says how far each trace is explained; it restricts nothing. One worker.
+\* Reports how far each trace is explained; it restricts nothing. One worker.
 ASSUME \A t \in DOMAIN Traces : TLCSet(t, 0)
 Tell ==
   \/ Position < TLCGet(trace)

@@ -1,4 +1,7 @@
-/** `npm run test:spec [-- --histories N] [--seed S] [--trace FILE]…`: checks Life, and traces of the simulator or of files against it (README.md). */
+/**
+ * `npm run test:spec [-- --histories N] [--seed S] [--trace FILE]…`: checks Life, and traces of the simulator
+ * or of files against it (README.md).
+ */
 import assert from 'node:assert/strict';
 import { parseArgs } from 'node:util';
 import { registerStandIns } from '../simulation/stand-ins.ts';

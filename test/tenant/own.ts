@@ -7,7 +7,10 @@ export interface Own {
    * these are redirected.
    */
   readonly links: readonly string[];
-  /** Addresses and MAC addresses of its interfaces, read in its network namespace, and of the ends of its links. */
+  /**
+   * Addresses and MAC addresses of its interfaces, read in its network namespace, and of the ends of its
+   * links.
+   */
   readonly addresses: readonly string[];
   /**
    * Virtual addresses of services of which it is the first member: addresses that the network had not leased.

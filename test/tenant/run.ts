@@ -1,4 +1,7 @@
-/** `npm run test:tenant [-- --only WORDS] [--some N] [--ceiling baseline|restricted] [--list] [--verbose]`: see README.md. */
+/**
+ * `npm run test:tenant [-- --only WORDS] [--some N] [--ceiling baseline|restricted] [--list] [--verbose]`:
+ * see README.md.
+ */
 import './pid-namespace.ts';
 import '../fixtures/private-namespaces.ts';
 import { parseArgs } from 'node:util';

@@ -5,7 +5,7 @@ import type { SimulatedWorker } from '../workers.ts';
 import { servicesMachine } from './machine.ts';
 import { setPort } from './stand-ins/worker-threads.ts';
 
-/** The arguments with which `services.worker.ts` serves: each Worker begins with them anew. */
+/** The arguments with which `services.worker.ts` serves: each Worker starts with them again. */
 let served: Parameters<typeof serveThread> | undefined;
 
 export function keepServed(blame: (call: string) => Blame, open: Parameters<typeof serveThread>[1]): Promise<void> {

@@ -13,7 +13,9 @@ export interface Variant {
    * another tenant's image.
    */
   readonly mustRefuse?: true;
-  /** Services of networks that the pod joins, whose virtual address is the tenant's own while it has members. */
+  /**
+   * Services of networks that the pod joins, whose virtual address is the tenant's own while it has members.
+   */
   readonly services?: readonly string[] | ((scene: Scene) => readonly string[]);
 }
 
