@@ -41,7 +41,7 @@ test('a failure crosses the Worker whole', async () => {
   await kernel.close();
 });
 
-test('a failure of node:fs for want of space is one of the kernel, not a defect', async (t) => {
+test('a failure of node:fs on a full disk is one of the kernel, not a defect', async (t) => {
   const folder = temporaryFolder(t);
   mkdirSync(`${folder}/lower`);
   mkdirSync(`${folder}/full`);

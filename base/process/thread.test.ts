@@ -123,7 +123,7 @@ describe('a thread that is kept', () => {
     assert.equal(starts, 3);
   });
 
-  it('is told of once while it cannot open for the same reason, and opens when it can', async () => {
+  it('is reported once while it cannot open for the same reason, and opens when it can', async () => {
     const lost: string[] = [];
     let starts = 0;
     const thread = keepThread<Calls>(() => start(++starts < 4 ? { opening: 'fails' } : {}), {

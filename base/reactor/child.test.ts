@@ -82,7 +82,7 @@ test('many at once', async () => {
   );
 });
 
-test('a child that cannot be held for want of a descriptor is ended and reaped before the failure is reported', async () => {
+test('a child that cannot be held because no descriptor is free is ended and reaped before the failure is reported', async () => {
   // The children of every thread: a child belongs to the thread that started it.
   const mine = () => readdirSync('/proc/self/task').map((thread) => readFileSync(`/proc/self/task/${thread}/children`, 'utf8').trim());
   const before = mine();

@@ -43,7 +43,7 @@ function slowPlugin({ folder }: PluginFixture): Slow {
 }
 
 if (inPrivateNetns(import.meta.filename, 180_000)) {
-  test('while an address plugin of others keeps one pod waiting, others are attached', async () => {
+  test('while a third-party address plugin keeps one pod waiting, other pods are attached', async () => {
     const fixture = createPluginFixture();
     const { conf, path, asked, answer } = slowPlugin(fixture);
     const of = { id: 'waits', netns: fixture.pin('waits') };

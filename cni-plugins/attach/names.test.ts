@@ -14,7 +14,7 @@ const path = join(folder, 'network.db');
 
 const realm = `${bootOf()}/1`;
 
-test('names are of a network, end with their attachment, and tell of every change', () => {
+test('names belong to a network, end with their attachment, and report every change', () => {
   const database = openNetworkDatabase(path);
   const [names, parts] = [createNameStore(database), createPartStore(database)];
   const key = { network: 'shop', containerId: 'web', interface: 'eth0' };

@@ -180,7 +180,7 @@ if (inPrivateNetns(import.meta.filename)) {
     assert.deepEqual(rows(), nothing);
   });
 
-  test('an address plugin of others is a program with a file as its input; its error is told, its lease is undone', async () => {
+  test('a third-party address plugin is a program with a file as its input; its error is reported, its lease is undone', async () => {
     const programs = join(fixture.folder, 'programs');
     const calls = join(fixture.folder, 'calls');
     mkdirSync(programs);
@@ -218,7 +218,7 @@ exit 0
     assert.deepEqual(rows(), nothing);
   });
 
-  test('an address plugin of others that does not free is told at DEL, which ends what was made all the same', async () => {
+  test('a third-party address plugin that does not free its lease is reported by DEL, which removes the rest', async () => {
     const programs = join(fixture.folder, 'stubborn');
     mkdirSync(programs);
     const program = (del: string): void =>
@@ -312,7 +312,7 @@ exit 0
         fixture.call(verb, bridgeConf({ ipam }), pod),
         coded('NETWORK_CONFIG_INVALID', /"rangeEnds": did you mean 'rangeEnd'/u),
       );
-      // A plugin of others calls the address plugin with its own configuration.
+      // A third-party plugin calls the address plugin with its own configuration.
       await assert.rejects(
         fixture.call(verb, { type: 'portcullis-ipam', ownField: 1, ipam }, pod),
         coded('NETWORK_CONFIG_INVALID', /^(?!.*ownField).*"rangeEnds"/su),

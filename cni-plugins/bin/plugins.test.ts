@@ -78,7 +78,7 @@ if (inPrivateNetns(import.meta.filename)) {
       assert.equal(readFileSync(join(fixture.folder, 'theirs'), 'utf8'), 'theirs', 'what a link led to stays');
     });
 
-    it('are also called loopback where that is asked for, and never over a program of others', async () => {
+    it('are also installed as loopback on request, and never replace a third-party program', async () => {
       const binDir = join(fixture.folder, 'bin-loopback');
       const options = { binDir, socket: fixture.socket, data: join(fixture.folder, 'data'), version: 'test' };
       installPlugins(options);

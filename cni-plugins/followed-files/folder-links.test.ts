@@ -7,7 +7,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { deviceOf } from './cached-device.ts';
 import { leadsElsewhere } from './folder-links.ts';
 
-/** Of the file system's clock. */
+/** A tick of the file system's clock, with room. */
 const tickMs = 30;
 
 describe('a folder leads', () => {

@@ -31,7 +31,7 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     }));
   };
 
-  test('a pod is told of once, by its name, whatever plugins its network has, and on networks that it was connected to', async () => {
+  test('a pod is listed once, by its name, whatever plugins its network has, also with the networks that it was connected to', async () => {
     const side = { name: 'side', type: 'bridge', subnets: ['10.84.0.0/24'], gateways: [], podNamespaces: [], order: '50' } as const;
     createNetwork(source, { ...side, masquerade: true, separated: true, internal: false });
     const engine = await fixture.engine();
@@ -61,7 +61,7 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     assert.deepEqual([...attachedTo('pods'), ...attachedTo('side')], []);
   });
 
-  test('a namespace that was connected is told of as that, by its path, also where it keeps its network', async () => {
+  test('a connected namespace is listed as a namespace, by its path, also if it keeps its network', async () => {
     const { request } = fixture.pod('blue');
     await connectNetwork(source, 'side', { ips: [], aliases: [], target: request.netns });
     const network = readNetworkReport(source).networks.find(({ name }) => name === 'side');

@@ -149,7 +149,7 @@ function collect(hub: EventHub, signal: AbortSignal): { readonly told: Told[]; r
 
 const settled = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
-test('every client is told of a pod’s whole life, in order, with the pod as it was', async () => {
+test('every client receives all events of a pod, in order, each with the state of the pod at that time', async () => {
   const { hub, sandboxes, containers } = open();
   const abort = new AbortController();
   const clients = [collect(hub, abort.signal), collect(hub, abort.signal)];

@@ -60,7 +60,7 @@ test('the session of a process is known without a descriptor; whether it ignores
   await gone;
 });
 
-test('a command is not run without its cgroup for want of a descriptor', async () => {
+test('a command is not run without its cgroup when no descriptor is free', async () => {
   const input = { container: 'c'.repeat(64), name: 'exec-1-1', init: process.pid, takesCgroup: true };
   const held = holdDescriptors();
   let asked;

@@ -63,7 +63,7 @@ if (inPrivateNetns(import.meta.filename, 120_000 + kills * 10_000)) {
           for (const [label, more, subnet] of [
             ['its addresses', {}, '10.60.0'],
             ['our addresses', { ipam: ownAddresses, driverOptions: { route: '192.0.2.0/24' } }, '10.61.0'],
-            ['addresses of nobody but the driver', { ipam: {} }, '10.231.0'],
+            ['addresses that only the driver gives', { ipam: {} }, '10.231.0'],
           ] as const) {
             const pods = ['a', 'b'].map((name) => fixture.pin(`${mode.split(' ')[0] ?? ''}-${label.split(' ')[0] ?? ''}-${name}`));
             const name = `${mode}-${label}`.replaceAll(/\W/gu, '-');

@@ -183,7 +183,7 @@ describe('hosts that encrypt', { skip, timeout: 7_200_000 }, () => {
   test('a host without a key is excluded, and named; no packet of it is accepted, and none is sent to it', async () => {
     const [alone] = all.hosts.slice(3) as [Host];
     alone.start();
-    await wait('the host without a key is told of', async () => {
+    await wait('the host without a key is reported', async () => {
       const { peers } = await all.hosts[0]!.status();
       return /has no key/u.test(peers.find(({ host }) => host === alone.name)?.unreachable ?? '');
     });

@@ -77,7 +77,7 @@ function ofPod(run: Run, pod: string): PodTrace {
     isOfAll(event) ||
     (event.kind === 'image' && images.has(event.id)) ||
     (event.kind === 'verdict' && verdicts.has(event.id));
-  // Of the time before the pod, only the final state matters.
+  // Before the pod, only the final state matters.
   const before = run.events.slice(0, first);
   const standing = [...images].flatMap((image) => {
     const own = before.filter(({ kind, id }) => kind === 'image' && id === image);

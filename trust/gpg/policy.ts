@@ -34,7 +34,7 @@ export const gpgSchema = {
       type: 'string',
       minLength: 1,
       maxLength: 4096,
-      description: `Where the signatures are: https://…, http://…, file:///… or a folder, relative to this policy; ${defaultLookaside} unless told.`,
+      description: `Where the signatures are: https://…, http://…, file:///… or a folder, relative to this policy; default: ${defaultLookaside}.`,
     },
     ...constraintProperties,
   },

@@ -31,7 +31,7 @@ export const notationSchema = {
       description: 'Trust stores, such as ca/k8s: the certificates in truststore/x509/ca/k8s, relative to this policy.',
       anyOf: [storeName, { type: 'array', minItems: 1, maxItems: 100, items: storeName }],
     },
-    folder: { ...text, description: 'Where the trust stores stand, relative to this policy; "truststore" unless told.' },
+    folder: { ...text, description: 'Folder of the trust stores, relative to this policy. Default: "truststore".' },
     certificates: {
       type: 'object',
       additionalProperties: false,
@@ -44,9 +44,13 @@ export const notationSchema = {
       minItems: 1,
       maxItems: 1000,
       items: text,
-      description: 'Who may have signed: "*" (unless told), or x509.subject: C=US, ST=WA, O=example.com, a part of the subject.',
+      description:
+        'Identities that may sign: "*" for any (the default), or x509.subject: C=US, ST=WA, O=example.com, a part of the subject.',
     },
-    level: { enum: [...levelNames], description: 'strict unless told. What a level only logs is said with every verdict.' },
+    level: {
+      enum: [...levelNames],
+      description: 'The verification level. Default: strict. Every verdict reports the failures that the level only logs.',
+    },
     override: {
       type: 'object',
       additionalProperties: false,
@@ -59,7 +63,7 @@ export const notationSchema = {
     },
     verifyTimestamp: {
       enum: ['always', 'afterCertExpiry'],
-      description: 'When a time stamp is demanded, where a trust store of type tsa is named: always unless told.',
+      description: 'When a timestamp is required, if a trust store of type tsa is named. Default: always.',
     },
     ...constraintProperties,
     signedIdentity: {

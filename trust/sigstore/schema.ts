@@ -14,7 +14,7 @@ const root = {
   additionalProperties: false,
   required: ['tuf'],
   description:
-    'Whose certificates, logs and time stamps are believed: public-good (unless told), a trusted_root.json relative to this policy, or a TUF repository that `portcullis sigstore-root update` has fetched.',
+    'Authorities whose certificates, logs and timestamps are trusted: public-good (the default), a trusted_root.json relative to this policy, or a TUF repository that `portcullis sigstore-root update` has fetched.',
   properties: {
     tuf: {
       type: 'object',
@@ -37,8 +37,8 @@ export const logSchema = {
   additionalProperties: false,
   properties: {
     root,
-    count: { type: 'integer', minimum: 0, maximum: 8, description: 'In how many logs; 1 unless told.' },
-    timestamp: count('How many time stamp authorities must have seen it; none unless told.'),
+    count: { type: 'integer', minimum: 0, maximum: 8, description: 'Number of logs. Default: 1.' },
+    timestamp: count('Number of timestamp authorities that must have signed it. Default: 0.'),
   },
 } as const;
 
@@ -63,9 +63,9 @@ export const sigstoreSchema = {
       properties: Object.fromEntries(claimNames.map((name) => [name, text])),
     },
     root,
-    log: count('In how many transparency logs it must be entered; 1 unless told.'),
-    timestamp: count('How many time stamp authorities must have seen it; none unless told.'),
-    certificateLog: count('In how many certificate logs its certificate must be entered; 1 unless told.'),
+    log: count('Number of transparency logs that must contain it. Default: 1.'),
+    timestamp: count('Number of timestamp authorities that must have signed it. Default: 0.'),
+    certificateLog: count('Number of certificate transparency logs that must contain its certificate. Default: 1.'),
     ...constraintProperties,
   },
 } as const;

@@ -241,7 +241,7 @@ export const planted: readonly PlantedBug[] = [
   },
   {
     kind: 'attachments',
-    says: 'a namespace that cannot be opened for want of a descriptor is taken for one that is gone',
+    says: 'a namespace that cannot be opened because no descriptor is free is taken for one that is gone',
     file: `${attach}/netns.ts`,
     from: 'if (leavesUnknown(thrown)) throw thrown;',
     to: '',

@@ -179,7 +179,7 @@ const furtherNetworks: readonly Variant[] = table(
     ['the gateway’s MAC', shared({ mac: macOf('10.232.0.1') })],
     ['a MAC that is free', shared({ mac: '02:00:00:00:00:77' })],
     ['a MAC of a group', shared({ mac: '01:00:5e:00:00:01' })],
-    ['the MAC of nobody', shared({ mac: '00:00:00:00:00:00' })],
+    ['the MAC 00:00:00:00:00:00', shared({ mac: '00:00:00:00:00:00' })],
     ['the MAC of all', shared({ mac: 'ff:ff:ff:ff:ff:ff' })],
     ['an unknown field', shared({ 'cni-args': { routes: ['0.0.0.0/0'] } })],
     ['33 of them', networks(Array.from({ length: 33 }, () => ({ name: 'shared' })))],

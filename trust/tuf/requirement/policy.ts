@@ -25,7 +25,7 @@ export const tufSchema = {
   description: 'Signed targets of a TUF or Notary service say which digest a tag means. Not under `any` or a threshold.',
   properties: {
     service: { ...text, pattern: '^(?:https?|oci)://[^\\s?#]+$', description: 'write https://HOST, http://HOST or oci://REGISTRY' },
-    dialect: { enum: ['tuf', 'notary'], description: 'notary: Notary v1, which docker content trust speaks. tuf unless told.' },
+    dialect: { enum: ['tuf', 'notary'], description: 'notary: Notary v1, the protocol of docker content trust. Default: tuf.' },
     root: {
       description: 'The first root.json to trust, a file relative to this policy; or one for each image: { HOST/PATH: FILE }.',
       anyOf: [text, { type: 'object', minProperties: 1, maxProperties: 1000, additionalProperties: text }],
@@ -42,7 +42,7 @@ export const tufSchema = {
       maxItems: 16,
       uniqueItems: true,
       items: { ...text, pattern: '^targets(/[^/\\s]+)*$' },
-      description: `Roles that may name a tag, in the order to ask. Of Notary ${notaryRoles.join(', then ')} unless told.`,
+      description: `Roles that may name a tag, in the order in which they are asked. Default for Notary: ${notaryRoles.join(', then ')}.`,
     },
     names: {
       enum: ['tag', 'reference'],
