@@ -42,6 +42,16 @@ function runtimeTable(value: unknown, path: readonly string[]): Mapped {
   return name.includes('.') ? { left: `a handler's name holds no dot here` } : { set: taken };
 }
 
+const mostNetworks = 16;
+
+/** Each configuration file is a network of the pod: the first n by name, or all of them if n is 0. */
+function networks(value: unknown): Mapped {
+  const count = value === 0 ? mostNetworks : Number(value);
+  if (count === 1) return { inherent: 'the first configuration by name is used' };
+  if (!Number.isInteger(count) || count < 1 || count > mostNetworks) return { left: `a pod has 1 to ${mostNetworks} networks` };
+  return { set: { 'network.maxConfigs': count } };
+}
+
 function oldMirrors(value: unknown): Mapped {
   if (!isTable(value)) return { left: 'it is not a table' };
   const mirrors: Record<string, unknown> = {};
@@ -74,7 +84,7 @@ export const containerdRules: readonly Rule[] = [
   { path: ['cni', 'conf_dir'], map: set('cni.confDir') },
   { path: ['cni', 'bin_dir'], map: folders('cni.binDirs') },
   { path: ['cni', 'bin_dirs'], map: folders('cni.binDirs') },
-  { path: ['cni', 'max_conf_num'], map: inherent('the first configuration by name is used') },
+  { path: ['cni', 'max_conf_num'], map: networks },
   { path: ['sandbox_image'], map: inherent('a pod needs no pause container') },
   { path: ['sandbox'], map: inherent('a pod needs no pause container') },
   { path: ['registry', 'mirrors'], map: oldMirrors },
@@ -135,7 +145,7 @@ export const containerdRules: readonly Rule[] = [
   { path: ['ignore_image_defined_volumes'], map: left('a declared volume is a folder of the container') },
   { path: ['netns_mounts_under_state_dir'], map: inherent('always') },
   { path: ['enable_criu'], map: left('no checkpoints are made or restored') },
-  { path: ['cni', 'setup_serially'], map: inherent('a pod has one network') },
+  { path: ['cni', 'setup_serially'], map: inherent('the networks of a pod are attached one after another') },
   { path: ['cni', 'use_internal_loopback'], map: inherent('the daemon brings loopback up itself') },
   { path: ['cni', 'conf_template'], map: left('write the network’s file yourself: its folder is read at once') },
   { path: ['cni', 'ip_pref'], map: left('addresses come in the order of the network’s ranges') },

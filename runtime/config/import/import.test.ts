@@ -75,6 +75,19 @@ async function load(settings: object): ReturnType<typeof loadDaemonConfig> {
 }
 
 describe('the configuration of another runtime', () => {
+  for (const [given, wanted] of [
+    [1, undefined],
+    [2, 2],
+    [0, 16],
+    [17, undefined],
+  ] as const)
+    it(`of containerd with max_conf_num = ${given}`, () => {
+      const text = `version = 3\n[plugins.'io.containerd.cri.v1.runtime'.cni]\nmax_conf_num = ${given}\n`;
+      const { settings, findings } = importConfiguration([{ kind: 'containerd', file: 'config.toml', text }]);
+      assert.deepEqual(settings['network'], wanted === undefined ? undefined : { maxConfigs: wanted });
+      const outcome = findings.find(({ key }) => key.endsWith('max_conf_num'))?.outcome;
+      assert.equal(outcome, { 1: 'inherent', 17: 'left' }[given as number] ?? 'taken');
+    });
   it('of containerd', async () => {
     const { settings, findings } = importConfiguration([{ kind: 'containerd', file: 'config.toml', text: containerd }]);
     assert.deepEqual(settings, {
