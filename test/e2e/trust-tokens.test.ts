@@ -115,7 +115,7 @@ describe('a trust service that demands tokens', () => {
 
   it('receives no credentials through a token server that is not the registry’s', async () => {
     const failure = await failureOf(pull('far/app', user));
-    assert.match(failure.message, /demands authentication/u);
+    assert.match(failure.message, /requires authentication/u);
     const asked = foreign.asked.slice(foreignBefore);
     assert.ok(asked.length > 0);
     assert.ok(asked.every(({ anonymous }) => anonymous));
