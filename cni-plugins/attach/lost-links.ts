@@ -1,5 +1,6 @@
 import { isPortcullisError, reasonOf } from '../../base/errors/index.ts';
 import type { Logger } from '../../base/log/index.ts';
+import { isRefusal } from '../netlink/kernel-failure.ts';
 import { deleteLink, listLinks, readLink } from '../netlink/links.ts';
 import { planRepair } from '../reconcile/plan.ts';
 import type { RepairOperation } from '../reconcile/plan.ts';
@@ -27,7 +28,7 @@ export interface LostLinks {
 
 export interface LostLinkParts {
   readonly store: Pick<NetworkStore, 'record' | 'records'>;
-  readonly kernel: Pick<HostKernel, 'linkAt' | 'links' | 'namespaceNumber' | 'rejoin' | 'rename' | 'tag'>;
+  readonly kernel: Pick<HostKernel, 'deleteLink' | 'linkAt' | 'links' | 'namespaceNumber' | 'rejoin' | 'rename' | 'tag'>;
   /** Creates the pair of links in the pod's namespace. */
   readonly make: (record: AttachmentRecord, pod: PodNamespace) => void;
   readonly log: Pick<Logger, 'warn'>;
@@ -83,7 +84,20 @@ export function createLostLinks({ store, kernel, make, log }: LostLinkParts): Lo
         return kernel.rejoin(spec);
       }
     }
-    make(record, pod);
+    try {
+      make(record, pod);
+    } catch (thrown) {
+      // A pair without addresses would look like a link that is not lost. A failed deletion does not hide the
+      // first failure.
+      if (!isRefusal(thrown, 'EEXIST')) {
+        try {
+          kernel.deleteLink(spec.hostInterface);
+        } catch (cause) {
+          log.warn({ id: record.id, why: reasonOf(cause) }, 'a link that was recreated in part could not be deleted');
+        }
+      }
+      throw thrown;
+    }
   };
 
   const giveBack = (operation: RepairOperation): boolean => {

@@ -36,6 +36,7 @@ const found: readonly (readonly [kind: (typeof kinds)[number], seed: number])[] 
   ['images', 9_100_074],
   ['images', 9_100_961],
   ['attachments', 12_017_246],
+  ['attachments', 14_006_062],
 ];
 
 describe('a history that found a defect', () => {
