@@ -44,6 +44,11 @@ describe('the unknown fields of an object', () => {
       [`"rangs": did you mean 'ranges'?`, '"b": remove it', '"c": remove it'],
     );
   });
+  it('are at most 50, however many there are', () => {
+    const fields = fieldsIn(JSON.stringify(Object.fromEntries(Array.from({ length: 20_000 }, (_, index) => [`f${index}`, {}]))));
+    fields.text('bridge');
+    assert.equal(problemsOf(fields).length, 50);
+  });
   it('leave out what belongs to others, and an object whose names were all read', () => {
     const fields = fieldsIn('{"args": {"x": 1}, "sysctl": {"net.core.somaxconn": "5"}}');
     fields.object('args');

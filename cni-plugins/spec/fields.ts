@@ -28,7 +28,7 @@ export interface Fields {
   hasProblems(): boolean;
   /**
    * The fields of this object, and of the objects below it that were read, that no reader has asked for. Call it when everything is
-   * read, and read each field whatever the others say.
+   * read, and read each field whatever the others say. Returns the first 50.
    * @param free fields whose content belongs to others
    */
   unknown(free: ReadonlySet<string>): UnknownField[];
@@ -140,25 +140,37 @@ function fieldsAt(value: unknown, path: Path, document: Document): Fields | unde
       note(at(name), `'${name}' is not supported (${JSON.stringify(child(name)).slice(0, longestValue)}): ${why}`);
     },
     hasProblems: () => problems.length > 0,
-    unknown: (free) => unknownIn(value, path, document, free),
+    unknown(free) {
+      const found: UnknownField[] = [];
+      addUnknown(found, value, path, document, free);
+      return found;
+    },
   };
 }
 
-function unknownIn(value: unknown, path: Path, document: Document, free: ReadonlySet<string> = new Set()): UnknownField[] {
-  if (Array.isArray(value)) return value.flatMap((entry, index) => unknownIn(entry, [...path, index], document));
+/** A document may have many unknown fields. These are enough to show what is wrong. */
+const mostUnknown = 50;
+
+function addUnknown(found: UnknownField[], value: unknown, path: Path, document: Document, free: ReadonlySet<string> = new Set()): void {
+  if (typeof value !== 'object' || value === null || found.length >= mostUnknown) return;
+  if (Array.isArray(value)) return value.forEach((entry, index) => addUnknown(found, entry, [...path, index], document));
   const asked = document.asked.get(placeOf(path));
-  if (asked === undefined || typeof value !== 'object' || value === null) return [];
+  if (asked === undefined) return;
   const known = new Map([...asked].map((name) => [name.toLowerCase(), name]));
-  return Object.entries(value).flatMap(([key, entry]) => {
-    if (free.has(key)) return [];
+  for (const [key, entry] of Object.entries(value)) {
+    if (found.length >= mostUnknown) return;
+    if (free.has(key)) continue;
     const at = [...path, key];
     const name = known.get(key.toLowerCase());
     // The same name in another case: the exact one is read, and this one is not.
-    if (name !== undefined && (name === key || !Object.hasOwn(value, name))) return unknownIn(entry, at, document);
+    if (name !== undefined && (name === key || !Object.hasOwn(value, name))) {
+      addUnknown(found, entry, at, document);
+      continue;
+    }
     const { line, column } = document.source.positionOf(at);
     const near = closest(key, [...asked, ...free]);
     const fix = near === undefined ? 'remove it' : `did you mean '${near}'?`;
     const message = `unknown field ${JSON.stringify(key.slice(0, longestValue))}: ${fix}`;
-    return [{ problem: `${document.file}:${line}:${column}: ${message}`, isMisspelled: near !== undefined }];
-  });
+    found.push({ problem: `${document.file}:${line}:${column}: ${message}`, isMisspelled: near !== undefined });
+  }
 }
