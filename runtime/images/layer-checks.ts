@@ -89,7 +89,7 @@ export function createLayerChecks(parts: LayerCheckParts, found: Iterable<string
     try {
       await unpackAgain(row, lowers);
     } finally {
-      for (const lower of lowers) await lower.release();
+      await Promise.all(lowers.map((lower) => lower.release()));
     }
   }
 
@@ -104,7 +104,7 @@ export function createLayerChecks(parts: LayerCheckParts, found: Iterable<string
       const claims = lowersOf(records.list(), row).map((folder) => layers.claimFolder(folder));
       const claimed = claims.filter((claim) => claim !== undefined);
       if (claimed.length === claims.length) return claimed;
-      for (const claim of claimed) await claim.release();
+      await Promise.all(claimed.map((claim) => claim.release()));
       const removal = layers.withdrawing();
       if (removal === undefined) throw new Error('a layer below it is not recorded');
       await removal;
