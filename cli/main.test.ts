@@ -92,7 +92,7 @@ test('a result that cannot be written is reported as a failure', () => {
   );
 });
 
-test('a user other than root who asks a daemon that answers only root is told so', async () => {
+test('a user other than root gets an error that names root when the daemon answers only root', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'portcullis-not-root-'));
   chmodSync(folder, 0o755);
   const socket = join(folder, 'cni.sock');

@@ -201,7 +201,7 @@ describe('a registry that wants tokens', () => {
     }
   });
 
-  it('that demands something unknown is told so', async () => {
+  it('that demands an unknown type of authentication is refused by name', async () => {
     for (const header of ['Negotiate', undefined]) {
       const registry = await serve(
         (_request, response) => void response.writeHead(401, header === undefined ? {} : { 'www-authenticate': header }).end(),

@@ -16,7 +16,7 @@ import { linkLocalOf } from './ruleset.ts';
  * Creates the pair of links of a pod of our own runtime with three messages to the kernel: the pair, with its
  * host's end on the bridge and down; the pod's end, configured and up; the host's end up. The host's end
  * comes last, so that the bridge forwards at once, and no traffic of the pod passes before everything is set
- * up. The bridge is told which address is behind the port, and does not flood frames for other addresses to
+ * up. The bridge knows which address is behind the port, and does not flood frames for other addresses to
  * it: the pod receives only its own frames.
  */
 

@@ -51,7 +51,7 @@ export async function openUnixSocket(path: string, group: number): Promise<UnixL
 
 /**
  * Listens at a path.
- * @param listen returns the function that ends it, which is told whether the socket file is still the one
+ * @param listen returns the function that ends it, which receives whether the socket file is still the one
  * that it created
  */
 async function listenAt(path: string, group: number, listen: () => Promise<(isOurs: boolean) => void>): Promise<UnixListener> {

@@ -123,7 +123,7 @@ if (inPrivateNetns(import.meta.filename, 600_000)) {
       await fixture.call('status', pod.conf, pod.of);
       await fixture.check([pod.conf], pod.of, pod.result);
     }
-    // Another pod is told the previous state, and neither pod undoes the other's settings.
+    // Another pod gets the previous state, and neither pod undoes the other's settings.
     shell('ip link set dev br address 02:00:00:00:00:78');
     const next = await attached('next', { isDefaultGateway: true, promiscMode: true });
     assert.equal(next.result.interfaces[0]?.mac, mac);

@@ -9,7 +9,7 @@ import { startServices } from './services.ts';
 
 /**
  * The program that chaos.test.ts kills. It starts, and prints `settled` with the whole state when nothing is
- * ending any more. When it is told to go on, it puts, changes, drains and removes services without end, and
+ * ending any more. After the message to continue, it puts, changes, drains and removes services without end, and
  * prints each step on a line. `+ number backends` begins to put a service (without backends: to remove it),
  * and `= number` ends the step. If its input ends instead, it exits in an orderly way and keeps its compile
  * cache for the next process. Arguments: database, a number to begin with, and balancers: the first at the
