@@ -207,7 +207,7 @@ export const planted: readonly PlantedBug[] = [
   {
     kind: 'attachments',
     says: 'a link is made before the rules know it',
-    file: `${attach}/network-core.ts`,
+    file: `${attach}/attacher.ts`,
     from: 'rules.change(record, addPod(record));\n        make(record, pod);',
     to: 'make(record, pod);',
   },
@@ -221,7 +221,7 @@ export const planted: readonly PlantedBug[] = [
   {
     kind: 'attachments',
     says: 'a class is not recorded before the kernel has it',
-    file: `${attach}/network-core.ts`,
+    file: `${attach}/link-class.ts`,
     from: 'orKept(() => store.setClass(id, linkClass, asked));',
     to: '',
   },
@@ -249,7 +249,7 @@ export const planted: readonly PlantedBug[] = [
   {
     kind: 'attachments',
     says: 'a request that is repeated makes the attachment anew, with another address',
-    file: `${attach}/network-core.ts`,
+    file: `${attach}/attacher.ts`,
     from: "if (standing?.state === 'ready') return { record: standing };",
     to: '',
   },
