@@ -43,6 +43,28 @@ test('memory is given back once after a busy time, and never during one', (t) =>
   assert.equal(collected, 4);
 });
 
+test('in a busy time the memory of the C library is given back every five minutes', (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout'] });
+  let now = 1_000;
+  t.mock.method(performance, 'now', () => now);
+  let trimmed = 0;
+  const collection = openQuietCollection(log, (() => undefined) as unknown as typeof globalThis.gc, () => (trimmed += 1));
+  const pending = collection.calls.begin(call(false));
+  for (const [minute, expected] of [
+    [1, 0],
+    [5, 0],
+    [6, 1],
+    [7, 1],
+    [12, 2],
+  ] as const) {
+    now = 1_000 + minute * 60_000;
+    collection.calls.begin(call(false)).end(done);
+    assert.equal(trimmed, expected, `minute ${minute}`);
+  }
+  pending.end(done);
+  collection.close();
+});
+
 test('without the collector nothing is done', () => {
   const collection = openQuietCollection(log, undefined);
   collection.atStart();

@@ -4,8 +4,9 @@ import type { Logger } from '../../base/log/index.ts';
 import type { CallObserver } from '../cri/observe.ts';
 
 /**
- * Returns memory to the system when no caller waits for it. Otherwise the memory left by the start or by a
- * busy time stays until V8's heap is full.
+ * Returns memory to the system: all that is free when no caller waits for it, and in a busy time every five
+ * minutes what the C library keeps. Otherwise the memory left by the start or by a busy time stays until V8's
+ * heap is full, and that of the C library, which all threads share, grows with each peak of the load.
  */
 export interface QuietCollection {
   readonly calls: CallObserver;
@@ -25,19 +26,31 @@ const quietMs = 20_000;
 /** Each collection is a pause of about 20 ms. The second one frees what the first one only released. */
 const collections = 2;
 const betweenMs = 1_000;
+/** In a busy time the C library's memory is trimmed this often. That is a pause of 10 to 30 ms. */
+const trimEveryMs = 300_000;
 
 /**
  * Opens the collection.
  * @param gc V8's collector; without it (the process was started without `--expose-gc`) nothing is done
+ * @param trim returns the free memory of the C library
  */
-export function openQuietCollection(log: Logger, gc = globalThis.gc): QuietCollection {
+export function openQuietCollection(log: Logger, gc = globalThis.gc, trim = trimHeap): QuietCollection {
   let timer: NodeJS.Timeout | undefined;
   let underWay = 0;
+  let trimmedAt = performance.now();
+  const trimNow = (): void => {
+    trimmedAt = performance.now();
+    try {
+      trim();
+    } catch (cause) {
+      log.debug({ cause: reasonOf(cause) }, 'the C library keeps its memory');
+    }
+  };
   const collect = (flavor: 'regular' | 'last-resort', left: number): void => {
     const started = performance.now();
     void gc?.({ type: 'major', execution: 'sync', flavor });
     if (left > 1) timer = setTimeout(collect, betweenMs, flavor, left - 1).unref();
-    else trim(log);
+    else trimNow();
     log.debug({ milliseconds: Math.round(performance.now() - started) }, 'collected garbage');
   };
   return {
@@ -51,6 +64,7 @@ export function openQuietCollection(log: Logger, gc = globalThis.gc): QuietColle
             underWay -= 1;
             clearTimeout(timer);
             if (underWay === 0) timer = setTimeout(collect, quietMs, 'regular', collections).unref();
+            if (performance.now() - trimmedAt > trimEveryMs) trimNow();
           },
         };
       },
@@ -62,12 +76,4 @@ export function openQuietCollection(log: Logger, gc = globalThis.gc): QuietColle
     },
     close: () => clearTimeout(timer),
   };
-}
-
-function trim(log: Logger): void {
-  try {
-    trimHeap();
-  } catch (cause) {
-    log.debug({ cause: reasonOf(cause) }, 'the C library keeps its memory');
-  }
 }
