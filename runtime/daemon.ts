@@ -5,48 +5,30 @@ import { reasonOf } from '../base/errors/index.ts';
 import { startKernelWorker } from '../base/kernel/index.ts';
 import { createLogger } from '../base/log/index.ts';
 import { programStarter, startReactor } from '../base/reactor/index.ts';
-import { appArmorProfile, defaultProfile, detectKernel } from '../entitlements/index.ts';
 import type { Prover } from '../entitlements/index.ts';
 import { bundleVerifications, findVerdict, hostPlatform } from '../trust/index.ts';
 import { bringInOrder } from './bring-in-order.ts';
 import { claimNode } from './claim-node.ts';
 import type { DaemonConfig } from './config/types.ts';
-import { createCdiRegistry } from './containers/cdi/registry.ts';
-import { bundleIn, createContainerEffects } from './containers/effects.ts';
-import { openAppArmor } from './containers/apparmor.ts';
-import { openSeLinux } from './containers/selinux.ts';
-import { createConfinement, proverIn } from './containers/confinement.ts';
+import { bundleIn } from './containers/effects.ts';
+import { proverIn } from './containers/confinement.ts';
 import { createLogRotation } from './containers/log-rotation.ts';
 import type { ContainerRecord } from './containers/record.ts';
-import { createContainerService } from './containers/service.ts';
 import { createCriServer } from './cri/server.ts';
 import { createImageStore } from './images/index.ts';
 import type { OpenImageStore } from './images/index.ts';
 import { registryOptionsOf } from './images/mirrors.ts';
-import { openExitWatch } from './monitor/exits.ts';
-import { openMonitorScope } from './monitor/monitor-scope.ts';
 import { tryCgroupMoves } from './oci/cgroup-moves.ts';
-import { cgroupDriver } from './oci/cgroup-place.ts';
 import { removeCgroups } from './oci/cgroup-removal.ts';
-import { readCgroupMounts } from './oci/cgroups.ts';
 import { leaveMountNamespace } from './oci/mount-namespace.ts';
-import { oomScoreFloor } from './oci/oom-score.ts';
-import { closeExecScopes, openExecScopes } from './oci/exec-scope.ts';
-import { openFeatureProbe } from './oci/probe/feature-probe.ts';
-import { probeIds } from './oci/probe/probe.ts';
-import { findProgram } from './find-program.ts';
+import { closeExecScopes } from './oci/exec-scope.ts';
 import { favourMainThread } from './main-thread.ts';
 import { openFirst } from './open-first.ts';
 import { openNetworkSide } from './network-side.ts';
-import { createSandboxEffects } from './pods/effects.ts';
-import { createPodResources } from './pods/resources.ts';
-import { openInfraProcesses } from './pods/infra/process.ts';
-import { openNamespacePool } from './pods/namespace-pool.ts';
 import type { SandboxRecord } from './pods/record.ts';
-import { createSandboxService } from './pods/service.ts';
 import { startEnforcement } from './enforcement/open.ts';
 import { createEventHub } from './events/hub.ts';
-import { createEventHandlers, encodeEvent } from './services/event-handlers.ts';
+import { encodeEvent } from './services/event-handlers.ts';
 import { writableLayersOf } from './images/writable-layers.ts';
 import { countByVerdict, networkFacts, policyFacts, recordFacts } from './observability/facts.ts';
 import { createHealth } from './observability/health.ts';
@@ -58,23 +40,15 @@ import { policyChange } from './redecision/policy-change.ts';
 import { createRedecision } from './redecision/redecision.ts';
 import { openRenewals } from './renewal/open-renewals.ts';
 import { renewForRun } from './renewal/renew-for-run.ts';
-import { createImageHandlers } from './services/image-handlers.ts';
-import { createResourceHandlers } from './services/resource-handlers.ts';
-import { createReport } from './services/report.ts';
-import { createRuntimeHandlers } from './services/runtime-handlers.ts';
-import { createStreamingHandlers } from './services/streaming-handlers.ts';
-import { createStatsHandlers, createStatsStreams } from './services/stats-handlers.ts';
-import { createStatsLists } from './services/stats-lists.ts';
 import { createStats } from './stats/stats.ts';
 import { openStreamingService } from './streaming/service.ts';
-import { createImageListStream, createRuntimeListStreams } from './services/stream-list-handlers.ts';
-import { newId } from './state/identity.ts';
 import { createVerboseInfo } from './services/verbose-status.ts';
-import { keyedLock } from './state/keyed-lock.ts';
 import { withRoom } from './state/open-database.ts';
 import { openRecords } from './state/records.ts';
 import { openDaemonVerdictLog } from './state/verdict-log.ts';
 import { attachedSandboxes } from './sweep.ts';
+import { openPodSide } from './pod-side.ts';
+import { createCriHandlers } from './services/cri-handlers.ts';
 import type { Undo } from './undo.ts';
 import { runtimeVersion } from './version.ts';
 import { collectWorkersEarly } from './worker-memory.ts';
@@ -132,10 +106,10 @@ export async function startDaemon(config: DaemonConfig, { prover = proverIn(conf
     log,
     facts: {
       version: runtimeVersion,
-      ...recordFacts(sandboxRecords, containerRecords, () => containers.unmonitored()),
+      ...recordFacts(sandboxRecords, containerRecords, () => pods.containers.unmonitored()),
       images: () => countByVerdict(images.list(), ({ unverified }) => unverified),
       imageBytes: async () => (await images.usage()).usedBytes,
-      namespacePool: () => pool.size,
+      namespacePool: () => pods.pool.size,
       namespacePoolTarget: config.namespacePool,
       ...networkFacts(network),
       serviceFigures: networkSide.serviceFigures,
@@ -167,98 +141,11 @@ export async function startDaemon(config: DaemonConfig, { prover = proverIn(conf
   const renewing = renewForRun(store, () => renewals);
   const images = tellExceptions(watchImages(renewing, observability.runtime), log, observability.runtime);
   if (observability.runtime !== undefined) watchContainers(containerRecords, observability.runtime);
-  const cgroups = readCgroupMounts();
-  const execScopes = await openExecScopes(cgroups, kernel);
-  const driver = cgroupDriver(config.cgroupDriver);
-  const exits = await openExitWatch({ folder: join(config.root, 'exits'), bundle: (id) => bundleIn(config.state, id), reactor });
-  const pool = await openNamespacePool({ dir: join(config.state, 'ns'), size: config.namespacePool, kernel, startProgram, log });
-  undo.push(pool.close);
-  const lock = keyedLock();
-  const kernelFeatures = detectKernel();
-  const selinux = openSeLinux(startProgram, hostPaths);
-  const apparmor = await openAppArmor({ enabled: kernelFeatures.apparmor, stateDir: config.state, startProgram });
-  const features = { ...kernelFeatures, apparmor: apparmor.usable };
-  const probe = await openFeatureProbe({
-    startProgram,
-    handlers,
-    bundle: (id) => bundleIn(config.state, id),
-    newId,
-    userNamespace: { make: () => pool.makeMapped(probeIds, { hostname: 'probe', sysctls: {} }), release: pool.release },
-    layers: join(config.root, 'images/layers'),
-    checkLayers: images.checkMapping,
-    root: config.root,
-    log,
+  const pods = await openPodSide(config, {
+    ...{ folders, kernel, reactor, startProgram, handlers, policy, hostPaths, network, images, prover, log, undo },
+    ...{ sandboxRecords, containerRecords },
   });
-
-  const conmon = await findProgram('conmon');
-  const containers = createContainerService({
-    records: containerRecords,
-    requireSandbox: (id) => sandboxes.require(id),
-    shareProcesses: (record) => sandboxes.shareProcesses(record),
-    lock,
-    log,
-    effects: createContainerEffects({
-      startProgram,
-      stateDir: config.state,
-      conmon,
-      folders: { exits: exits.folder, attach: folders.attach },
-      kernel,
-      network,
-      images,
-      confinement: createConfinement({
-        profiles: policy.profiles,
-        target: (runtime) => ({ architecture: process.arch === 'arm64' ? 'aarch64' : 'x86_64', runtime, kernel: features }),
-        prover,
-        apparmor,
-        selinux,
-        paths: hostPaths,
-      }),
-      handlers,
-      exits,
-      cgroups,
-      cgroupDriver: driver,
-      features: probe.of,
-      execScopes,
-      adoptMonitor: openMonitorScope({ startProgram, mounts: cgroups, log }),
-      sandbox: (id) => sandboxRecords.get(id),
-      container: containerRecords.find,
-      oomScoreFloor: oomScoreFloor(),
-      kubeletRoot: config.kubeletRoot,
-      cdi: createCdiRegistry(config.cdi.specDirs, hostPaths),
-      paths: hostPaths,
-      devicesOwnedByUser: config.devices.ownedByUser,
-      writableLayerSize: config.writableLayer.size,
-    }),
-  });
-  const sandboxes = createSandboxService({
-    records: sandboxRecords,
-    lock,
-    log,
-    containers,
-    effects: createSandboxEffects({
-      startProgram,
-      stateDir: config.state,
-      kernel,
-      network,
-      pool,
-      cgroups,
-      shm: config.shm,
-      cgroupDriver: driver,
-      handlers,
-      requireLabels: (pod) => selinux.check(pod.linux?.securityContext?.selinuxOptions),
-      infra: await openInfraProcesses({
-        stateDir: config.state,
-        startProgram,
-        reactor,
-        handlers,
-        cgroups,
-        oomScoreFloor: oomScoreFloor(),
-        apparmorProfile: () => apparmor.label(undefined, appArmorProfile(defaultProfile())),
-      }),
-      sandboxes: sandboxRecords.list,
-      requireUserNamespaces: probe.requireUserNamespaces,
-    }),
-  });
+  const { containers, sandboxes, cgroups, execScopes, exits, pool, probe } = pods;
 
   const leftovers = await bringInOrder({
     execs: { scopes: execScopes, bundle: (id) => bundleIn(config.state, id) },
@@ -278,13 +165,6 @@ export async function startDaemon(config: DaemonConfig, { prover = proverIn(conf
     containers: containers.list,
     sandboxes: sandboxes.list,
     runtimeKind: (name) => handlers.get(name)?.kind,
-  });
-  const statsLists = createStatsLists({ stats, containers, sandboxes });
-  const resourceCalls = createResourceHandlers({
-    resources: createPodResources({ records: sandboxRecords, require: sandboxes.require, lock, cgroups }),
-    sandboxes,
-    containers,
-    log,
   });
   const streaming = await openStreamingService({
     options: config.streaming,
@@ -317,53 +197,12 @@ export async function startDaemon(config: DaemonConfig, { prover = proverIn(conf
     peers: config.peers,
     observers: observability.calls,
     log: log.child({ room: 'cri' }),
-    runtimeService: {
-      ...createRuntimeHandlers({
-        version: runtimeVersion,
-        cgroupDriver: driver,
-        sandboxes,
-        containers,
-        verbose,
-        report: createReport({
-          network,
-          policy: { ...policy, trouble: renewals.trouble },
-          enforcement: enforcement.state,
-          handlers: [...new Set(handlers.values())],
-          features: probe,
-          defaultRuntime: config.defaultRuntime,
-          details: () => ({
-            root: config.root,
-            state: config.state,
-            cniConfDir: config.cni.confDir,
-            cgroups: { ...cgroups, driver },
-            kernel: features,
-            namespacePool: pool.size,
-            unmonitored: containers.unmonitored(),
-            leftovers,
-            podCidrs: resourceCalls.told.podCidrs(),
-            writableLayer: { ...config.writableLayer, enforced: images.limitsWrites },
-          }),
-        }),
-      }),
-      ...createRuntimeListStreams({ sandboxes, containers }),
-      ...resourceCalls.handlers,
-      ...createStatsHandlers({ stats, lists: statsLists, containers, sandboxes }),
-      ...createStatsStreams(statsLists),
-      ...createEventHandlers(events),
-      ...createStreamingHandlers({
-        streaming,
-        sandboxes,
-        containers,
-        handlers,
-        conmon,
-        bundle: (id) => bundleIn(config.state, id),
-        attachFolder: folders.attach,
-      }),
-    },
-    imageService: {
-      ...createImageHandlers(images, stats.containerFilesystem, verbose, (name) => handlers.has(name)),
-      ...createImageListStream(images),
-    },
+    ...createCriHandlers({
+      ...{ config, pods, sandboxRecords, handlers, images, network, stats, events, streaming, verbose, leftovers, log },
+      policy: { ...policy, trouble: renewals.trouble },
+      enforcement: enforcement.state,
+      attachFolder: folders.attach,
+    }),
   });
   await networkSide.listen(() => attachedSandboxes(sandboxRecords.list()));
   const rotation = createLogRotation({ ...config.logs, containers: containers.list, reopen: containers.reopenLog, log, paths: hostPaths });
@@ -396,10 +235,7 @@ export async function startDaemon(config: DaemonConfig, { prover = proverIn(conf
       await Promise.all([probe.close(), prover.close()]);
       await stats.close();
       rotation.close();
-      containers.close();
-      sandboxes.close();
-      exits.close();
-      await pool.close();
+      await pods.close();
       await networkSide.close();
       await network.close({ removeAll: true });
       await hostPaths.close();

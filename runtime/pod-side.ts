@@ -1,0 +1,206 @@
+import { join } from 'node:path';
+import type { Kernel } from '../base/kernel/index.ts';
+import type { Logger } from '../base/log/index.ts';
+import type { Reactor, StartProgram } from '../base/reactor/index.ts';
+import { appArmorProfile, defaultProfile, detectKernel } from '../entitlements/index.ts';
+import type { KernelFeatures, Prover } from '../entitlements/index.ts';
+import type { ClaimedNode } from './claim-node.ts';
+import type { DaemonConfig } from './config/types.ts';
+import { openAppArmor } from './containers/apparmor.ts';
+import { createCdiRegistry } from './containers/cdi/registry.ts';
+import { createConfinement } from './containers/confinement.ts';
+import { bundleIn, createContainerEffects } from './containers/effects.ts';
+import type { ContainerRecord } from './containers/record.ts';
+import { openSeLinux } from './containers/selinux.ts';
+import { createContainerService } from './containers/service.ts';
+import type { ContainerService } from './containers/service.ts';
+import { findProgram } from './find-program.ts';
+import type { HostPaths } from './host-paths/host-paths.ts';
+import type { ImageStore } from './images/index.ts';
+import { openExitWatch } from './monitor/exits.ts';
+import type { ExitWatch } from './monitor/exits.ts';
+import { openMonitorScope } from './monitor/monitor-scope.ts';
+import type { DaemonNetwork } from './network.ts';
+import { cgroupDriver } from './oci/cgroup-place.ts';
+import type { CgroupDriver } from './oci/cgroup-place.ts';
+import { readCgroupMounts } from './oci/cgroups.ts';
+import type { CgroupMounts } from './oci/cgroups.ts';
+import { openExecScopes } from './oci/exec-scope.ts';
+import type { ExecScopes } from './oci/exec-scope.ts';
+import { oomScoreFloor } from './oci/oom-score.ts';
+import { openFeatureProbe } from './oci/probe/feature-probe.ts';
+import type { FeatureProbe } from './oci/probe/feature-probe.ts';
+import { probeIds } from './oci/probe/probe.ts';
+import type { RuntimeHandler } from './oci/runtime-handler.ts';
+import { createSandboxEffects } from './pods/effects.ts';
+import { openInfraProcesses } from './pods/infra/process.ts';
+import { openNamespacePool } from './pods/namespace-pool.ts';
+import type { NamespacePool } from './pods/namespace-pool.ts';
+import type { SandboxRecord } from './pods/record.ts';
+import { createSandboxService } from './pods/service.ts';
+import type { SandboxService } from './pods/service.ts';
+import type { PolicyHolder } from './policy-watch.ts';
+import { newId } from './state/identity.ts';
+import { keyedLock } from './state/keyed-lock.ts';
+import type { Records } from './state/records.ts';
+import type { Undo } from './undo.ts';
+
+/** The pods and containers of the daemon, with what watches and confines them. */
+export interface PodSide {
+  readonly containers: ContainerService;
+  readonly sandboxes: SandboxService;
+  readonly cgroups: CgroupMounts;
+  readonly cgroupDriver: CgroupDriver;
+  readonly execScopes: ExecScopes;
+  readonly exits: ExitWatch & { readonly folder: string };
+  readonly pool: NamespacePool;
+  readonly probe: FeatureProbe;
+  /** What the kernel can enforce, as far as this daemon can use it. */
+  readonly features: KernelFeatures;
+  /** The path of conmon. */
+  readonly conmon: string;
+  /** Orders the changes of one pod or container. */
+  readonly lock: ReturnType<typeof keyedLock>;
+  /** Stops watching; containers keep running. The namespaces of the pool are removed. */
+  close(): Promise<void>;
+}
+
+export interface PodSideDeps {
+  readonly folders: ClaimedNode['folders'];
+  readonly kernel: Kernel;
+  readonly reactor: Reactor;
+  readonly startProgram: StartProgram;
+  readonly handlers: ReadonlyMap<string, RuntimeHandler>;
+  readonly policy: Pick<PolicyHolder, 'profiles'>;
+  readonly hostPaths: HostPaths;
+  readonly network: DaemonNetwork;
+  readonly images: ImageStore;
+  readonly sandboxRecords: Records<SandboxRecord>;
+  readonly containerRecords: Records<ContainerRecord>;
+  /** Compiles profiles and proves the result. */
+  readonly prover: Prover;
+  readonly log: Logger;
+  /** Gets the function that closes the namespace pool if the start fails. */
+  readonly undo: Undo;
+}
+
+/**
+ * Assembles the services of pods and containers. Nothing is recovered yet: see `bringInOrder`.
+ * @throws the errors of a missing conmon and of state folders that cannot be written
+ */
+export async function openPodSide(config: DaemonConfig, deps: PodSideDeps): Promise<PodSide> {
+  const { folders, kernel, reactor, startProgram, handlers, policy, hostPaths, network, images, prover, log, undo } = deps;
+  const { sandboxRecords, containerRecords } = deps;
+  const cgroups = readCgroupMounts();
+  const execScopes = await openExecScopes(cgroups, kernel);
+  const driver = cgroupDriver(config.cgroupDriver);
+  const exits = await openExitWatch({ folder: join(config.root, 'exits'), bundle: (id) => bundleIn(config.state, id), reactor });
+  const pool = await openNamespacePool({ dir: join(config.state, 'ns'), size: config.namespacePool, kernel, startProgram, log });
+  undo.push(pool.close);
+  const lock = keyedLock();
+  const kernelFeatures = detectKernel();
+  const selinux = openSeLinux(startProgram, hostPaths);
+  const apparmor = await openAppArmor({ enabled: kernelFeatures.apparmor, stateDir: config.state, startProgram });
+  const features = { ...kernelFeatures, apparmor: apparmor.usable };
+  const probe = await openFeatureProbe({
+    startProgram,
+    handlers,
+    bundle: (id) => bundleIn(config.state, id),
+    newId,
+    userNamespace: { make: () => pool.makeMapped(probeIds, { hostname: 'probe', sysctls: {} }), release: pool.release },
+    layers: join(config.root, 'images/layers'),
+    checkLayers: images.checkMapping,
+    root: config.root,
+    log,
+  });
+
+  const conmon = await findProgram('conmon');
+  const containers = createContainerService({
+    records: containerRecords,
+    requireSandbox: (id) => sandboxes.require(id),
+    shareProcesses: (record) => sandboxes.shareProcesses(record),
+    lock,
+    log,
+    effects: createContainerEffects({
+      startProgram,
+      stateDir: config.state,
+      conmon,
+      folders: { exits: exits.folder, attach: folders.attach },
+      kernel,
+      network,
+      images,
+      confinement: createConfinement({
+        profiles: policy.profiles,
+        target: (runtime) => ({ architecture: process.arch === 'arm64' ? 'aarch64' : 'x86_64', runtime, kernel: features }),
+        prover,
+        apparmor,
+        selinux,
+        paths: hostPaths,
+      }),
+      handlers,
+      exits,
+      cgroups,
+      cgroupDriver: driver,
+      features: probe.of,
+      execScopes,
+      adoptMonitor: openMonitorScope({ startProgram, mounts: cgroups, log }),
+      sandbox: (id) => sandboxRecords.get(id),
+      container: containerRecords.find,
+      oomScoreFloor: oomScoreFloor(),
+      kubeletRoot: config.kubeletRoot,
+      cdi: createCdiRegistry(config.cdi.specDirs, hostPaths),
+      paths: hostPaths,
+      devicesOwnedByUser: config.devices.ownedByUser,
+      writableLayerSize: config.writableLayer.size,
+    }),
+  });
+  const sandboxes = createSandboxService({
+    records: sandboxRecords,
+    lock,
+    log,
+    containers,
+    effects: createSandboxEffects({
+      startProgram,
+      stateDir: config.state,
+      kernel,
+      network,
+      pool,
+      cgroups,
+      shm: config.shm,
+      cgroupDriver: driver,
+      handlers,
+      requireLabels: (pod) => selinux.check(pod.linux?.securityContext?.selinuxOptions),
+      infra: await openInfraProcesses({
+        stateDir: config.state,
+        startProgram,
+        reactor,
+        handlers,
+        cgroups,
+        oomScoreFloor: oomScoreFloor(),
+        apparmorProfile: () => apparmor.label(undefined, appArmorProfile(defaultProfile())),
+      }),
+      sandboxes: sandboxRecords.list,
+      requireUserNamespaces: probe.requireUserNamespaces,
+    }),
+  });
+
+  return {
+    containers,
+    sandboxes,
+    cgroups,
+    cgroupDriver: driver,
+    execScopes,
+    exits,
+    pool,
+    probe,
+    features,
+    conmon,
+    lock,
+    async close() {
+      containers.close();
+      sandboxes.close();
+      exits.close();
+      await pool.close();
+    },
+  };
+}

@@ -1,0 +1,109 @@
+import type { CriServerOptions } from '../cri/server.ts';
+import type { DaemonConfig } from '../config/types.ts';
+import { bundleIn } from '../containers/effects.ts';
+import type { EventHub } from '../events/hub.ts';
+import type { ImageStore } from '../images/index.ts';
+import type { DaemonNetwork } from '../network.ts';
+import type { RuntimeHandler } from '../oci/runtime-handler.ts';
+import type { PodSide } from '../pod-side.ts';
+import { createPodResources } from '../pods/resources.ts';
+import type { SandboxRecord } from '../pods/record.ts';
+import type { WatchedRecords } from '../state/records.ts';
+import type { Unsettled } from '../state/settle.ts';
+import type { Stats } from '../stats/stats.ts';
+import type { StreamingService } from '../streaming/service.ts';
+import { runtimeVersion } from '../version.ts';
+import type { Logger } from '../../base/log/index.ts';
+import { createEventHandlers } from './event-handlers.ts';
+import { createImageHandlers } from './image-handlers.ts';
+import { createReport } from './report.ts';
+import type { PolicyState } from './report.ts';
+import { createResourceHandlers } from './resource-handlers.ts';
+import { createRuntimeHandlers } from './runtime-handlers.ts';
+import { createStatsHandlers, createStatsStreams } from './stats-handlers.ts';
+import { createStatsLists } from './stats-lists.ts';
+import { createImageListStream, createRuntimeListStreams } from './stream-list-handlers.ts';
+import { createStreamingHandlers } from './streaming-handlers.ts';
+import type { VerboseInfo } from './verbose-status.ts';
+
+export interface CriHandlerDeps {
+  readonly config: DaemonConfig;
+  readonly pods: PodSide;
+  readonly sandboxRecords: WatchedRecords<SandboxRecord>;
+  readonly handlers: ReadonlyMap<string, RuntimeHandler>;
+  readonly images: ImageStore;
+  readonly network: DaemonNetwork;
+  readonly policy: PolicyState;
+  readonly enforcement: Parameters<typeof createReport>[0]['enforcement'];
+  readonly stats: Stats;
+  readonly events: EventHub;
+  readonly streaming: StreamingService;
+  readonly verbose: VerboseInfo;
+  /** What the start could not clean up. */
+  readonly leftovers: readonly Unsettled[];
+  /** Folder of the sockets for attach. */
+  readonly attachFolder: string;
+  readonly log: Logger;
+}
+
+/** Returns the handlers of all RPCs of both CRI services. */
+export function createCriHandlers(deps: CriHandlerDeps): Pick<CriServerOptions, 'runtimeService' | 'imageService'> {
+  const { config, pods, sandboxRecords, handlers, images, network, policy, enforcement, stats, events, streaming, verbose, log } = deps;
+  const { containers, sandboxes, cgroups, cgroupDriver, conmon, features, lock, pool, probe } = pods;
+  const statsLists = createStatsLists({ stats, containers, sandboxes });
+  const resourceCalls = createResourceHandlers({
+    resources: createPodResources({ records: sandboxRecords, require: sandboxes.require, lock, cgroups }),
+    sandboxes,
+    containers,
+    log,
+  });
+  return {
+    runtimeService: {
+      ...createRuntimeHandlers({
+        version: runtimeVersion,
+        cgroupDriver,
+        sandboxes,
+        containers,
+        verbose,
+        report: createReport({
+          network,
+          policy,
+          enforcement,
+          handlers: [...new Set(handlers.values())],
+          features: probe,
+          defaultRuntime: config.defaultRuntime,
+          details: () => ({
+            root: config.root,
+            state: config.state,
+            cniConfDir: config.cni.confDir,
+            cgroups: { ...cgroups, driver: cgroupDriver },
+            kernel: features,
+            namespacePool: pool.size,
+            unmonitored: containers.unmonitored(),
+            leftovers: deps.leftovers,
+            podCidrs: resourceCalls.told.podCidrs(),
+            writableLayer: { ...config.writableLayer, enforced: images.limitsWrites },
+          }),
+        }),
+      }),
+      ...createRuntimeListStreams({ sandboxes, containers }),
+      ...resourceCalls.handlers,
+      ...createStatsHandlers({ stats, lists: statsLists, containers, sandboxes }),
+      ...createStatsStreams(statsLists),
+      ...createEventHandlers(events),
+      ...createStreamingHandlers({
+        streaming,
+        sandboxes,
+        containers,
+        handlers,
+        conmon,
+        bundle: (id) => bundleIn(config.state, id),
+        attachFolder: deps.attachFolder,
+      }),
+    },
+    imageService: {
+      ...createImageHandlers(images, stats.containerFilesystem, verbose, (name) => handlers.has(name)),
+      ...createImageListStream(images),
+    },
+  };
+}
