@@ -5,7 +5,7 @@
  */
 import { setTimeout as pause } from 'node:timers/promises';
 import { createCriClient } from '../runtime/index.ts';
-import { memoryOfRuntime, remainsOf, veths } from './remains.ts';
+import { memoryOfRuntime, remainsOf, veths } from './leftovers.ts';
 import type { PodFigures } from './pods-figures.ts';
 
 const [socket = '', runtime = '', folder = ''] = process.argv.slice(2);

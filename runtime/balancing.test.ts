@@ -10,7 +10,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { createLogger } from '../base/log/index.ts';
 import { openBalancing } from './balancing.ts';
 import { loadDaemonConfig } from './config/load.ts';
-import { hostPathsHere } from './host-paths/here.ts';
+import { hostPathsHere } from './host-paths/in-process.ts';
 
 const service = 'apiVersion: portcullis.dev/v1alpha1\nkind: Service\nmetadata: { name: web }\naddresses: [10.96.0.1]\nports: [80]\n';
 

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'node:test';
 import { createCopiedFolder } from './copied-folder.ts';
-import { hostPathsHere } from './host-paths/here.ts';
+import { hostPathsHere } from './host-paths/in-process.ts';
 
 describe('a copied folder', () => {
   let top = '';

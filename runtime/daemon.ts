@@ -41,7 +41,7 @@ import { createRedecision } from './redecision/redecision.ts';
 import { openRenewals } from './renewal/open-renewals.ts';
 import { renewForRun } from './renewal/renew-for-run.ts';
 import { createStats } from './stats/stats.ts';
-import { openStreamingService } from './streaming/service.ts';
+import { openStreamingService } from './streaming/streaming-service.ts';
 import { createVerboseInfo } from './services/verbose-status.ts';
 import { withRoom } from './state/open-database.ts';
 import { openRecords } from './state/records.ts';

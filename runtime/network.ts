@@ -5,7 +5,7 @@ import { createNetworkEngine } from '../cni-plugins/index.ts';
 import type { NameFigures, NetworkEngine, NetworkEngineOptions } from '../cni-plugins/index.ts';
 import type { DaemonConfig } from './config/types.ts';
 import type { HostPaths } from './host-paths/host-paths.ts';
-import { openNames } from './names.ts';
+import { openDaemonNameServer } from './name-server.ts';
 import { followNetworkFolders } from './network-folders.ts';
 import { ballastIn, withRoom } from './state/open-database.ts';
 
@@ -29,7 +29,7 @@ export interface NetworkDeps {
 export async function openNetwork(config: DaemonConfig, deps: NetworkDeps): Promise<DaemonNetwork> {
   const { startProgram, paths, log, onAct, after } = deps;
   const { root, cni, network } = config;
-  const names = openNames(config, log);
+  const names = openDaemonNameServer(config, log);
   const folders = await followNetworkFolders({
     folders: [cni.confDir, network.policies].filter((folder) => folder !== ''),
     copies: join(config.state, 'network-folders'),

@@ -1,6 +1,6 @@
 import { parseJson } from '../json/index.ts';
 import { digestMismatch } from './body.ts';
-import { calmly } from './calmly.ts';
+import { retryWriteConflicts } from './write-conflicts.ts';
 import { record } from './descriptor.ts';
 import { digestOf } from './digest.ts';
 import { distributionError } from './failure.ts';
@@ -41,7 +41,8 @@ export function createPush(
 ): Pick<RegistryRepository, 'pushBlob' | 'pushManifest' | 'pushReferrer' | 'addUnderTag'> {
   const at = `${session.host}/${session.repository}`;
 
-  const pushBlob: RegistryRepository['pushBlob'] = (bytes, options = {}) => calmly(options.signal)(() => pushBlobOnce(bytes, options));
+  const pushBlob: RegistryRepository['pushBlob'] = (bytes, options = {}) =>
+    retryWriteConflicts(options.signal)(() => pushBlobOnce(bytes, options));
 
   const pushBlobOnce: RegistryRepository['pushBlob'] = async (bytes, { mediaType = 'application/octet-stream', signal } = {}) => {
     const digest = digestOf(bytes);

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseJson } from '../json/index.ts';
 import { isPortcullisError } from '../errors/index.ts';
-import { calmly, isBusy, isStumble, stumbleLimit } from './calmly.ts';
+import { retryWriteConflicts, isBusy, isWriteConflict, writeConflictLimit } from './write-conflicts.ts';
 import { record } from './descriptor.ts';
 import { distributionError } from './failure.ts';
 import type { Task } from './failure.ts';
@@ -55,7 +55,7 @@ export async function addToSharedTag(
   let stumbles = 0;
   let putOff = 0;
   let renewals = 0;
-  const calm = calmly(signal);
+  const calm = retryWriteConflicts(signal);
   /**
    * Tries once. If a registry fails while two clients write the tag, the same bytes are not sent again: the
    * list they are based on is older then, and another client's entry would be dropped. The registry may have
@@ -71,7 +71,7 @@ export async function addToSharedTag(
         return false;
       }
       stumbles += 1;
-      if (!isStumble(error) || stumbles > stumbleLimit) throw error;
+      if (!isWriteConflict(error) || stumbles > writeConflictLimit) throw error;
       return true;
     }
   };

@@ -32,8 +32,8 @@ export {
   writeFd,
 } from './files.ts';
 export type { OpenInRoot, Times } from './files.ts';
-export { kernelFileSystemOf, openNamespaceRoot, placeOf } from './place.ts';
-export type { Place } from './place.ts';
+export { kernelFileSystemOf, openNamespaceRoot, fileIdentityOf } from './file-identity.ts';
+export type { FileIdentity } from './file-identity.ts';
 export { landlockVersion } from './landlock.ts';
 export { limitsProjects } from './project-quota.ts';
 export { getXattr, listXattr, removeXattr, setXattr } from './xattr.ts';

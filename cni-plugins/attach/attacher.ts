@@ -7,7 +7,7 @@ import type { NetworkConfig } from '../spec/network-config.ts';
 import type { AttachRequest } from '../types.ts';
 import type { ChainedPlugins } from './chained-plugins.ts';
 import { chainLinks, chainSpec, furtherLinks, jobOf } from './chained-pods.ts';
-import type { Departures } from './departures.ts';
+import type { Teardown } from './teardown.ts';
 import type { HostKernel } from './host-kernel.ts';
 import { namespaceStands, withPodNamespace } from './netns.ts';
 import type { PodNamespace } from './netns.ts';
@@ -45,24 +45,24 @@ export interface AttacherDeps {
   readonly kernel: HostKernel;
   readonly networks: NetworkFolder;
   readonly rules: StandingRules;
-  readonly departures: Departures;
+  readonly teardown: Teardown;
   readonly chained: ChainedPlugins;
   readonly log: Pick<Logger, 'warn'>;
 }
 
-export function createAttacher({ store, kernel, networks, rules, departures, chained, log }: AttacherDeps): Attacher {
-  const release = (record: AttachmentRecord): void => departures.release(record, chained.remove);
+export function createAttacher({ store, kernel, networks, rules, teardown, chained, log }: AttacherDeps): Attacher {
+  const release = (record: AttachmentRecord): void => teardown.release(record, chained.remove);
 
   const make = (record: AttachmentRecord, pod: PodNamespace): void => {
     try {
       kernel.connect(record.spec, pod);
     } catch (thrown) {
       // The namespace was attached before, and its former link is not gone yet.
-      if (!isRefusal(thrown, 'EEXIST') || departures.waiting() === 0) throw thrown;
-      departures.reap(true);
+      if (!isRefusal(thrown, 'EEXIST') || teardown.waiting() === 0) throw thrown;
+      teardown.reap(true);
       kernel.connect(record.spec, pod);
     }
-    departures.renewPorts(record);
+    teardown.renewPorts(record);
   };
 
   const claim = (wanted: Claim): AttachmentRecord => {
@@ -70,8 +70,8 @@ export function createAttacher({ store, kernel, networks, rules, departures, cha
       return store.claim(wanted).record;
     } catch (thrown) {
       // The last free addresses may belong to links that are not gone yet.
-      if (!isPortcullisError(thrown) || thrown.code !== 'NETWORK_ADDRESSES_EXHAUSTED' || departures.waiting() === 0) throw thrown;
-      departures.reap(true);
+      if (!isPortcullisError(thrown) || thrown.code !== 'NETWORK_ADDRESSES_EXHAUSTED' || teardown.waiting() === 0) throw thrown;
+      teardown.reap(true);
       return store.claim(wanted).record;
     }
   };
@@ -82,7 +82,7 @@ export function createAttacher({ store, kernel, networks, rules, departures, cha
     if (standing?.spec.chains !== undefined) return { stale: jobOf(standing, namespaceStands) };
     if (standing !== undefined) {
       release(standing);
-      departures.reap(true);
+      teardown.reap(true);
     }
     const [first, ...others] = networks.current().networks;
     if (first === undefined) throw new Error('a conf folder without a network was taken for one with');
@@ -145,7 +145,7 @@ export function createAttacher({ store, kernel, networks, rules, departures, cha
   const undo = (record: AttachmentRecord): void => {
     try {
       release(record);
-      departures.reap(true);
+      teardown.reap(true);
     } catch (thrown) {
       log.warn({ id: record.id, why: reasonOf(thrown) }, 'a failed attachment could not be removed at once; it is tried again');
     }

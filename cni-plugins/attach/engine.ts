@@ -10,7 +10,7 @@ import { createRemoteAttachments } from '../cnm-client/attachments.ts';
 import type { RemoteAttachments } from '../cnm-client/attachments.ts';
 import type { GatedFolder } from '../followed-files/folder-gate.ts';
 import type { ServePlugins } from '../serve/serving.types.ts';
-import type { HandedOver } from '../serve/service.ts';
+import type { HandedOver } from '../serve/plugin-service.ts';
 import { zoneOf } from '../spec/domain.ts';
 import { createChains } from '../invoke/chains.ts';
 import type { ExecOptions } from '../invoke/exec-step.ts';

@@ -81,9 +81,9 @@ export interface HostKernel {
   /** Sets the link down, so that nothing passes any more. Succeeds if the link is gone. */
   isolate(hostInterface: string): void;
   /** Sets a link down, removes it from its bridge and marks it for deletion. Succeeds if the link is gone. */
-  doom(hostInterface: string): void;
-  /** Deletes all links that `doom` has marked at once. Takes tens of milliseconds. */
-  deleteDoomed(): void;
+  deleteLater(hostInterface: string): void;
+  /** Deletes all links that `deleteLater` has marked at once. Takes tens of milliseconds. */
+  deleteMarked(): void;
   deleteLink(name: string): void;
   rules(requests: readonly Request[]): void;
   hasTable(table: Table): boolean;
@@ -144,18 +144,18 @@ export function openHostKernel(tag: string): HostKernel {
     isolate(hostInterface) {
       tolerating(['ENODEV'], () => route.run([links.setDown({ name: hostInterface })]));
     },
-    doom(hostInterface) {
+    deleteLater(hostInterface) {
       const own = { name: hostInterface };
       // The link leaves the bridge before it leaves the group by which the rules identify it.
       for (const { refused } of route.exchange([
         acknowledged(links.setDown(own)),
         acknowledged(links.setMaster(own, 0)),
-        acknowledged(links.setGroup(own, linkGroups.doomed)),
+        acknowledged(links.setGroup(own, linkGroups.deleting)),
       ]))
         if (refused !== undefined && refused.errno !== 'ENODEV') throw refused.error();
     },
-    deleteDoomed() {
-      tolerating(['ENODEV'], () => route.run([links.deleteGroup(linkGroups.doomed)]));
+    deleteMarked() {
+      tolerating(['ENODEV'], () => route.run([links.deleteGroup(linkGroups.deleting)]));
     },
     deleteLink(name) {
       const standing = link(name);

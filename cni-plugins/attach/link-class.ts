@@ -2,7 +2,7 @@ import type { Logger } from '../../base/log/index.ts';
 import { policyPodOf } from '../policy/open-pod.ts';
 import type { LinkClass, LinkRules } from '../types.ts';
 import { notHeld } from './chained-pods.ts';
-import type { Departures } from './departures.ts';
+import type { Teardown } from './teardown.ts';
 import { unknownSandbox } from './plugin-errors.ts';
 import { hasUnheldLink, heldLinks } from './record.ts';
 import type { AttachmentRecord } from './record.ts';
@@ -13,7 +13,7 @@ import type { NetworkStore } from './store.ts';
 export interface LinkClassDeps {
   readonly store: NetworkStore;
   readonly rules: StandingRules;
-  readonly departures: Pick<Departures, 'renewPorts'>;
+  readonly teardown: Pick<Teardown, 'renewPorts'>;
   readonly log: Pick<Logger, 'warn'>;
 }
 
@@ -24,7 +24,7 @@ export interface LinkClassDeps {
 export function createClassChange({
   store,
   rules,
-  departures,
+  teardown,
   log,
 }: LinkClassDeps): (id: string, linkClass: LinkClass, asked: LinkRules) => AttachmentRecord {
   const setClass = (id: string, linkClass: LinkClass, asked: LinkRules): AttachmentRecord => {
@@ -58,7 +58,7 @@ export function createClassChange({
       throw thrown;
     }
     // Its host ports may have just begun to lead to the pod.
-    if (changed.spec.portMappings.length > 0) departures.renewPorts(changed);
+    if (changed.spec.portMappings.length > 0) teardown.renewPorts(changed);
     return changed;
   };
 

@@ -18,7 +18,7 @@ import { namesAt } from './call-names.ts';
 import type { NetworkDatabase } from './database.ts';
 import { isListenedAt } from './host-sockets.ts';
 import type { HostEnd } from './host-sockets.ts';
-import type { NameHolder, NetworkName } from './names.ts';
+import type { NameHolder, NetworkName } from './endpoint-names.ts';
 import type { PluginCall } from './plugin-call.ts';
 
 /**

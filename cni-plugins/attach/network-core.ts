@@ -5,7 +5,7 @@ import type { CniResult } from '../spec/result.ts';
 import type { ChainJob } from '../invoke/chain.types.ts';
 import type { PolicyFollower } from '../policy/kubernetes/folder.ts';
 import { denialsOf } from '../policy/denials.ts';
-import { explainDenial } from '../policy/explanation/explain.ts';
+import { explainDenial } from '../policy/explanation/explain-denial.ts';
 import { linkStateOf } from '../policy/link-state.ts';
 import type {
   AttachRequest,
@@ -24,7 +24,7 @@ import type { Begun } from './attacher.ts';
 import { createChainSteps } from './chain-steps.ts';
 import { createClassChange } from './link-class.ts';
 import { createChainedPlugins } from './chained-plugins.ts';
-import { createDepartures } from './departures.ts';
+import { createTeardown } from './teardown.ts';
 import { createLostLinks } from './lost-links.ts';
 import { ofAnotherRoot } from './namespace-claim.ts';
 import { namespaceStands } from './netns.ts';
@@ -112,12 +112,12 @@ export interface CoreParts {
 
 export function createNetworkCore({ store, kernel, plugins, networks, log, policies }: CoreParts): NetworkCore {
   const rules = createStandingRules({ store, kernel, policies, log });
-  const departures = createDepartures({ store, kernel, rules });
+  const teardown = createTeardown({ store, kernel, rules });
   const chained = createChainedPlugins(plugins, log);
-  const { reap } = departures;
-  const { attach, make, release } = createAttacher({ store, kernel, networks, rules, departures, chained, log });
+  const { reap } = teardown;
+  const { attach, make, release } = createAttacher({ store, kernel, networks, rules, teardown, chained, log });
   const { joined, leave, left, jobs, claimMade } = createChainSteps({ store, kernel, rules, release });
-  const setClass = createClassChange({ store, rules, departures, log });
+  const setClass = createClassChange({ store, rules, teardown, log });
   let repairs = 0;
 
   const lostLinks = createLostLinks({ store, kernel, make, log });
@@ -169,7 +169,7 @@ export function createNetworkCore({ store, kernel, plugins, networks, log, polic
       operations.forEach(perform);
       if (!isKept) rules.remove();
       repairs += operations.length;
-      for (const record of store.records()) if (record.state === 'ready') departures.renewPorts(record);
+      for (const record of store.records()) if (record.state === 'ready') teardown.renewPorts(record);
       if (operations.length > 0) log.info({ operations }, 'the network was brought to its recorded state');
       reap(true);
     },
@@ -206,7 +206,7 @@ export function createNetworkCore({ store, kernel, plugins, networks, log, polic
       return statusOf(() => networks.current());
     },
     records: () => store.records().filter(({ state }) => state === 'ready'),
-    finish: departures.finish,
+    finish: teardown.finish,
     reap,
     removeAll() {
       reap(true);

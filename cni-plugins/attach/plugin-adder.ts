@@ -11,7 +11,7 @@ import type { Host } from './caller.ts';
 import type { NetworkDatabase } from './database.ts';
 import { isListenedAt } from './host-sockets.ts';
 import { createMembershipStore, memberNames, membershipsOfCall, ownerOfCall } from './memberships.ts';
-import { createNameStore } from './names.ts';
+import { createNameStore } from './endpoint-names.ts';
 import type { Part, PartStore } from './parts.ts';
 import { addressResult, chosenMac, linkOf, memberHolder, planInput } from './plugin-call-values.ts';
 import type { PluginCall } from './plugin-call.ts';

@@ -1,6 +1,6 @@
 import { PortcullisError } from '../../base/errors/index.ts';
 import { holdAddress, holdSolicitedNode } from '../netlink/bridge-ports.ts';
-import { indexOf } from '../netlink/glance.ts';
+import { indexOf } from '../netlink/quick-link-stat.ts';
 import * as links from '../netlink/links.ts';
 import * as routes from '../netlink/routes.ts';
 import type { NetlinkSocket, Outcome, Request } from '../netlink/socket.ts';

@@ -118,7 +118,7 @@ export const mayBeRouted = (spec: AttachmentSpec): boolean =>
 /**
  * Our links have one of these groups (`ip link` shows them) from creation: `pc` in ASCII, then their type.
  */
-export const linkGroups = { pod: 0x70630001, bridge: 0x70630002, doomed: 0x70630003, plugin: 0x70630004, routed: 0x70630005 } as const;
+export const linkGroups = { pod: 0x70630001, bridge: 0x70630002, deleting: 0x70630003, plugin: 0x70630004, routed: 0x70630005 } as const;
 
 /**
  * Returns the alias of the links of a root (`ip link` shows it). The daemon of another root does not remove

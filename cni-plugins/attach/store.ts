@@ -9,7 +9,7 @@ import { namesOf } from './call-names.ts';
 import { createLeases } from './leases.ts';
 import { isListenedAt } from './host-sockets.ts';
 import { createMembershipStore, ipamOf, memberNames } from './memberships.ts';
-import { createNameStore } from './names.ts';
+import { createNameStore } from './endpoint-names.ts';
 import type { AttachmentRecord, AttachmentSpec, AttachmentState } from './record.ts';
 
 /** The pods of our own runtime in the database: attachments of the origin `pod` in the engine's own realm. */

@@ -4,7 +4,7 @@ import type { CnmConfig, RemotePool } from '../plugins/cnm/config.ts';
 import type { CnmJoined } from '../plugins/cnm/plugin.ts';
 import { gatewayAddress, netLabels } from '../cnm/protocol.ts';
 import type { CreateEndpointReply, IpamData, JoinReply } from '../cnm/protocol.ts';
-import { macOf } from '../plugins/interface/names.ts';
+import { macOf } from '../plugins/interface/link-names.ts';
 import { parseMac } from '../plugins/interface/settings.ts';
 import { contains, formatIp, networkOf, parseIp, parsePrefix } from '../spec/address.ts';
 import type { CniResult, CniRoute } from '../spec/result.ts';

@@ -3,7 +3,7 @@ import { namesAt } from '../attach/call-names.ts';
 import type { NetworkDatabase } from '../attach/database.ts';
 import type { HostEnd } from '../attach/host-sockets.ts';
 import { createMembershipStore, memberNames, rulesOf } from '../attach/memberships.ts';
-import { createNameStore } from '../attach/names.ts';
+import { createNameStore } from '../attach/endpoint-names.ts';
 import { membershipLabel, membershipsOn, parseMemberships } from '../spec/memberships.ts';
 import type { Membership } from '../spec/memberships.ts';
 import { otherOwners } from '../spec/service-rules.ts';

@@ -4,7 +4,7 @@ import { openDatagramBatch, sockaddr } from '../../base/kernel/index.ts';
 import type { DatagramPeer } from '../../base/kernel/index.ts';
 import { ipBytes, ipFromBytes, parseIp } from '../spec/address.ts';
 import type { IpAddress } from '../spec/address.ts';
-import type { GateOptions } from './arrival.ts';
+import type { ListenerOptions } from './received-query.ts';
 
 /** A datagram alone costs some tens of microseconds. A batch costs little more than one datagram. */
 const batch = 64;
@@ -21,7 +21,7 @@ const rememberedAskers = 4096;
  */
 export function openDatagrams(
   fd: number,
-  { address, onArrival, onArrivals }: Pick<GateOptions, 'address' | 'onArrival' | 'onArrivals'>,
+  { address, onArrival, onArrivals }: Pick<ListenerOptions, 'address' | 'onArrival' | 'onArrivals'>,
   fail: (thrown: unknown) => void,
 ): { close(): void } {
   const socket = createSocket(address.family === 4 ? 'udp4' : 'udp6');

@@ -1,4 +1,4 @@
-import type { QueryResult } from './desk.ts';
+import type { QueryResult } from './query-handler.ts';
 import type { ForwardOutcome } from './forwarder.ts';
 import type { NameFigures } from './protocol.ts';
 

@@ -4,7 +4,7 @@ import { headerBytes, isFailure } from './message.ts';
 import type { Query } from './message.ts';
 import { openPeerSockets } from './peer-sockets.ts';
 import type { Hears, PeerSockets } from './peer-sockets.ts';
-import type { Place } from './place.ts';
+import type { HostNamespace } from './host-namespace.ts';
 import { askByStream } from './stream-question.ts';
 import { inOrder, isDown, scheduleFor } from './upstreams.ts';
 import type { Health } from './upstreams.ts';
@@ -66,7 +66,11 @@ interface Exchange {
 
 const mostStreams = 128;
 
-export function createForwarder(place: Place, limits: ForwardLimits, tell: (outcome: ForwardOutcome, seconds: number) => void): Forwarder {
+export function createForwarder(
+  place: HostNamespace,
+  limits: ForwardLimits,
+  tell: (outcome: ForwardOutcome, seconds: number) => void,
+): Forwarder {
   const exchanges = new Map<string, Exchange>();
   const peers = new Map<string, PeerSockets>();
   const health = new Map<string, Health>();

@@ -7,7 +7,7 @@ import { openNetworkDatabase } from '../attach/database.ts';
 import { parseIp } from '../spec/address.ts';
 import type { IpAddress } from '../spec/address.ts';
 import { createNameCounts } from './figures.ts';
-import { createGates } from './gates.ts';
+import { createGates } from './listeners.ts';
 import { createNameTable } from './name-table.ts';
 import type { FromNameServer, NameServerSettings, ToNameServer } from './protocol.ts';
 import { nameserversIn } from './upstreams.ts';

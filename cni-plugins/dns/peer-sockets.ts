@@ -7,7 +7,7 @@ import { ipBytes } from '../spec/address.ts';
 import type { IpAddress } from '../spec/address.ts';
 import { answersTo, forwarded, headerBytes } from './message.ts';
 import type { Query } from './message.ts';
-import type { Place } from './place.ts';
+import type { HostNamespace } from './host-namespace.ts';
 
 /**
  * Sends questions to one name server over UDP. A forged answer must guess the port and the id (RFC 5452):
@@ -41,7 +41,7 @@ interface PeerSocket {
 }
 
 /** @param port of the server; other than the DNS port in tests only */
-export function openPeerSockets(place: Place, server: IpAddress, port = namePort): PeerSockets {
+export function openPeerSockets(place: HostNamespace, server: IpAddress, port = namePort): PeerSockets {
   const open: PeerSocket[] = [];
   /** Sockets to be closed that still wait for an answer. */
   const leaving = new Set<PeerSocket>();

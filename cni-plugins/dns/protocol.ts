@@ -1,6 +1,6 @@
 import type { SerialisedError } from '../../base/errors/index.ts';
 import type { LogLevel } from '../../base/log/index.ts';
-import type { QueryResult } from './desk.ts';
+import type { QueryResult } from './query-handler.ts';
 import type { ForwardOutcome } from './forwarder.ts';
 
 /** The messages between the name server and its Worker. */

@@ -1,14 +1,14 @@
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { AF_INET, O_RDONLY, SOCK_DGRAM, closeFd, inNamespaces, openFile, socket } from '../../base/kernel/index.ts';
 import { realmOf } from '../attach/realm.ts';
-import type { Place } from './place.ts';
+import type { HostNamespace } from './host-namespace.ts';
 
 /**
  * Finds host network namespaces by their `realm`. The caller of a plugin may be in another namespace than
  * ours, and may be gone by now. So the search covers namespaces that a process is in or that are pinned. A
  * namespace with neither has ended, and our sockets must not keep it alive.
  */
-export interface OpenPlace extends Place {
+export interface OpenPlace extends HostNamespace {
   /** The name in /proc: `net:[4026531840]`. */
   readonly namespace: string;
   close(): void;
@@ -26,7 +26,7 @@ function realmInside(inside: <T>(body: () => T) => T, path: string): string {
 }
 
 /** Returns the namespace of this thread. */
-export function ownPlace(): Place {
+export function ownPlace(): HostNamespace {
   return { realm: realmInside((body) => body(), ownPath), inside: (body) => body() };
 }
 

@@ -6,14 +6,14 @@ import type { IpAddress } from '../spec/address.ts';
 import { answersTo, forwarded } from './message.ts';
 import type { Query } from './message.ts';
 import type { Hears } from './peer-sockets.ts';
-import type { Place } from './place.ts';
+import type { HostNamespace } from './host-namespace.ts';
 import { framed, readFrames } from './stream-frames.ts';
 
 /**
  * Sends one question to a name server over TCP (RFC 7766), on its own connection.
  * @returns a function that gives up the question
  */
-export function askByStream(place: Place, server: IpAddress, port: number, query: Buffer, asked: Query, hears: Hears): () => void {
+export function askByStream(place: HostNamespace, server: IpAddress, port: number, query: Buffer, asked: Query, hears: Hears): () => void {
   const fd = place.inside(() => connectTcp({ address: ipBytes(server), port }));
   const socket = new Socket({ fd, readable: true, writable: true });
   let over = false;

@@ -5,7 +5,7 @@ import type { Answer, Call } from '../attach/protocol.ts';
 import type { Attachment, AttachRequest, CollectOptions, LinkRepairs, NetworkStatus } from '../types.ts';
 import type { ChainNetwork, Chains } from './chains.ts';
 import type { ChainJob } from './chain.types.ts';
-import { createLatestWord } from './latest-word.ts';
+import { createLatestAnswer } from './latest-answer.ts';
 
 /**
  * The engine's operations in which plugins take part. The network thread records and applies our own rules;
@@ -114,7 +114,7 @@ export function createJoining({ ask, chains, log }: JoiningParts): Joining {
     }
   };
 
-  const plugins = createLatestWord(troubleOf, { keptMs: statusKeptMs, patienceMs: statusPatienceMs });
+  const plugins = createLatestAnswer(troubleOf, { keptMs: statusKeptMs, patienceMs: statusPatienceMs });
 
   const status = async (): Promise<NetworkStatus | undefined> => {
     const { status: own, networks = [] } = await ask({ do: 'status' });

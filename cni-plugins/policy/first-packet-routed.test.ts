@@ -6,7 +6,7 @@ import { pluginInterfaceOf } from '../attach/record.ts';
 import type { LinkRule } from '../types.ts';
 import { following, openScene, plainAddress } from './first-packet.fixture.ts';
 import type { Scene } from './first-packet.fixture.ts';
-import { macOf } from '../plugins/interface/names.ts';
+import { macOf } from '../plugins/interface/link-names.ts';
 
 /**
  * The same from a link that the host routes to: to the host, to other links of that type, to a bridge, and

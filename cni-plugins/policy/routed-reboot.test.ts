@@ -9,7 +9,7 @@ import { createFixture, eventually, inPrivateNetns, shell, tried } from '../atta
 import type { Pod } from '../attach/engine.fixture.ts';
 import { bootOf } from '../attach/realm.ts';
 import { pluginInterfaceOf } from '../attach/record.ts';
-import { macOf } from '../plugins/interface/names.ts';
+import { macOf } from '../plugins/interface/link-names.ts';
 import type { LinkRule, NetworkEngine } from '../types.ts';
 import { following, openScene, plainAddress } from './first-packet.fixture.ts';
 import type { Scene } from './first-packet.fixture.ts';

@@ -51,7 +51,7 @@ const rows: [what: string, records: AttachmentRecord[], links: Link[], namespace
   [
     'half detached',
     [record('detaching')],
-    [bridge, { ...own, group: linkGroups.doomed, master: 0 }],
+    [bridge, { ...own, group: linkGroups.deleting, master: 0 }],
     true,
     ['release a', 'delete-bridge cni0'],
   ],

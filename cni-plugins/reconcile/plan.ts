@@ -92,7 +92,7 @@ export function linksOfOthers(claimed: ReadonlySet<string>, { links, tag }: Pick
 }
 
 const inPodGroup = ({ group, name }: Link): boolean =>
-  (group === linkGroups.pod || group === linkGroups.doomed) && name.startsWith(hostInterfacePrefix);
+  (group === linkGroups.pod || group === linkGroups.deleting) && name.startsWith(hostInterfacePrefix);
 
 /** Plans the removal of our unused bridges. A bridge that carries a link of another program stays. */
 export function unusedBridges(claimed: ReadonlySet<string>, { links, tag }: Pick<KernelState, 'links' | 'tag'>): Operation[] {

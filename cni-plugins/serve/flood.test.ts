@@ -8,8 +8,8 @@ import { after, afterEach, before, test } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
 import { greetingOf, headSize, maxStrings, versions } from './frames.ts';
 import { askNetwork } from './network-door.ts';
-import { createPluginService } from './service.ts';
-import type { PluginService } from './service.ts';
+import { createPluginService } from './plugin-service.ts';
+import type { PluginService } from './plugin-service.ts';
 
 /**
  * Many clients of the plugin socket that send nothing, or never finish. All of them are one process here, as

@@ -1,4 +1,4 @@
-import { CAPABILITIES } from '../capabilities/names.ts';
+import { CAPABILITIES } from '../capabilities/capability-names.ts';
 import { entitlementsError } from '../errors.ts';
 import type { KernelAutomaton } from './automaton.ts';
 import type { CompiledProfile } from './compiled-policy.ts';

@@ -1,5 +1,5 @@
 import type { Capability, Settings } from '../types.ts';
-import { sortedCapabilities } from './names.ts';
+import { sortedCapabilities } from './capability-names.ts';
 
 /**
  * Returns the five capability sets of a process from what is granted (capabilities(7)): bounding = permitted

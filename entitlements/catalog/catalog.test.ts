@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
-import { capabilityName } from '../capabilities/names.ts';
+import { capabilityName } from '../capabilities/capability-names.ts';
 import { contains } from '../compare/contains.ts';
 import { builtinProfile, defaultProfile } from '../profile/builtin.ts';
 import type { Profile } from '../profile/model.ts';

@@ -1,5 +1,5 @@
 import { either } from '../compare/sets.ts';
-import { sortedCapabilities } from '../capabilities/names.ts';
+import { sortedCapabilities } from '../capabilities/capability-names.ts';
 import { deviceGrants, parseDeviceGrants } from '../profile/devices.ts';
 import type { DeviceGrant, FileRule, HostNamespace, MountRule, OwnNamespace, Profile } from '../profile/model.ts';
 import type { FileAccess, NetworkRule } from '../types.ts';

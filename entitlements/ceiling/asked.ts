@@ -1,5 +1,5 @@
 import { append } from '../../base/lists/index.ts';
-import { capabilityName, expandCapabilities, sortedCapabilities } from '../capabilities/names.ts';
+import { capabilityName, expandCapabilities, sortedCapabilities } from '../capabilities/capability-names.ts';
 import { common } from '../compare/sets.ts';
 import { entitlementsError } from '../errors.ts';
 import { defaultProfile, topProfile } from '../profile/builtin.ts';

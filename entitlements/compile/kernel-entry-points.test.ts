@@ -3,7 +3,7 @@ import { spawnSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
-import { CAPABILITIES, DEFAULT_CAPABILITIES } from '../capabilities/names.ts';
+import { CAPABILITIES, DEFAULT_CAPABILITIES } from '../capabilities/capability-names.ts';
 import { answer } from '../explain/answer.ts';
 import { parseQuestion } from '../explain/question.ts';
 import { builtinProfile, defaultProfile } from '../profile/builtin.ts';

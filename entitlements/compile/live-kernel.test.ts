@@ -4,7 +4,7 @@ import { existsSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { after, before, describe, it } from 'node:test';
-import { CAPABILITIES } from '../capabilities/names.ts';
+import { CAPABILITIES } from '../capabilities/capability-names.ts';
 import { builtinProfile } from '../profile/builtin.ts';
 import { loadProfiles } from '../profile/load.ts';
 import type { Profile } from '../profile/model.ts';

@@ -14,7 +14,7 @@ import type { Provenance } from './provenance.ts';
 import { parseQuestion } from './question.ts';
 import type { Question } from './question.ts';
 import { CATALOG } from '../catalog/catalog.ts';
-import { capabilityName } from '../capabilities/names.ts';
+import { capabilityName } from '../capabilities/capability-names.ts';
 
 /** An answer, and the parts of the profile that decide it. */
 export interface Explained extends Answer {

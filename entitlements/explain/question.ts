@@ -1,4 +1,4 @@
-import { capabilityName } from '../capabilities/names.ts';
+import { capabilityName } from '../capabilities/capability-names.ts';
 import { parseCidr } from '../compare/cidr.ts';
 import { entitlementsError } from '../errors.ts';
 import type { HostNamespace } from '../profile/model.ts';

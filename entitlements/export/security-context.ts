@@ -1,4 +1,4 @@
-import { CAPABILITIES } from '../capabilities/names.ts';
+import { CAPABILITIES } from '../capabilities/capability-names.ts';
 import type { Profile } from '../profile/model.ts';
 import { defaultPolicy } from '../seccomp/default-policy.ts';
 import { policyText } from '../seccomp/policy.ts';

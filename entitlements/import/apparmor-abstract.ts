@@ -1,4 +1,4 @@
-import { capabilityName, sortedCapabilities } from '../capabilities/names.ts';
+import { capabilityName, sortedCapabilities } from '../capabilities/capability-names.ts';
 import { entitlementsError } from '../errors.ts';
 import { parsePathPattern } from '../files/path-pattern.ts';
 import { defaultProfile } from '../profile/builtin.ts';

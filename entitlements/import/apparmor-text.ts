@@ -1,5 +1,5 @@
 import { append } from '../../base/lists/index.ts';
-import { CAPABILITIES, capabilityName, sortedCapabilities } from '../capabilities/names.ts';
+import { CAPABILITIES, capabilityName, sortedCapabilities } from '../capabilities/capability-names.ts';
 import { entitlementsError } from '../errors.ts';
 import { parsePathPattern } from '../files/path-pattern.ts';
 import { defaultProfile } from '../profile/builtin.ts';

@@ -1,4 +1,4 @@
-import { capabilityName } from '../capabilities/names.ts';
+import { capabilityName } from '../capabilities/capability-names.ts';
 import { entitlementsError } from '../errors.ts';
 import type { Architecture, Capability } from '../types.ts';
 import { unknownField, unknownFieldText } from './known-fields.ts';

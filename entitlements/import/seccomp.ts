@@ -9,7 +9,7 @@ import { policyFromOci } from '../seccomp/oci-import.ts';
 import { filteredPolicy } from '../seccomp/policy.ts';
 import type { CompatArchitecture, FilteredPolicy } from '../seccomp/policy.ts';
 import { argumentWidth, isSyscallName } from '../seccomp/syscalls.ts';
-import { sortedCapabilities } from '../capabilities/names.ts';
+import { sortedCapabilities } from '../capabilities/capability-names.ts';
 import { resolveConditions } from './conditional-seccomp.ts';
 import type { Fields, SeccompTarget } from './conditional-seccomp.ts';
 import type { Imported, Remark } from './imported.ts';

@@ -1,4 +1,4 @@
-import { CAPABILITIES, capabilityName } from '../capabilities/names.ts';
+import { CAPABILITIES, capabilityName } from '../capabilities/capability-names.ts';
 import { askedFromSecurityContext } from '../ceiling/asked.ts';
 import type { SecurityContextRequest } from '../ceiling/asked.ts';
 import { holds } from '../ceiling/demand.ts';

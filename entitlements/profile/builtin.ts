@@ -1,4 +1,4 @@
-import { CAPABILITIES, DEFAULT_CAPABILITIES, sortedCapabilities } from '../capabilities/names.ts';
+import { CAPABILITIES, DEFAULT_CAPABILITIES, sortedCapabilities } from '../capabilities/capability-names.ts';
 import { defaultPolicy } from '../seccomp/default-policy.ts';
 import { UNFILTERED } from '../seccomp/policy.ts';
 import type { Capability } from '../types.ts';

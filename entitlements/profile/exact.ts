@@ -2,7 +2,7 @@ import { append } from '../../base/lists/index.ts';
 import { formatPath, validate, writeYaml } from '../../base/schema/index.ts';
 import type { Document, PathSegment, Problem } from '../../base/schema/index.ts';
 import { isPortcullisError } from '../../base/errors/index.ts';
-import { capabilityName, sortedCapabilities } from '../capabilities/names.ts';
+import { capabilityName, sortedCapabilities } from '../capabilities/capability-names.ts';
 import { parseCidr } from '../compare/cidr.ts';
 import { LIMIT_NAMES, RESOURCE_NAMES } from '../compare/sets.ts';
 import { parsePathPattern } from '../files/path-pattern.ts';

@@ -1,7 +1,7 @@
 import { append, closest } from '../../base/lists/index.ts';
 import type { Document, PathSegment, Problem } from '../../base/schema/index.ts';
 import { isPortcullisError } from '../../base/errors/index.ts';
-import { CAPABILITIES } from '../capabilities/names.ts';
+import { CAPABILITIES } from '../capabilities/capability-names.ts';
 import { entitlementNamed } from '../catalog/catalog.ts';
 import { composed } from '../catalog/compose.ts';
 import { conflictsOf } from '../catalog/conflicts.ts';

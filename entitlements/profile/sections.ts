@@ -1,5 +1,5 @@
 import type { PathSegment } from '../../base/schema/index.ts';
-import { capabilityName, CAPABILITIES } from '../capabilities/names.ts';
+import { capabilityName, CAPABILITIES } from '../capabilities/capability-names.ts';
 import { LIMIT_BOUNDS, readBound, RESOURCE_BOUNDS } from '../catalog/resources.ts';
 import { NOTHING, partOf } from '../catalog/part.ts';
 import type { Part } from '../catalog/part.ts';

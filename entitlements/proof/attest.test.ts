@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { DEFAULT_CAPABILITIES } from '../capabilities/names.ts';
+import { DEFAULT_CAPABILITIES } from '../capabilities/capability-names.ts';
 import { encode } from '../seccomp/bpf-assembler.ts';
 import { generateBpf } from '../seccomp/bpf-generator.ts';
 import { always } from '../seccomp/decision.ts';

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, describe, it } from 'node:test';
 import { isPortcullisError } from '../../base/errors/index.ts';
-import { DEFAULT_CAPABILITIES } from '../capabilities/names.ts';
+import { DEFAULT_CAPABILITIES } from '../capabilities/capability-names.ts';
 import { encode } from '../seccomp/bpf-assembler.ts';
 import type { Instruction } from '../seccomp/bpf-assembler.ts';
 import { generateBpf } from '../seccomp/bpf-generator.ts';

@@ -3,7 +3,7 @@ import { spawnSync } from 'node:child_process';
 import { describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { isPortcullisError } from '../../base/errors/index.ts';
-import { DEFAULT_CAPABILITIES } from '../capabilities/names.ts';
+import { DEFAULT_CAPABILITIES } from '../capabilities/capability-names.ts';
 import { defaultPolicy } from '../seccomp/default-policy.ts';
 import { exportOci } from '../seccomp/oci-export.ts';
 import type { FilteredPolicy } from '../seccomp/policy.ts';

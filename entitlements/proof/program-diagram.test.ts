@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { after, describe, it } from 'node:test';
-import { DEFAULT_CAPABILITIES } from '../capabilities/names.ts';
+import { DEFAULT_CAPABILITIES } from '../capabilities/capability-names.ts';
 import { decode, encode } from '../seccomp/bpf-assembler.ts';
 import { emulate } from '../seccomp/bpf-emulator.ts';
 import { generateBpf } from '../seccomp/bpf-generator.ts';

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { isPortcullisError } from '../../base/errors/index.ts';
-import { DEFAULT_CAPABILITIES } from '../capabilities/names.ts';
+import { DEFAULT_CAPABILITIES } from '../capabilities/capability-names.ts';
 import { basePolicy } from '../compile/base-set.ts';
 import { argumentTest } from '../seccomp/argument-test.ts';
 import { generateBpf } from '../seccomp/bpf-generator.ts';

@@ -7,7 +7,7 @@ import type { Instruction, Line } from './bpf-assembler.ts';
 import { emulate } from './bpf-emulator.ts';
 import { generateBpf } from './bpf-generator.ts';
 import { defaultPolicy } from './default-policy.ts';
-import { DEFAULT_CAPABILITIES } from '../capabilities/names.ts';
+import { DEFAULT_CAPABILITIES } from '../capabilities/capability-names.ts';
 import { decide } from './decision.ts';
 import { beyondTables, returnValue } from './outcome.ts';
 import type { Outcome } from './outcome.ts';

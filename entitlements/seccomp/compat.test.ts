@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { describe, it } from 'node:test';
 import * as fc from 'fast-check';
-import { DEFAULT_CAPABILITIES } from '../capabilities/names.ts';
+import { DEFAULT_CAPABILITIES } from '../capabilities/capability-names.ts';
 import { programDifference } from '../proof/prove.ts';
 import { argumentTest } from './argument-test.ts';
 import { decode } from './bpf-assembler.ts';

@@ -4,7 +4,7 @@ import { fileURLToPath } from 'node:url';
 import { describe, it } from 'node:test';
 import * as fc from 'fast-check';
 import { isPortcullisError } from '../../base/errors/index.ts';
-import { DEFAULT_CAPABILITIES } from '../capabilities/names.ts';
+import { DEFAULT_CAPABILITIES } from '../capabilities/capability-names.ts';
 import type { OciSeccomp } from '../types.ts';
 import { decode } from './bpf-assembler.ts';
 import { emulate } from './bpf-emulator.ts';

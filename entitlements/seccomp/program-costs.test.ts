@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { describe, it } from 'node:test';
-import { DEFAULT_CAPABILITIES } from '../capabilities/names.ts';
+import { DEFAULT_CAPABILITIES } from '../capabilities/capability-names.ts';
 import { generateBpf } from './bpf-generator.ts';
 import { defaultPolicy } from './default-policy.ts';
 import { libseccompTree, programCosts } from './fixtures/program-costs.ts';

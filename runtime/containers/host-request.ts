@@ -2,7 +2,7 @@ import { realpath } from 'node:fs/promises';
 import { MountPropagation } from '../cri/contract/contract.types.ts';
 import type { ContainerConfig } from '../cri/contract/contract.types.ts';
 import type { SandboxRecord } from '../pods/record.ts';
-import { askedCdiDevices } from './cdi/names.ts';
+import { askedCdiDevices } from './cdi/device-names.ts';
 import { readyEdits } from './cdi/edits.ts';
 import type { ReadyEdits } from './cdi/edits.ts';
 import type { CdiRegistry } from './cdi/registry.ts';

@@ -15,7 +15,7 @@ import { containerMounts } from '../oci/mounts.ts';
 import { noFeatures } from '../oci/probe/features.ts';
 import { toPortMappings } from '../pods/port-mappings.ts';
 import { planSandbox } from '../pods/validate.ts';
-import { askedCdiDevices } from './cdi/names.ts';
+import { askedCdiDevices } from './cdi/device-names.ts';
 import { parseSpec } from './cdi/spec-file.ts';
 import { containerLogPath } from './log-path.ts';
 import { checkPropagation } from './mount-sources.ts';

@@ -6,7 +6,7 @@ import { refusal } from './decisions.ts';
 import type { Decided, Decisions, Question } from './decisions.ts';
 import { imageError } from './failures.ts';
 import { findImage, gone, idForm } from './find-image.ts';
-import { tryImageName } from './names.ts';
+import { tryImageName } from './image-name.ts';
 import type { ImageRecords, NameRow, StoredImage } from './records.ts';
 import type { ImageRecord, JudgedImage } from './types.ts';
 

@@ -1,5 +1,5 @@
 import { imageError } from './failures.ts';
-import { tryImageName } from './names.ts';
+import { tryImageName } from './image-name.ts';
 import type { ImageRecords, StoredImage } from './records.ts';
 
 /** Ids as crictl abbreviates them have 13 digits. */

@@ -3,7 +3,7 @@ import { reasonOf } from '../../base/errors/index.ts';
 import type { Kernel } from '../../base/kernel/index.ts';
 import type { Logger } from '../../base/log/index.ts';
 import type { Database } from '../../base/storage/index.ts';
-import { createAbsences, createTrustServices, hostPlatform } from '../../trust/index.ts';
+import { createNegativeCache, createTrustServices, hostPlatform } from '../../trust/index.ts';
 import type { Dossier, Platform, TrustPolicy, VerdictLog } from '../../trust/index.ts';
 import { createBlobShelf } from './blobs.ts';
 import { createDecisions } from './decisions.ts';
@@ -122,7 +122,7 @@ export async function createImageStore(options: ImageStoreOptions): Promise<Open
     log,
     now,
     gathering: createSharedFlight<Dossier>(),
-    absences: createAbsences(),
+    absences: createNegativeCache(),
     services,
     publishing,
     rootfs,

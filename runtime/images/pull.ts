@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto';
 import type { PortcullisError } from '../../base/errors/index.ts';
 import type { Credentials, RegistryClient, RegistryClientOptions, RegistryRepository } from '../../base/distribution/index.ts';
-import { canonicalJson, createAbsences, gather, previousAnswer } from '../../trust/index.ts';
-import type { Absences, Dossier, Platform, SignedReference, TrustPolicy, TrustServices, Verdict } from '../../trust/index.ts';
+import { canonicalJson, createNegativeCache, gather, previousAnswer } from '../../trust/index.ts';
+import type { NegativeCache, Dossier, Platform, SignedReference, TrustPolicy, TrustServices, Verdict } from '../../trust/index.ts';
 import { blobSources } from './blob-sources.ts';
 import type { BlobOrigin } from './blob-sources.ts';
 import type { BlobClaim, BlobShelf } from './blobs.ts';
@@ -17,8 +17,8 @@ import type { ImageLimits } from './limits.ts';
 import { parseImageConfig } from './manifest/image-config.ts';
 import type { ParsedConfig } from './manifest/image-config.ts';
 import type { BlobDescriptor } from './manifest/json.ts';
-import { credentialsFor, digestName, parseImageName } from './names.ts';
-import type { ImageName } from './names.ts';
+import { credentialsFor, digestName, parseImageName } from './image-name.ts';
+import type { ImageName } from './image-name.ts';
 import type { ImageDocument, ImageRecords, NameRow, StoredImage } from './records.ts';
 import { publish } from './publish.ts';
 import type { PublishParts } from './publish.ts';
@@ -48,7 +48,7 @@ export interface PullParts extends PublishParts {
   /**
    * The negative cache of registries: a retry does not ask again about the signatures of an unsigned image.
    */
-  readonly absences: Absences;
+  readonly absences: NegativeCache;
   /** The services that say what a tag means, where a rule requires it. */
   readonly services: TrustServices;
 }
@@ -118,7 +118,7 @@ export async function tryPull(parts: PullParts, request: PullRequest): Promise<V
   const signal = request.signal ?? new AbortController().signal;
   try {
     const asked = await resolveAsked(parts, request, name, policy, signal);
-    const { dossier, decided } = await decideFresh({ ...parts, absences: createAbsences() }, asked, signal, 'try');
+    const { dossier, decided } = await decideFresh({ ...parts, absences: createNegativeCache() }, asked, signal, 'try');
     await parts.records.append(decided.log);
     parts.decisions.logged(decided.verdict);
     const question = { dossier, reference: name.text, namespace: request.namespace, platform: asked.platform };

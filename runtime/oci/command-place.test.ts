@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { test } from 'node:test';
-import { hostPathsHere } from '../host-paths/here.ts';
+import { hostPathsHere } from '../host-paths/in-process.ts';
 import { checkCommandPlace } from './command-place.ts';
 
 test('a container whose mounts cannot be read is looked at by a process that can be lost', async () => {

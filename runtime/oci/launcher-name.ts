@@ -14,7 +14,7 @@ import {
   closeFd,
   isErrno,
   openInRoot,
-  placeOf,
+  fileIdentityOf,
 } from '../../base/kernel/index.ts';
 import { launcherPath } from './launched-command.ts';
 import type { OciSpec } from './spec.types.ts';
@@ -67,7 +67,7 @@ export function checkLauncher(root: number, launcher: string, container: string)
     throw replaced(container, 'is gone');
   }
   try {
-    const place = placeOf(fd);
+    const place = fileIdentityOf(fd);
     if (!place.mountRoot || !place.isFile) throw replaced(container, 'is not the mount that the container was created with');
     const path = `/proc/self/fd/${fd}`;
     if (isWritable(path)) throw replaced(container, 'is mounted writable');

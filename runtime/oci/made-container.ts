@@ -8,7 +8,7 @@ import {
   kernelFileSystemOf,
   openFile,
   openInRootIfThere,
-  placeOf,
+  fileIdentityOf,
 } from '../../base/kernel/index.ts';
 import { meansGone } from '../../base/process/index.ts';
 import type { CommandPlace } from './place-check.ts';
@@ -103,7 +103,7 @@ function checkCwd(container: string, init: number, mounts: ReadonlySet<string>):
     throw otherwise(container, `its working directory cannot be looked at: ${reasonOf(thrown)}`);
   }
   try {
-    if (!mounts.has(String(placeOf(fd).mountId))) throw otherwise(container, 'its working directory lies outside of the container');
+    if (!mounts.has(String(fileIdentityOf(fd).mountId))) throw otherwise(container, 'its working directory lies outside of the container');
     if (kernelFileSystemOf(fd) === 'proc') throw otherwise(container, 'its working directory lies in /proc');
   } finally {
     closeFd(fd);

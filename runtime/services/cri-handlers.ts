@@ -11,7 +11,7 @@ import type { SandboxRecord } from '../pods/record.ts';
 import type { WatchedRecords } from '../state/records.ts';
 import type { Unsettled } from '../state/settle.ts';
 import type { Stats } from '../stats/stats.ts';
-import type { StreamingService } from '../streaming/service.ts';
+import type { StreamingService } from '../streaming/streaming-service.ts';
 import { runtimeVersion } from '../version.ts';
 import type { Logger } from '../../base/log/index.ts';
 import { createEventHandlers } from './event-handlers.ts';

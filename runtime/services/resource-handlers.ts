@@ -1,10 +1,10 @@
 import { isIP } from 'node:net';
 import { PortcullisError } from '../../base/errors/index.ts';
 import type { Logger } from '../../base/log/index.ts';
-import type { ContainerService } from '../containers/service.ts';
+import type { ContainerService } from '../containers/container-service.ts';
 import type { RuntimeServiceHandlers } from '../cri/handlers.ts';
 import type { PodResources } from '../pods/resources.ts';
-import type { SandboxService } from '../pods/service.ts';
+import type { SandboxService } from '../pods/sandbox-service.ts';
 
 type Answered = 'updatePodSandboxResources' | 'updateRuntimeConfig' | 'checkpointContainer' | 'checkpointPod' | 'restorePod';
 

@@ -1,9 +1,9 @@
 import { PortcullisError } from '../../base/errors/index.ts';
-import type { ContainerService } from '../containers/service.ts';
+import type { ContainerService } from '../containers/container-service.ts';
 import { CgroupDriver } from '../cri/contract/contract.types.ts';
 import { selectContainers, selectPodSandboxes } from '../cri/filters.ts';
 import type { RuntimeServiceHandlers } from '../cri/handlers.ts';
-import type { SandboxService } from '../pods/service.ts';
+import type { SandboxService } from '../pods/sandbox-service.ts';
 import { containerInfo, containerItem, containerStatus } from './container-messages.ts';
 import type { RuntimeReport } from './report.ts';
 import { sandboxInfo, sandboxItem, sandboxStatus } from './sandbox-messages.ts';

@@ -1,5 +1,5 @@
 import { PortcullisError } from '../../base/errors/index.ts';
-import type { ContainerService } from '../containers/service.ts';
+import type { ContainerService } from '../containers/container-service.ts';
 import { criCodec } from '../cri/contract/services.ts';
 import type {
   ListContainerStatsResponse,
@@ -10,7 +10,7 @@ import type {
   StreamPodSandboxStatsResponse,
 } from '../cri/contract/contract.types.ts';
 import type { RuntimeServiceHandlers } from '../cri/handlers.ts';
-import type { SandboxService } from '../pods/service.ts';
+import type { SandboxService } from '../pods/sandbox-service.ts';
 import type { Stats } from '../stats/stats.ts';
 import type { StatsLists } from './stats-lists.ts';
 import { inChunks } from './stream-list-handlers.ts';

@@ -1,4 +1,4 @@
-import type { ContainerService } from '../containers/service.ts';
+import type { ContainerService } from '../containers/container-service.ts';
 import type {
   ContainerStats,
   ContainerStatsFilter,
@@ -8,7 +8,7 @@ import type {
 } from '../cri/contract/contract.types.ts';
 import { selectContainers, selectPodSandboxes } from '../cri/filters.ts';
 import type { Init } from '../cri/contract/init.ts';
-import type { SandboxService } from '../pods/service.ts';
+import type { SandboxService } from '../pods/sandbox-service.ts';
 import type { Stats } from '../stats/stats.ts';
 import { containerItem } from './container-messages.ts';
 import { sandboxItem } from './sandbox-messages.ts';

@@ -1,11 +1,11 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import type { ContainerService } from '../containers/service.ts';
+import type { ContainerService } from '../containers/container-service.ts';
 import { criCodec } from '../cri/contract/services.ts';
 import type { StreamContainersResponse, StreamImagesResponse, StreamPodSandboxesResponse } from '../cri/contract/contract.types.ts';
 import { selectContainers, selectPodSandboxes } from '../cri/filters.ts';
 import type { ImageServiceHandlers, RuntimeServiceHandlers } from '../cri/handlers.ts';
 import type { ImageStore } from '../images/types.ts';
-import type { SandboxService } from '../pods/service.ts';
+import type { SandboxService } from '../pods/sandbox-service.ts';
 import { containerItem } from './container-messages.ts';
 import { selectedImages } from './image-handlers.ts';
 import { imageMessage } from './image-messages.ts';

@@ -2,14 +2,14 @@ import { join } from 'node:path';
 import { PortcullisError } from '../../base/errors/index.ts';
 import { notReady, wrongPhase } from '../containers/errors.ts';
 import type { ContainerRecord } from '../containers/record.ts';
-import type { ContainerService } from '../containers/service.ts';
+import type { ContainerService } from '../containers/container-service.ts';
 import { NamespaceMode } from '../cri/contract/contract.types.ts';
 import type { RuntimeServiceHandlers } from '../cri/handlers.ts';
 import type { RuntimeHandler } from '../oci/runtime-handler.ts';
 import type { ExecTarget } from '../oci/start-command.ts';
-import type { SandboxService } from '../pods/service.ts';
+import type { SandboxService } from '../pods/sandbox-service.ts';
 import type { AskedStreams, AttachPlan, ForwardPlan } from '../streaming/plan.ts';
-import type { StreamingService } from '../streaming/service.ts';
+import type { StreamingService } from '../streaming/streaming-service.ts';
 
 type Answered = 'exec' | 'attach' | 'portForward';
 

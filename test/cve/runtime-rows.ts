@@ -206,7 +206,7 @@ export const runtimeRows: readonly Row[] = [
     held: [
       ['test/e2e/streaming.test.ts', 'dropped sessions leave nothing'],
       ['test/e2e/streaming.test.ts', 'serves over TLS and enforces its limits, if configured'],
-      ['runtime/streaming/service.test.ts', 'bounds waiting and running sessions, for each container and in total'],
+      ['runtime/streaming/streaming-service.test.ts', 'bounds waiting and running sessions, for each container and in total'],
     ],
   },
   {
@@ -292,7 +292,7 @@ export const runtimeRows: readonly Row[] = [
     what: 'moby: a body that is too large for the authorization plugin still reaches the daemon',
     held: [
       ['runtime/cri/server.test.ts', 'messages of 16 MiB pass in both directions, larger ones are RESOURCE_EXHAUSTED'],
-      ['trust/notary/service.test.ts', 'refuses an invalid upload with the documented error, and changes nothing'],
+      ['trust/notary/trust-service.test.ts', 'refuses an invalid upload with the documented error, and changes nothing'],
     ],
   },
   {

@@ -30,7 +30,7 @@ export const mutants = checks([
     '  } finally {\n    // removed\n  }',
     'trust/notary/answer.test.ts',
   ],
-  ['trust/notary/service.ts', "    server.on('connect', refuseTunnel);\n", '', 'test/trust-requests/trust-requests.test.ts'],
+  ['trust/notary/trust-service.ts', "    server.on('connect', refuseTunnel);\n", '', 'test/trust-requests/trust-requests.test.ts'],
   [
     'trust/notary/tokens.ts',
     "text.replaceAll('\\\\', '\\\\\\\\').replaceAll('\"', '\\\\\"')",

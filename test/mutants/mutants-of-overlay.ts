@@ -40,19 +40,19 @@ export const mutants = checks([
     'cni-plugins/overlay/ownership.test.ts',
   ],
   [
-    'cni-plugins/overlay/network-services/strangers.ts',
+    'cni-plugins/overlay/network-services/claim-filter.ts',
     '|| holderOf(address) !== host',
     '',
     'cni-plugins/overlay/network-services/store.test.ts',
   ],
   [
-    'cni-plugins/overlay/network-services/strangers.ts',
+    'cni-plugins/overlay/network-services/claim-filter.ts',
     'holders.addressHolder(address) === name && ',
     '',
     'cni-plugins/overlay/network-services/store.test.ts',
   ],
   [
-    'cni-plugins/overlay/network-services/strangers.ts',
+    'cni-plugins/overlay/network-services/claim-filter.ts',
     ' && holderOf(address) === addressHolder',
     '',
     'cni-plugins/overlay/network-services/store.test.ts',

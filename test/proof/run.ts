@@ -8,7 +8,7 @@
  */
 import { parseArgs } from 'node:util';
 import assert from 'node:assert/strict';
-import { DEFAULT_CAPABILITIES } from '../../entitlements/capabilities/names.ts';
+import { DEFAULT_CAPABILITIES } from '../../entitlements/capabilities/capability-names.ts';
 import { checkOnKernel } from '../../entitlements/proof/fixtures/check-on-kernel.ts';
 import { checkPolicy } from '../../entitlements/proof/fixtures/check-policy.ts';
 import { checkMutant, checkRandomProgram } from '../../entitlements/proof/fixtures/check-program.ts';

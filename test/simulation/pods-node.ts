@@ -1,10 +1,10 @@
 import { createLogger } from '../../base/log/index.ts';
 import type { ContainerRecord } from '../../runtime/containers/record.ts';
-import { createContainerService } from '../../runtime/containers/service.ts';
-import type { ContainerService } from '../../runtime/containers/service.ts';
+import { createContainerService } from '../../runtime/containers/container-service.ts';
+import type { ContainerService } from '../../runtime/containers/container-service.ts';
 import type { SandboxRecord } from '../../runtime/pods/record.ts';
-import { createSandboxService } from '../../runtime/pods/service.ts';
-import type { SandboxService } from '../../runtime/pods/service.ts';
+import { createSandboxService } from '../../runtime/pods/sandbox-service.ts';
+import type { SandboxService } from '../../runtime/pods/sandbox-service.ts';
 import { keyedLock } from '../../runtime/state/keyed-lock.ts';
 import { openRecords } from '../../runtime/state/records.ts';
 import type { Records } from '../../runtime/state/records.ts';

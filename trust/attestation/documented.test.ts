@@ -9,7 +9,7 @@ import { bundle, dossierOf, ours, reference } from '../evidence/fixtures/made-ev
 import { loadPolicy } from '../policy/load.ts';
 import type { EvidenceItem, Verdict } from '../types.ts';
 import { decide } from '../verdict/decide.ts';
-import { explainVerdict } from '../verdict/explain.ts';
+import { explainVerdict } from '../verdict/explain-verdict.ts';
 import { attested, statementText } from './fixtures/made-attestations.ts';
 import { predicateTypeOf } from './predicate-types.ts';
 

@@ -1,6 +1,6 @@
 import { sha256Digest } from '../canonical-json.ts';
 import { dsseMediaType } from '../evidence/cosign-names.ts';
-import { unpackBytes } from '../evidence/packed.ts';
+import { unpackBytes } from '../evidence/byte-packing.ts';
 import { readBundle, readEnvelope } from '../sigstore/bundle.ts';
 import type { Bundle, BundleContent } from '../sigstore/bundle.ts';
 import { legacyBundle } from '../sigstore/legacy-bundle.ts';

@@ -5,7 +5,7 @@ import { fuzzing } from '../evidence/fixtures/fuzzing.ts';
 import { now, policyOf } from '../evidence/fixtures/fixture-image.ts';
 import { bundle, decided, foreign, ours, second, unreachable, withoutBytes } from '../evidence/fixtures/made-evidence.ts';
 import type { AttestationRequirement, EvidenceItem, Requirement, Verdict } from '../types.ts';
-import { explainVerdict } from '../verdict/explain.ts';
+import { explainVerdict } from '../verdict/explain-verdict.ts';
 import { loadCel } from './cel-loaded.ts';
 import { attested, bareEnvelope, demand, envelope, provenanceType, statementText } from './fixtures/made-attestations.ts';
 

@@ -7,7 +7,7 @@ import { ours } from '../evidence/fixtures/made-evidence.ts';
 import { contentToSign } from '../evidence/fixtures/signed-content.ts';
 import type { AttestationRequirement, Dossier, TrustPolicy, Verdict } from '../types.ts';
 import { createDecider } from '../verdict/decider.ts';
-import { explainVerdict } from '../verdict/explain.ts';
+import { explainVerdict } from '../verdict/explain-verdict.ts';
 import { attestImage } from './attest-image.ts';
 import { loadCel } from './cel-loaded.ts';
 import { parseSize } from './size.ts';

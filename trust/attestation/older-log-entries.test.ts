@@ -7,7 +7,7 @@ import { startMockSigstore } from '../sigstore/fixtures/mock-sigstore.ts';
 import type { MockSigstore } from '../sigstore/fixtures/mock-sigstore.ts';
 import type { EvidenceItem, Verdict } from '../types.ts';
 import { decide } from '../verdict/decide.ts';
-import { explainVerdict } from '../verdict/explain.ts';
+import { explainVerdict } from '../verdict/explain-verdict.ts';
 import { demand, envelope, statementText } from './fixtures/made-attestations.ts';
 
 const pemOf = (key = ours): string => createPublicKey(key.private).export({ type: 'spki', format: 'pem' }).toString();

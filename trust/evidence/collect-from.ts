@@ -1,8 +1,8 @@
 import type { Descriptor, ImageManifest, RegistryRepository } from '../../base/distribution/index.ts';
 import { isPortcullisError, reasonOf } from '../../base/errors/index.ts';
 import type { EvidenceItem } from '../types.ts';
-import type { KnownAbsent } from './absences.ts';
-import { packBytes } from './packed.ts';
+import type { KnownAbsent } from './negative-cache.ts';
+import { packBytes } from './byte-packing.ts';
 import { isBadContent, isNotFound } from './collection.ts';
 import type { Collector, GatheringContext, LeafRequirement } from './collector.ts';
 import type { Collection } from './collection.ts';

@@ -11,7 +11,7 @@ import { attestImage } from '../attestation/attest-image.ts';
 import { notarySigner } from '../notation/fixtures/notary-signer.ts';
 import { signImage } from '../signing/sign-image.ts';
 import { decide } from '../verdict/decide.ts';
-import { explainVerdict } from '../verdict/explain.ts';
+import { explainVerdict } from '../verdict/explain-verdict.ts';
 import type { Requirement } from '../types.ts';
 import { amd64, policyOf } from './fixtures/fixture-image.ts';
 import { faults, generatedFaults } from './fixtures/faults.ts';

@@ -2,7 +2,7 @@ import type { RegistryRepository } from '../../base/distribution/index.ts';
 import type { SignedReference } from '../tuf/requirement/ask-services.ts';
 import type { TrustPolicy } from '../types.ts';
 import type { Decider } from '../verdict/decider.ts';
-import type { KnownAbsent } from './absences.ts';
+import type { KnownAbsent } from './negative-cache.ts';
 
 /** The image to gather evidence for, the repositories to ask, and the policy. */
 export interface GatherInput {

@@ -5,10 +5,10 @@ import { amd64, gatherFixture, keyRequirement, now, policyOf } from './fixtures/
 import { digestOfBytes, fixtureContent, serveFixtures } from './fixtures/fixture-registry.ts';
 import type { FixtureContent, FixtureRegistry, FixtureRepository } from './fixtures/fixture-registry.ts';
 import { loadPrehashed } from '../keys/prehash.ts';
-import { explainVerdict } from '../verdict/explain.ts';
+import { explainVerdict } from '../verdict/explain-verdict.ts';
 import { decide } from '../verdict/decide.ts';
 import type { Dossier, TrustPolicy, Verdict } from '../types.ts';
-import { createAbsences } from './absences.ts';
+import { createNegativeCache } from './negative-cache.ts';
 import { defaultLimits } from './limits.ts';
 
 async function serve(
@@ -334,7 +334,7 @@ test('registries are not asked again for a while about an unsigned image; a new 
   const content = fixtureContent();
   const { host, requests } = await serve(t, { referrers: true }, content);
   let clock = 1;
-  const absences = createAbsences(() => clock).of(undefined);
+  const absences = createNegativeCache(() => clock).of(undefined);
   const asked = async (): Promise<number> => {
     const before = requests.length;
     const dossier = await gatherFixture(host, 'unsigned', p256, { absences });

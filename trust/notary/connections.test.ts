@@ -9,8 +9,8 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { connect as connectTls } from 'node:tls';
 import { makeCertificate } from '../../test/fixtures/certificate.ts';
 import { multipart, multipartType } from './publisher.fixture.ts';
-import { startTrustService } from './service.ts';
-import type { TrustService, TrustServiceOptions } from './service.ts';
+import { startTrustService } from './trust-service.ts';
+import type { TrustService, TrustServiceOptions } from './trust-service.ts';
 
 /**
  * Tests of the service with connections that send nothing, send slowly, or never end, from several loopback

@@ -10,7 +10,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { PortcullisError } from '../../base/errors/index.ts';
 import { fetchJson, multipart, post, publisher, sha256 } from './publisher.fixture.ts';
 import type { OnlineEntries } from './publisher.fixture.ts';
-import { startTrustService } from './service.ts';
+import { startTrustService } from './trust-service.ts';
 
 const gun = 'example.com/app';
 /** `PORTCULLIS_TRUST_KILLS=200` runs the long form. */
@@ -24,7 +24,7 @@ interface Served {
 
 /** Starts a service in its own process. */
 async function serve(folder: string): Promise<Served> {
-  const source = `import { startTrustService } from ${JSON.stringify(import.meta.resolve('./service.ts'))};
+  const source = `import { startTrustService } from ${JSON.stringify(import.meta.resolve('./trust-service.ts'))};
     const { url } = await startTrustService({ listen: '127.0.0.1:0', data: ${JSON.stringify(folder)} });
     process.stdout.write(url);`;
   const child = spawn(process.execPath, ['--input-type=module', '-e', source], { stdio: ['ignore', 'pipe', 'inherit'] });

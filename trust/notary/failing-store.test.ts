@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { fetchJson, multipart, post, publisher } from './publisher.fixture.ts';
 import type { OnlineEntries } from './publisher.fixture.ts';
-import { startTrustService } from './service.ts';
+import { startTrustService } from './trust-service.ts';
 
 test('an update that cannot be stored is refused with the documented error, changes nothing, and is reported to the operator', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'portcullis-failing-store-'));

@@ -13,7 +13,7 @@ test('on a full disk the service reports that it is unhealthy and why, serves th
     import { execFileSync } from 'node:child_process';
     import { rmSync, writeFileSync } from 'node:fs';
     import { setTimeout as pause } from 'node:timers/promises';
-    import { startTrustService } from ${JSON.stringify(import.meta.resolve('./service.ts'))};
+    import { startTrustService } from ${JSON.stringify(import.meta.resolve('./trust-service.ts'))};
     const disk = ${JSON.stringify(disk)};
     execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=2m', 'none', disk]);
     const service = await startTrustService({ listen: '127.0.0.1:0', data: disk + '/data' });

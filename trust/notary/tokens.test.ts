@@ -8,8 +8,8 @@ import { after, before, describe, it } from 'node:test';
 import { exportJWK, SignJWT } from 'jose';
 import type { JWTPayload } from 'jose';
 import { makeCertificate } from '../../test/fixtures/certificate.ts';
-import { startTrustService } from './service.ts';
-import type { TrustService } from './service.ts';
+import { startTrustService } from './trust-service.ts';
+import type { TrustService } from './trust-service.ts';
 import { tokenGuard } from './tokens.ts';
 import type { TokenAuthority } from './tokens.ts';
 

@@ -12,8 +12,8 @@ import type { TestKey, TestRepository } from '../tuf/fixtures/repository.fixture
 import { tufCanonicalJson } from '../tuf/metadata/canonical.ts';
 import { fetchJson, multipart, post, publisher } from './publisher.fixture.ts';
 import type { Answered, OnlineEntries, Part } from './publisher.fixture.ts';
-import { startTrustService } from './service.ts';
-import type { TrustService } from './service.ts';
+import { startTrustService } from './trust-service.ts';
+import type { TrustService } from './trust-service.ts';
 
 let folder: string;
 let service: TrustService;

@@ -6,7 +6,7 @@ import type { EvidenceItem } from '../types.ts';
 import type { Certificate } from '../x509/certificate.ts';
 import { openEnvelope } from './envelope.ts';
 import type { Envelope } from './envelope.ts';
-import { envelopeMediaTypes, notationArtifactType } from './names.ts';
+import { envelopeMediaTypes, notationArtifactType } from './media-types.ts';
 import type { NotationRequirement } from './requirement.ts';
 import { bytesOf, certificateAnnotation, judgeChain, ocspStatus, urlAnnotation } from './revocation/judge.ts';
 import { deltaUrls } from './revocation/crl.ts';

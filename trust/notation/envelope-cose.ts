@@ -1,5 +1,5 @@
 import { Tagged, decode, encode } from 'cborg';
-import { headers } from './names.ts';
+import { headers } from './media-types.ts';
 import type { OpenedEnvelope } from './opened-envelope.ts';
 
 /** Labels of RFC 9052 section 3.1 and RFC 9360. */

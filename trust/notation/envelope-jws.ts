@@ -1,5 +1,5 @@
 import { decodeBase64, parseStrictJson, recordOf } from '../strict-json.ts';
-import { headers } from './names.ts';
+import { headers } from './media-types.ts';
 import type { OpenedEnvelope } from './opened-envelope.ts';
 
 const ownMembers = ['alg', 'cty', 'crit'];

@@ -6,8 +6,8 @@ import type { Certificate } from '../x509/certificate.ts';
 import { chainProblem, maximumChain, signingHash } from './chain.ts';
 import { openCose } from './envelope-cose.ts';
 import { openJws } from './envelope-jws.ts';
-import { coseMediaType, headers, jwsMediaType, payloadContentType, signingSchemes } from './names.ts';
-import type { SigningScheme } from './names.ts';
+import { coseMediaType, headers, jwsMediaType, payloadContentType, signingSchemes } from './media-types.ts';
+import type { SigningScheme } from './media-types.ts';
 import type { OpenedEnvelope } from './opened-envelope.ts';
 
 /** The descriptor that is signed (signature-specification.md, "Payload"). */

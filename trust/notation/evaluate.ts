@@ -9,7 +9,7 @@ import type { SignatureFinding } from '../verdict/signature-finding.ts';
 import { describeCertificate } from '../x509/certificate.ts';
 import { openEnvelope, WrongSignature } from './envelope.ts';
 import type { Envelope } from './envelope.ts';
-import { coseMediaType } from './names.ts';
+import { coseMediaType } from './media-types.ts';
 import { describeNotation } from './requirement.ts';
 import type { NotationRequirement } from './requirement.ts';
 import { validate } from './validate.ts';

@@ -16,7 +16,7 @@ import { keySigner } from '../signing/signer.ts';
 import type { Signer } from '../signing/signer.ts';
 import type { EvidenceItem, Verdict } from '../types.ts';
 import { decide } from '../verdict/decide.ts';
-import { explainVerdict } from '../verdict/explain.ts';
+import { explainVerdict } from '../verdict/explain-verdict.ts';
 import { notationCollectors } from './collector.ts';
 import { chainOf, createAuthority, rootExtensions, signerExtensions, stampExtensions } from './fixtures/authority.ts';
 import type { Authority, Issued } from './fixtures/authority.ts';

@@ -11,7 +11,7 @@ import { chainProblem } from './chain.ts';
 import { coseAlgorithms, coseLabels, coseSign1Tag, epochTag, signatureStructure } from './envelope-cose.ts';
 import { algorithmOf, openEnvelope } from './envelope.ts';
 import type { TargetArtifact } from './envelope.ts';
-import { coseMediaType, headers, jwsMediaType, payloadContentType } from './names.ts';
+import { coseMediaType, headers, jwsMediaType, payloadContentType } from './media-types.ts';
 import { requestTimestamp } from './request-timestamp.ts';
 
 export interface NotationSignatureInput {

@@ -16,7 +16,7 @@ import { createAuthority, rootExtensions } from '../notation/fixtures/authority.
 import type { Issued } from '../notation/fixtures/authority.ts';
 import type { EvidenceItem, TrustPolicy, Verdict } from '../types.ts';
 import { decide } from '../verdict/decide.ts';
-import { explainVerdict } from '../verdict/explain.ts';
+import { explainVerdict } from '../verdict/explain-verdict.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'pc-pki-'));
 after(() => rmSync(folder, { recursive: true, force: true }));

@@ -14,7 +14,7 @@ import { loadSigningKey } from '../keys/private-key.ts';
 import type { SigningKey } from '../keys/private-key.ts';
 import { openRegistries } from '../registry-access.ts';
 import { signReference } from './sign-reference.ts';
-import { explainVerdict } from '../verdict/explain.ts';
+import { explainVerdict } from '../verdict/explain-verdict.ts';
 import { verifyImage } from '../verify-image.ts';
 import { amd64, now, policyOf } from '../evidence/fixtures/fixture-image.ts';
 import { signImage } from './sign-image.ts';

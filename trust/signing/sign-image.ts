@@ -5,7 +5,7 @@ import type { SigningKey } from '../keys/private-key.ts';
 import { verifySignature } from '../keys/verify-signature.ts';
 import { decodeBase64 } from '../strict-json.ts';
 import { cosignPredicateType, signatureAnnotation, signatureTag, simpleSigningMediaType } from '../evidence/cosign-names.ts';
-import { notationArtifactType, thumbprintAnnotation } from '../notation/names.ts';
+import { notationArtifactType, thumbprintAnnotation } from '../notation/media-types.ts';
 import { attachArtifact, attachBundle, attachToTag, layersAt } from './attach.ts';
 import type { Attached } from './attach.ts';
 import { imageStatement, signBundle } from './dsse-bundle.ts';

@@ -9,7 +9,7 @@ import { loadPolicy } from '../policy/load.ts';
 import { imageStatement } from '../signing/dsse-bundle.ts';
 import type { EvidenceItem, TrustPolicy, Verdict } from '../types.ts';
 import { decide } from '../verdict/decide.ts';
-import { explainVerdict } from '../verdict/explain.ts';
+import { explainVerdict } from '../verdict/explain-verdict.ts';
 import { mockIssuer, mockSubject, startMockSigstore } from './fixtures/mock-sigstore.ts';
 import type { MockSigstore, SignOptions } from './fixtures/mock-sigstore.ts';
 import { signArtifact } from './sign-artifact.ts';

@@ -11,7 +11,7 @@ import { imageStatement } from '../signing/dsse-bundle.ts';
 import { makeSimpleSigningPayload } from '../signing/simple-signing-payload.ts';
 import type { EvidenceItem, TrustPolicy, Verdict } from '../types.ts';
 import { decide } from '../verdict/decide.ts';
-import { explainVerdict } from '../verdict/explain.ts';
+import { explainVerdict } from '../verdict/explain-verdict.ts';
 import { mockIssuer, mockSubject, startMockSigstore } from './fixtures/mock-sigstore.ts';
 import type { MockSigstore, SignOptions } from './fixtures/mock-sigstore.ts';
 

@@ -10,7 +10,7 @@ import { loadPolicy } from '../policy/load.ts';
 import { parseSigningConfig } from '../signing/signing-config.ts';
 import { trustRoot } from '../tuf/trusted-set.ts';
 import { decide } from '../verdict/decide.ts';
-import { explainVerdict } from '../verdict/explain.ts';
+import { explainVerdict } from '../verdict/explain-verdict.ts';
 import { serveTufRepository } from './fixtures/tuf-repository.ts';
 import { trustedRootOfInstance } from './instances.ts';
 import { cachedRootFile, cachedSigningConfigFile, defaultRootCache } from './root-cache.ts';

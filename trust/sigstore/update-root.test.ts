@@ -8,7 +8,7 @@ import type { TestContext } from 'node:test';
 import { loadPolicy } from '../policy/load.ts';
 import { decide } from '../verdict/decide.ts';
 import { sealDossier } from '../evidence/dossier.ts';
-import { explainVerdict } from '../verdict/explain.ts';
+import { explainVerdict } from '../verdict/explain-verdict.ts';
 import { serveTufRepository } from './fixtures/tuf-repository.ts';
 import { embeddedTrustedRoot } from './seeds.ts';
 import { cachedRootFile } from './root-cache.ts';

@@ -20,7 +20,7 @@ import {
 import type { EvidenceItem } from '../types.ts';
 import type { Constraints } from '../policy/constraint-set.ts';
 import { constrain } from './constraints.ts';
-import { explainVerdict } from './explain.ts';
+import { explainVerdict } from './explain-verdict.ts';
 import type { ProvenFacts, SignatureFinding } from './signature-finding.ts';
 
 const now = new Date('2026-11-20T12:00:00Z');

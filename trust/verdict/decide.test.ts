@@ -20,7 +20,7 @@ import {
 import type { TrustPolicy, Verdict } from '../types.ts';
 import { decideUnseen } from './decide-unseen.ts';
 import { decide } from './decide.ts';
-import { explainVerdict } from './explain.ts';
+import { explainVerdict } from './explain-verdict.ts';
 
 const table: readonly (readonly [name: string, verdict: () => Verdict, outcome: Verdict['outcome'], says: RegExp])[] = [
   [

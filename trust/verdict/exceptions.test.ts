@@ -8,7 +8,7 @@ import type { EvidenceItem, Requirement, TrustPolicy, Verdict } from '../types.t
 import { mayAdmit } from '../policy/matching.ts';
 import { decide } from './decide.ts';
 import { distinctSigners } from './distinct-signers.ts';
-import { explainVerdict } from './explain.ts';
+import { explainVerdict } from './explain-verdict.ts';
 
 const now = new Date('2026-11-20T12:00:00Z');
 const later = '2026-11-21T00:00:00.000Z';

@@ -19,7 +19,7 @@ import { bundleVerifications } from '../remembered.ts';
 import { keySigner } from '../signing/signer.ts';
 import type { EvidenceItem, Requirement, Verdict } from '../types.ts';
 import { decide } from './decide.ts';
-import { explainVerdict } from './explain.ts';
+import { explainVerdict } from './explain-verdict.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'pc-shared-'));
 after(() => rmSync(folder, { recursive: true, force: true }));

@@ -12,8 +12,8 @@ import type { MergedService } from './merged.ts';
 import { openPublisher } from './publish.ts';
 import type { LocalMember } from './publish.ts';
 import { openSpannedStore } from './store.ts';
-import { createStrangers } from './strangers.ts';
-import type { Holders } from './strangers.ts';
+import { createClaimFilter } from './claim-filter.ts';
+import type { Holders } from './claim-filter.ts';
 
 /**
  * Services that pods of this network join, over all its hosts. Memberships on this host go to etcd. What etcd
@@ -68,7 +68,7 @@ export function openSpannedServices({ settings, member, networks, link, peers, l
     addressHolder: (address) => merged.addressHolder(address),
     subnetsChanged: () => peers.claimsChanged,
   };
-  const strangers = createStrangers(networks, holders, member.host);
+  const strangers = createClaimFilter(networks, holders, member.host);
   let subnetsChanged = peers.claimsChanged;
   const publisher = openPublisher({ member, networks, merged, readLocal, rules, log });
   let version: unknown;

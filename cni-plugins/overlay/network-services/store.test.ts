@@ -13,7 +13,7 @@ import type { MergedService } from './merged.ts';
 import { addressHolder } from './records.ts';
 import type { PublishedMember } from './records.ts';
 import { openSpannedStore } from './store.ts';
-import { createStrangers } from './strangers.ts';
+import { createClaimFilter } from './claim-filter.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'portcullis-spanned-'));
 const database = openNetworkDatabase(join(folder, 'network.db'));
@@ -93,7 +93,7 @@ test('a member has addresses of its own host’s subnet, and a service those tha
     ['10.128.9.0/24', addressHolder],
   ]);
   let subnetsChanged = 0;
-  const strangers = createStrangers(
+  const strangers = createClaimFilter(
     [{ prefix: parsePrefix('10.128.0.0/14')!, hostLength: 24 }],
     {
       subnetHolder: (subnet) => subnets.get(subnet),

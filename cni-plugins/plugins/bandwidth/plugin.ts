@@ -1,6 +1,6 @@
 import type { Fields } from '../../spec/fields.ts';
 import type { Plugin } from '../contract.ts';
-import { linkNameOf, macOf } from '../interface/names.ts';
+import { linkNameOf, macOf } from '../interface/link-names.ts';
 import { hostInterfaces, previousOf } from '../interface/previous.ts';
 import { refuseFields } from '../interface/settings.ts';
 import { bucketOf } from './bucket.ts';

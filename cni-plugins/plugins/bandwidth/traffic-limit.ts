@@ -11,7 +11,7 @@ import type { Resource, ResourceKernel, ResourceKind } from '../contract.ts';
 import type { AttachmentKey } from '../../spec/attachment-key.ts';
 import { deleteLink, podOf } from '../interface/child-link.ts';
 import { interfaceTaken, linkTypeMissing } from '../interface/failures.ts';
-import { ownerOf } from '../interface/names.ts';
+import { ownerOf } from '../interface/link-names.ts';
 import { bucketOf } from './bucket.ts';
 import type { Limit } from './bucket.ts';
 

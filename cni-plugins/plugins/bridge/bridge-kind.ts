@@ -1,7 +1,7 @@
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { PortcullisError } from '../../../base/errors/index.ts';
-import { glanceAt } from '../../netlink/glance.ts';
-import type { Glance, NamedLink } from '../../netlink/glance.ts';
+import { quickLinkStat } from '../../netlink/quick-link-stat.ts';
+import type { LinkFacts, NamedLink } from '../../netlink/quick-link-stat.ts';
 import { isRefusal } from '../../netlink/kernel-failure.ts';
 import { listSettings, setMac } from '../../netlink/link-settings.ts';
 import { createBridge, lookUp, setNoOwnIpv6, setPromiscuous, setUp } from '../../netlink/links.ts';
@@ -71,7 +71,7 @@ function seenAs({ name, index, kind, group }: BridgeAsFound, route: NetlinkSocke
   return seen;
 }
 
-type BridgeAsFound = NamedLink & Glance & Pick<Link, 'kind' | 'group'>;
+type BridgeAsFound = NamedLink & LinkFacts & Pick<Link, 'kind' | 'group'>;
 
 /** An existing bridge, as an ADD finds it while no other change runs. */
 export interface ObservedBridge {
@@ -91,7 +91,7 @@ export function observeBridge(route: NetlinkSocket, name: string): ObservedBridg
 function standingAsSeen(route: NetlinkSocket, name: string): BridgeAsFound | undefined {
   const { index, group } = known.get(route)?.get(name) ?? {};
   if (index === undefined || group === undefined) return undefined;
-  const glance = glanceAt(route, { name, index });
+  const glance = quickLinkStat(route, { name, index });
   return glance === undefined ? undefined : { name, index, kind: 'bridge', group, ...glance };
 }
 

@@ -1,5 +1,5 @@
 import { PortcullisError } from '../../../base/errors/index.ts';
-import { indexOf, isRunning, isUp } from '../../netlink/glance.ts';
+import { indexOf, isRunning, isUp } from '../../netlink/quick-link-stat.ts';
 import { isRefusal } from '../../netlink/kernel-failure.ts';
 import { findLink, setMac, setMtu } from '../../netlink/link-settings.ts';
 import { createVeth, lookUp, setMaster, setNoOwnIpv6, setPort, setUp } from '../../netlink/links.ts';

@@ -6,7 +6,7 @@ import { createLink } from '../../netlink/link-kinds.ts';
 import { findLink } from '../../netlink/link-settings.ts';
 import type { LinkSettings } from '../../netlink/link-settings.ts';
 import { setUp } from '../../netlink/links.ts';
-import type { NamedLink } from '../../netlink/glance.ts';
+import type { NamedLink } from '../../netlink/quick-link-stat.ts';
 import type { Link } from '../../netlink/links.ts';
 import type { NetlinkSocket } from '../../netlink/socket.ts';
 import { interfaceTaken } from '../interface/failures.ts';

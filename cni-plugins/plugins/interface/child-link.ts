@@ -10,7 +10,7 @@ import { openNetlink } from '../../netlink/socket.ts';
 import type { NetlinkSocket } from '../../netlink/socket.ts';
 import type { Resource, ResourceKernel, ResourceKind } from '../contract.ts';
 import { interfaceTaken, linkTypeMissing, masterMissing, namespaceGone } from './failures.ts';
-import { linkNameOf } from './names.ts';
+import { linkNameOf } from './link-names.ts';
 
 /** A link in the pod on top of a link of the host (or of the pod). It ends with the pod's namespace. */
 export interface ChildLink extends Resource {

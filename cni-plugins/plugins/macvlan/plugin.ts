@@ -2,7 +2,7 @@ import { macvlanModes } from '../../netlink/link-kinds.ts';
 import type { Plugin } from '../contract.ts';
 import { observeMaster, planChild, readMaster, unavailableMaster } from '../interface/master.ts';
 import type { Master, MasterConfig } from '../interface/master.ts';
-import { macOf } from '../interface/names.ts';
+import { macOf } from '../interface/link-names.ts';
 import { readWantedMac } from '../interface/settings.ts';
 
 interface MacvlanConfig extends MasterConfig {

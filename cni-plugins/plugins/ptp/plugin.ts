@@ -3,7 +3,7 @@ import { formatIp, networkOf } from '../../spec/address.ts';
 import type { CniDns } from '../../spec/result.ts';
 import type { LeasedAddress, Plugin } from '../contract.ts';
 import { addressesMissing } from '../interface/failures.ts';
-import { macOf } from '../interface/names.ts';
+import { macOf } from '../interface/link-names.ts';
 import type { PodAddresses, PodRoute } from '../interface/pod-addresses.ts';
 import { ipsOf, readDns, readMtu, routesVia } from '../interface/settings.ts';
 import { masqueradeOf } from '../nat/masquerade-kind.ts';

@@ -3,7 +3,7 @@ import type { Logger } from '../../../base/log/index.ts';
 import { givingMemoryBack } from '../memory.ts';
 import { keyOf } from '../model.ts';
 import type { Backend, Balancer, Refusal, RefusedService, ServerKey, Service, VirtualServer } from '../model.ts';
-import { packServer } from '../packed.ts';
+import { packServer } from '../packed-server.ts';
 import { checked } from './checked.ts';
 import { claimsOf, contends, createClaims } from './claims.ts';
 import type { Lost } from './claims.ts';
@@ -13,8 +13,8 @@ import { expand } from './expand.ts';
 import type { BackendStanding, Expanded } from './expand.ts';
 import { checkedPortOf, healthIdOf } from './health/checks.ts';
 import type { HealthChecks } from './health/checks.ts';
-import { HeldService, PackedStanding, unwellThatStay } from './held.ts';
-import type { Held } from './held.ts';
+import { StoredService, PackedStanding, unhealthyThatRemain } from './stored-service.ts';
+import type { ServiceInForce } from './stored-service.ts';
 import { placeTextOf, portTextOf } from './node-ports.ts';
 import type { ServiceStore, StoredChange } from './store.ts';
 
@@ -46,7 +46,7 @@ export interface ServiceCore {
   drain(name: string, addresses: readonly string[], is: boolean): readonly string[];
   /** Records the result of a health check. @param backend by {@link healthIdOf} */
   judged(name: string, backend: string, isWell: boolean): void;
-  readonly held: ReadonlyMap<string, Held>;
+  readonly held: ReadonlyMap<string, ServiceInForce>;
   readonly standings: ReadonlyMap<ServerKey, Standing>;
   /** Returns the addresses that a service in force does not have because others hold them. */
   lost(service: Service): readonly string[];
@@ -74,7 +74,7 @@ export interface ServiceCore {
  * Loads the durable state. The kernel is not touched before {@link ServiceCore.judgeFor} and a `reconcile`.
  */
 export function createServiceCore({ store, log, checks, now }: CoreParts, first: Balancer): ServiceCore {
-  const held = new Map<string, HeldService>();
+  const held = new Map<string, StoredService>();
   const standings = new Map<ServerKey, PackedStanding>();
   const ending = new Set<ServerKey>();
   /** The sources of services that are being admitted and not held yet. */
@@ -87,12 +87,13 @@ export function createServiceCore({ store, log, checks, now }: CoreParts, first:
   let balancer = first;
   let behind = false;
 
-  const serversOf = ({ drained, unwell }: Held, service: Service): Expanded[] =>
+  const serversOf = ({ drained, unwell }: ServiceInForce, service: Service): Expanded[] =>
     expand(service, (backend: Backend): BackendStanding => ({
       drained: drained.has(backend.address),
       unwell: unwell.has(healthIdOf(backend, checkedPortOf(service))),
     }));
-  const expanded = (each: Held, service = each.service): Expanded[] => (each.refusal === undefined ? serversOf(each, service) : []);
+  const expanded = (each: ServiceInForce, service = each.service): Expanded[] =>
+    each.refusal === undefined ? serversOf(each, service) : [];
   const refusalOf = (servers: readonly Expanded[]): Refusal | undefined => {
     for (const server of servers) {
       const refusal = balancer.refuse(server);
@@ -100,7 +101,7 @@ export function createServiceCore({ store, log, checks, now }: CoreParts, first:
     }
     return undefined;
   };
-  const keysOf = (each: Held | undefined): ServerKey[] =>
+  const keysOf = (each: ServiceInForce | undefined): ServerKey[] =>
     each === undefined || each.refusal !== undefined ? [] : claimsOf(each.service).map(({ key }) => key);
 
   const setStanding = (key: ServerKey, standing: Standing | undefined): void => {
@@ -219,7 +220,7 @@ export function createServiceCore({ store, log, checks, now }: CoreParts, first:
         refuse('NETWORK_SERVICE_EXISTS', 'name', `a service of that name is there already, by ${before.source}`);
         continue;
       }
-      const next = new HeldService(source, JSON.stringify(service));
+      const next = new StoredService(source, JSON.stringify(service));
       if (
         before !== undefined &&
         before.refusal === undefined &&
@@ -231,7 +232,7 @@ export function createServiceCore({ store, log, checks, now }: CoreParts, first:
         continue;
       }
       if (before !== undefined) next.drained = before.drained;
-      next.unwell = unwellThatStay(before, service);
+      next.unwell = unhealthyThatRemain(before, service);
       const refusal = refusalOf(serversOf(next, service));
       if (refusal === undefined) fit.push({ next, service });
       else refuse('NETWORK_SERVICE_UNSUPPORTED', refusal.field, `${refusal.why} (${balancer.kind})`);
@@ -239,7 +240,7 @@ export function createServiceCore({ store, log, checks, now }: CoreParts, first:
 
     // Free for all services of this source at once, and for no other service before all of these have
     // claimed.
-    const free = gone.flatMap((name) => claims.release((held.get(name) as HeldService).service));
+    const free = gone.flatMap((name) => claims.release((held.get(name) as StoredService).service));
     for (const { service } of fit) {
       const before = held.get(service.name);
       if (before !== undefined) append(free, claims.release(before.service, service));
@@ -282,7 +283,7 @@ export function createServiceCore({ store, log, checks, now }: CoreParts, first:
 
   const take = (admitted: readonly Admitted[], removed: readonly string[]): void => {
     const keys = new Set<ServerKey>();
-    const note = (each: Held | undefined): void => keysOf(each).forEach((key) => keys.add(key));
+    const note = (each: ServiceInForce | undefined): void => keysOf(each).forEach((key) => keys.add(key));
     for (const name of removed) note(held.get(name));
     for (const { service } of admitted) note(held.get(service.name));
     const forgotten = admitted.flatMap(({ service: { name }, next: { unwell } }) =>
@@ -300,7 +301,7 @@ export function createServiceCore({ store, log, checks, now }: CoreParts, first:
   };
 
   for (const { source, document } of givingMemoryBack(store.services())) {
-    const each = new HeldService(source, document);
+    const each = new StoredService(source, document);
     const { service } = each;
     held.set(service.name, each);
     // A service that was admitted as a whole holds all its addresses. The others get what is left, whatever
@@ -324,7 +325,7 @@ export function createServiceCore({ store, log, checks, now }: CoreParts, first:
     },
   };
   const removeAll = (names: readonly string[]): void => {
-    for (const name of names) claims.remove((held.get(name) as HeldService).service);
+    for (const name of names) claims.remove((held.get(name) as StoredService).service);
     if (names.length > 0) take([], names);
     catchUp();
   };
@@ -419,6 +420,6 @@ export function createServiceCore({ store, log, checks, now }: CoreParts, first:
 
 /** A service that may be in force, with its stored form. */
 interface Admitted {
-  readonly next: HeldService;
+  readonly next: StoredService;
   readonly service: Service;
 }

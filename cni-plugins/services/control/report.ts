@@ -6,7 +6,7 @@ import { portAt } from './expand.ts';
 import { checkedPortOf, healthIdOf } from './health/checks.ts';
 import type { HealthChecks } from './health/checks.ts';
 import type { Standing } from './drains.ts';
-import type { Held } from './held.ts';
+import type { ServiceInForce } from './stored-service.ts';
 
 /** A backend of one port of a service, across all virtual addresses of the service. */
 export interface ReportedBackend {
@@ -117,7 +117,7 @@ export function* reportServices(
 
 const mostLost = 8;
 
-function refusedOf(service: Service | undefined, refusal: Held['refusal'], core: ServiceCore): Pick<ReportedService, 'refused'> {
+function refusedOf(service: Service | undefined, refusal: ServiceInForce['refusal'], core: ServiceCore): Pick<ReportedService, 'refused'> {
   if (refusal !== undefined) return { refused: `${refusal.field}: ${refusal.why}` };
   const lost = service === undefined ? [] : core.lost(service);
   const more = lost.length > mostLost ? `; ${lost.length - mostLost} more` : '';
@@ -133,7 +133,7 @@ function deniedOf(
 }
 
 interface Own {
-  readonly held: Held;
+  readonly held: ServiceInForce;
   readonly service: Service;
 }
 

@@ -8,8 +8,8 @@ import { documentsOf, parseDocument } from './documents.ts';
 import type { DocumentText } from './documents.ts';
 import { writtenField } from './parts.ts';
 import { serviceSchema } from './schema.ts';
-import { serviceOf } from './service.ts';
-import type { Path, Report, WrittenService } from './service.ts';
+import { serviceOf } from './service-fields.ts';
+import type { Path, Report, WrittenService } from './service-fields.ts';
 import { tooLarge } from './source-text.ts';
 
 /** Reads the texts of files into services, and reports every problem of all files at once. Pure. */

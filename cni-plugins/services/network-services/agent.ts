@@ -1,8 +1,8 @@
 import { isPortcullisError, reasonOf } from '../../../base/errors/index.ts';
 import { append } from '../../../base/lists/index.ts';
 import type { Logger } from '../../../base/log/index.ts';
-import { createNameStore } from '../../attach/names.ts';
-import type { NetworkName } from '../../attach/names.ts';
+import { createNameStore } from '../../attach/endpoint-names.ts';
+import type { NetworkName } from '../../attach/endpoint-names.ts';
 import type { NetworkDatabase } from '../../attach/database.ts';
 import type { RefusedService, Service } from '../model.ts';
 import { openHostSide } from './host-side.ts';

@@ -1,4 +1,4 @@
-import type { NetworkName } from '../../attach/names.ts';
+import type { NetworkName } from '../../attach/endpoint-names.ts';
 import { namesAt } from '../../attach/call-names.ts';
 import type { MemberPort } from '../../spec/memberships.ts';
 import { noServiceRules, whyClosed } from '../../spec/service-rules.ts';

@@ -5,12 +5,12 @@ import { generationOf, transact } from '../../netlink/nft-transactions.ts';
 import { openNetlink } from '../../netlink/socket.ts';
 import { keyOf } from '../model.ts';
 import type { Balancer, Family, ServerKey, VirtualServer } from '../model.ts';
-import { unpackServer } from '../packed.ts';
+import { unpackServer } from '../packed-server.ts';
 import { openOwnAddresses } from '../source-ranges/own-address.ts';
 import { countsOf, cutConnections } from './connections.ts';
 import { withDenied } from './denied.ts';
-import { applyChange, dropUnusedModes, relocate, reweigh } from './holding.ts';
-import type { Holding } from './holding.ts';
+import { applyChange, dropUnusedModes, relocate, reweigh } from './table-content.ts';
+import type { TableContent } from './table-content.ts';
 import { refusalOf } from './plan.ts';
 import { dropTable, shapeOf } from './readout.ts';
 import { bring } from './reconcile.ts';
@@ -18,7 +18,7 @@ import { bring } from './reconcile.ts';
 /** Implements virtual servers in nf_tables: constant rules, and map elements that change. */
 
 const families: readonly Family[] = [4, 6];
-type Holdings = Readonly<Record<Family, Holding>>;
+type Holdings = Readonly<Record<Family, TableContent>>;
 
 /**
  * Acts in the network namespace of the calling thread at this moment. Creates nothing before the first
@@ -71,7 +71,7 @@ export function openNftablesBalancer(): Balancer {
    * After any other failure, the next call does so.
    * @param act returns whether modes came or went
    */
-  const changing = (wanted: () => readonly VirtualServer[], act: (holding: Holding) => boolean): void => {
+  const changing = (wanted: () => readonly VirtualServer[], act: (holding: TableContent) => boolean): void => {
     const now = holdings;
     if (now === undefined) {
       reconcile(wanted());

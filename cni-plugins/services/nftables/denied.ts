@@ -1,9 +1,9 @@
 import type { NetlinkSocket } from '../../netlink/socket.ts';
 import type { ServerCounts, ServerKey } from '../model.ts';
-import { unpackServer } from '../packed.ts';
+import { unpackServer } from '../packed-server.ts';
 import { readDenied } from '../source-ranges/denied.ts';
 import { keyBytes } from './elements.ts';
-import type { Holding } from './holding.ts';
+import type { TableContent } from './table-content.ts';
 import { tableOf } from './rules.ts';
 
 /**
@@ -12,7 +12,7 @@ import { tableOf } from './rules.ts';
  */
 export function withDenied(
   filter: NetlinkSocket,
-  { family, restricted, standing }: Holding,
+  { family, restricted, standing }: TableContent,
   counts: readonly ServerCounts[],
   of?: ReadonlySet<ServerKey>,
 ): readonly ServerCounts[] {

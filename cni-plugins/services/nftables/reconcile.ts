@@ -7,15 +7,15 @@ import { u32 } from '../../netlink/wire.ts';
 import { givingMemoryBack } from '../memory.ts';
 import { keyOf } from '../model.ts';
 import type { Family, VirtualServer } from '../model.ts';
-import { unpackServer } from '../packed.ts';
+import { unpackServer } from '../packed-server.ts';
 import type { SlotSize } from '../slots/sizes.ts';
 import { deniedSet, rangesSet, restrictedMap } from '../source-ranges/rules.ts';
 import { forgetStale } from './connections.ts';
 import { addressBytes, digestOf, elementChanges, elementRequests, keyBytes, leadOf, rangeChanges, rangeElements } from './elements.ts';
 import type { ElementChange, Standing } from './elements.ts';
-import { applyChange, countAddress, emptyHolding, hold } from './holding.ts';
-import type { Holding } from './holding.ts';
-import { planOfMode } from './kept.ts';
+import { applyChange, countAddress, emptyTableContent, hold } from './table-content.ts';
+import type { TableContent } from './table-content.ts';
+import { planOfMode } from './compact-server.ts';
 import { isRefusing, refuseMode } from './modes.ts';
 import { planOf } from './plan.ts';
 import { createTable, haveSlots, listMap, makeMode, readSlots, standingModes } from './readout.ts';
@@ -32,7 +32,7 @@ import { tableOf } from './rules.ts';
 const serversAtOnce = 250;
 
 export interface Reconciled {
-  readonly holding: Holding;
+  readonly holding: TableContent;
   /** Servers and addresses that differed. A table that was missing or not ours counts as one more. */
   readonly differences: number;
 }
@@ -51,7 +51,7 @@ export function bring(filter: NetlinkSocket, family: Family, all: Iterable<Virtu
   };
   const modes = standingModes(filter, family);
   if (modes === undefined) return rebuild(filter, family, servers, own);
-  const holding = emptyHolding(family, own);
+  const holding = emptyTableContent(family, own);
   for (const [number, mode] of modes) holding.modes.adopt(number, mode);
   const leads = { servers: listMap(filter, family, 'servers'), nodes: listMap(filter, family, 'nodes') };
   const changing = adoptStanding(holding, servers, leads);
@@ -109,7 +109,7 @@ function ofUdp(servers: Iterable<VirtualServer>): VirtualServer[] {
 
 function rebuild(filter: NetlinkSocket, family: Family, servers: Iterable<VirtualServer>, own: Buffer | undefined): Reconciled {
   transact(filter, createTable(family));
-  const holding = emptyHolding(family, own);
+  const holding = emptyTableContent(family, own);
   let portion: VirtualServer[] = [];
   let differences = 1;
   const make = (): void => {
@@ -123,7 +123,7 @@ function rebuild(filter: NetlinkSocket, family: Family, servers: Iterable<Virtua
 }
 
 /** Yields what was taken over unchanged. */
-function* adopted({ standing, modes }: Holding): Generator<{ readonly key: Buffer; readonly size: SlotSize }> {
+function* adopted({ standing, modes }: TableContent): Generator<{ readonly key: Buffer; readonly size: SlotSize }> {
   for (const { packed, mode } of standing.values()) {
     const size = modes.modeOf(mode)?.size;
     if (size !== undefined) yield { key: keyBytes(unpackServer(packed)), size };
@@ -144,7 +144,7 @@ interface Changing {
  * Moves existing servers that match the wanted ones into the holding and out of `leads`.
  * @returns the others
  */
-function adoptStanding(holding: Holding, servers: Iterable<VirtualServer>, leads: Leads): Changing[] {
+function adoptStanding(holding: TableContent, servers: Iterable<VirtualServer>, leads: Leads): Changing[] {
   const changing: Changing[] = [];
   for (const server of servers) {
     const key = keyBytes(server);
@@ -167,7 +167,7 @@ function adoptStanding(holding: Holding, servers: Iterable<VirtualServer>, leads
 }
 
 /** Returns the server as the kernel has it, with its slots. */
-function formerOf(filter: NetlinkSocket, holding: Holding, server: VirtualServer, { value, comment = '' }: Listed): Standing {
+function formerOf(filter: NetlinkSocket, holding: TableContent, server: VirtualServer, { value, comment = '' }: Listed): Standing {
   const key = keyBytes(server);
   const mode = value ?? refuseMode;
   const plan = planOfMode(holding.modes, mode);
@@ -207,7 +207,7 @@ const nothing = {
 } as const;
 
 /** Returns the changes that bring the set to the counted addresses. */
-function addressChanges(filter: NetlinkSocket, { family, addresses }: Holding): ElementChange[] {
+function addressChanges(filter: NetlinkSocket, { family, addresses }: TableContent): ElementChange[] {
   const wanted = new Map([...addresses.keys()].map((address) => [addressBytes(address).toString('latin1'), addressBytes(address)]));
   const found = listMap(filter, family, 'addresses');
   return [
@@ -219,7 +219,7 @@ function addressChanges(filter: NetlinkSocket, { family, addresses }: Holding): 
 }
 
 /** Returns the changes that bring the source range sets to the ranges of all restricted servers. */
-function standingRangeChanges(filter: NetlinkSocket, { family, restricted, standing, own }: Holding): ElementChange[] {
+function standingRangeChanges(filter: NetlinkSocket, { family, restricted, standing, own }: TableContent): ElementChange[] {
   const wanted = [...restricted].flatMap((key) => {
     const server = unpackServer(standing.get(key)?.packed ?? '');
     return rangeElements(server, keyBytes(server), own);

@@ -1,6 +1,6 @@
 import type { Logger } from '../../../base/log/index.ts';
 import { openIpvsBalancer } from '../ipvs/balancer.ts';
-import { ipvsRemains } from '../ipvs/remains.ts';
+import { ipvsLeftovers } from '../ipvs/leftovers.ts';
 import type { Balancer } from '../model.ts';
 import { openNftablesBalancer } from '../nftables/balancer.ts';
 import { openSwitch } from './switch.ts';
@@ -19,7 +19,7 @@ export function openSwitchableBalancer(
   return openSwitch(first, {
     openIpvs: openIpvsBalancer,
     openNftables: openNftablesBalancer,
-    ipvsRemains,
+    ipvsRemains: ipvsLeftovers,
     log,
     clock: () => performance.now(),
     ...(graceSeconds !== undefined && { graceSeconds }),

@@ -5,7 +5,7 @@ import { NETLINK_NETFILTER } from '../../../base/kernel/index.ts';
 import { inPrivateNetns, shell } from '../../attach/engine.fixture.ts';
 import { transact } from '../../netlink/nft-transactions.ts';
 import { openNetlink } from '../../netlink/socket.ts';
-import { ipvsRemains } from '../ipvs/remains.ts';
+import { ipvsLeftovers } from '../ipvs/leftovers.ts';
 import { rebuild } from '../ipvs/tables.ts';
 import { openNftablesBalancer } from '../nftables/balancer.ts';
 import { webServer } from '../virtual-server.fixture.ts';
@@ -56,7 +56,7 @@ if (inPrivateNetns(import.meta.filename)) {
         throw refused(code);
       },
       openNftables: openNftablesBalancer,
-      ipvsRemains,
+      ipvsRemains: ipvsLeftovers,
       log: { info: () => {}, warn: (_: unknown, message?: string) => void warned.push(message ?? '') },
       clock: () => performance.now(),
     });

@@ -1,7 +1,7 @@
 import { isPortcullisError, reasonOf } from '../../../base/errors/index.ts';
 import type { Logger } from '../../../base/log/index.ts';
 import type { IpvsBalancer } from '../ipvs/balancer.ts';
-import type { IpvsRemains } from '../ipvs/remains.ts';
+import type { IpvsLeftovers } from '../ipvs/leftovers.ts';
 import type { Balancer, VirtualServer } from '../model.ts';
 
 /**
@@ -44,7 +44,7 @@ export interface SwitchParts {
   readonly openIpvs: () => IpvsBalancer;
   readonly openNftables: () => Balancer;
   /** What the IPVS balancer of this process, or of an earlier one, has left here. */
-  readonly ipvsRemains: IpvsRemains;
+  readonly ipvsRemains: IpvsLeftovers;
   readonly log: Pick<Logger, 'info' | 'warn'>;
   /** Monotonic milliseconds. */
   readonly clock: () => number;

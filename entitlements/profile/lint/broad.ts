@@ -1,4 +1,4 @@
-import { capabilityName } from '../../capabilities/names.ts';
+import { capabilityName } from '../../capabilities/capability-names.ts';
 import { entitlementNamed } from '../../catalog/catalog.ts';
 import { findPath } from '../../files/automaton.ts';
 import { patternOf } from '../../files/pattern-of.ts';

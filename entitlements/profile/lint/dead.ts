@@ -1,4 +1,4 @@
-import { capabilityName } from '../../capabilities/names.ts';
+import { capabilityName } from '../../capabilities/capability-names.ts';
 import { callsOfCapability } from '../../seccomp/default-policy.ts';
 import { decide } from '../../seccomp/decision.ts';
 import { constantValue } from '../../seccomp/constants.ts';

@@ -5,7 +5,7 @@ import type { Part } from '../../catalog/part.ts';
 import { networkExcess } from '../../compare/network-rules.ts';
 import { findPath } from '../../files/automaton.ts';
 import { patternOf } from '../../files/pattern-of.ts';
-import { capabilityName } from '../../capabilities/names.ts';
+import { capabilityName } from '../../capabilities/capability-names.ts';
 import { policyAllowing, policyWithout, unionCalls, withoutCalls } from '../../seccomp/call-set.ts';
 import type { CallSet } from '../../seccomp/call-set.ts';
 import { meetPolicies, policyExcess } from '../../seccomp/policy.ts';

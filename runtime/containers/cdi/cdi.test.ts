@@ -3,7 +3,7 @@ import { describe, it } from 'node:test';
 import fc from 'fast-check';
 import type { OciSpec } from '../../oci/spec.types.ts';
 import { withEdits } from './edits.ts';
-import { askedCdiDevices, qualifiedName } from './names.ts';
+import { askedCdiDevices, qualifiedName } from './device-names.ts';
 import { parseSpec } from './spec-file.ts';
 
 const device = (containerEdits: object = { env: ['A=b'] }, name = 'one'): object => ({ name, containerEdits });

@@ -12,7 +12,7 @@ import type { Reactor } from '../../../base/reactor/index.ts';
 import { mountDeadServer, noDeadServer } from '../../../test/fixtures/dead-server.ts';
 import { openHostPaths } from '../../host-paths/host-paths.ts';
 import type { OpenHostPaths } from '../../host-paths/host-paths.ts';
-import { qualifiedName } from './names.ts';
+import { qualifiedName } from './device-names.ts';
 import { createCdiRegistry } from './registry.ts';
 
 const specOf = (value: string): string =>

@@ -3,7 +3,7 @@ import { PortcullisError } from '../../../base/errors/index.ts';
 import { largest } from '../../../base/lists/index.ts';
 import { hasNoAnswer } from '../../host-paths/host-paths.ts';
 import type { HostPaths } from '../../host-paths/host-paths.ts';
-import type { QualifiedName } from './names.ts';
+import type { QualifiedName } from './device-names.ts';
 import { readSpecFile } from './spec-file.ts';
 import type { CdiSpec, ContainerEdits } from './spec-schema.ts';
 

@@ -2,7 +2,7 @@ import { dirname } from 'node:path';
 import { formatProblems, parseDocuments, validate } from '../../../base/schema/index.ts';
 import { hasNoAnswer, isOf } from '../../host-paths/host-paths.ts';
 import type { HostPaths } from '../../host-paths/host-paths.ts';
-import { isDeviceName, isKind } from './names.ts';
+import { isDeviceName, isKind } from './device-names.ts';
 import { cdiSchema } from './spec-schema.ts';
 import type { CdiSpec, ContainerEdits } from './spec-schema.ts';
 

@@ -8,7 +8,7 @@ import { join, resolve } from 'node:path';
 import { parseJson } from '../../../base/json/index.ts';
 import { endProcessesWithArgument } from '../../monitor/processes.ts';
 import { readCgroupMounts } from '../cgroups.ts';
-import { alone } from '../alone.ts';
+import { inOwnPidNamespace } from '../own-pid-namespace.ts';
 import { leaveHybrid } from '../mount-namespace.ts';
 
 /** Whether a runtime accepts a configuration, and its own message if it does not. */
@@ -47,7 +47,7 @@ export async function tryRuntime(input: { readonly runtime: string; readonly con
     let create: number;
     if (makesTime) {
       // crun 1.8 kills a process by a pid of another PID namespace in this case (../probe/probe.ts).
-      create = await call(alone(['/bin/sh', '-c', createAndDelete, ...creation]), words);
+      create = await call(inOwnPidNamespace(['/bin/sh', '-c', createAndDelete, ...creation]), words);
     } else {
       create = await call(creation, words);
       // An interrupted container may have no record by which the runtime could end it.

@@ -2,7 +2,7 @@ import { mkdir, readFile, readlink, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { reasonOf } from '../../../base/errors/index.ts';
 import type { StartProgram } from '../../../base/reactor/index.ts';
-import { alone } from '../alone.ts';
+import { inOwnPidNamespace } from '../own-pid-namespace.ts';
 import { emptyCgroup, removeCgroupTree } from '../cgroup-removal.ts';
 import { readCgroupMounts } from '../cgroups.ts';
 import { runCommand } from '../command.ts';
@@ -58,7 +58,7 @@ export async function probeRuntime(handler: RuntimeHandler, parts: ProbeParts): 
 }
 
 /**
- * Like {@link alone} for a script of sh: `$0` is the runtime, `$1` its state, `$2` the bundle, `$3` the id.
+ * Like {@link inOwnPidNamespace} for a script of sh: `$0` is the runtime, `$1` its state, `$2` the bundle, `$3` the id.
  * Prints the namespace that was created.
  */
 const makeInTime = `"$0" --root "$1" create --bundle "$2" --pid-file "$2/pid" "$3" &&
@@ -79,7 +79,7 @@ async function probeTimeNamespace(handler: RuntimeHandler, parts: ProbeParts): P
     // The pids in this state are not valid outside, so no other command of the runtime may find it.
     const state = join(bundle, 'state');
     await mkdir(state, { mode: 0o700 });
-    const [program, ...args] = alone(['/bin/sh', '-c', makeInTime, handler.path, state, bundle, id]);
+    const [program, ...args] = inOwnPidNamespace(['/bin/sh', '-c', makeInTime, handler.path, state, bundle, id]);
     await runCommand(parts.startProgram, program, args, { timeoutMs });
     // The time namespace of the first process is created with its execve: time_namespaces(7).
     const seen = (await readFile(join(bundle, 'seen'), 'utf8')).trim();

@@ -4,7 +4,7 @@ import { rpcs } from '../../../runtime/cri/contract/services.ts';
 import type { ContainerConfig, PodSandboxConfig } from '../../../runtime/cri/contract/contract.types.ts';
 import { criCodec } from '../../../runtime/cri/contract/services.ts';
 import { appArmorRequest } from '../../../runtime/containers/apparmor-request.ts';
-import { askedCdiDevices } from '../../../runtime/containers/cdi/names.ts';
+import { askedCdiDevices } from '../../../runtime/containers/cdi/device-names.ts';
 import { parseSpec } from '../../../runtime/containers/cdi/spec-file.ts';
 import { containerLogPath } from '../../../runtime/containers/log-path.ts';
 import { seLinuxRequest } from '../../../runtime/containers/selinux-request.ts';

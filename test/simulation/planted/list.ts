@@ -46,14 +46,14 @@ export const planted: readonly PlantedBug[] = [
   {
     kind: 'pods',
     says: 'a pod without namespaces of its own is ready after the machine has started again',
-    file: 'runtime/pods/service.ts',
+    file: 'runtime/pods/sandbox-service.ts',
     from: 'if (record.bootId !== undefined && record.bootId !== effects.bootId())',
     to: 'if (false as boolean)',
   },
   {
     kind: 'pods',
     says: 'a pod that is removed keeps its link and its address',
-    file: 'runtime/pods/service.ts',
+    file: 'runtime/pods/sandbox-service.ts',
     from: 'if (!isHostNetwork(record)) await effects.network.detach(record.id);',
     to: '',
   },
@@ -193,14 +193,14 @@ export const planted: readonly PlantedBug[] = [
   {
     kind: 'attachments',
     says: 'a detached pod keeps its elements in the rules where the kernel did not take the change at once',
-    file: `${attach}/departures.ts`,
+    file: `${attach}/teardown.ts`,
     from: 'for (const id of going) unbind(id);',
     to: '',
   },
   {
     kind: 'attachments',
     says: 'an address is free before the link that has it is gone',
-    file: `${attach}/departures.ts`,
+    file: `${attach}/teardown.ts`,
     from: 'if (record !== undefined && kernel.link(record.spec.hostInterface) !== undefined) continue;',
     to: '',
   },

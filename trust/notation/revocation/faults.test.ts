@@ -19,7 +19,7 @@ import { defaultLimits } from '../../evidence/limits.ts';
 import { signImage } from '../../signing/sign-image.ts';
 import type { Requirement, Verdict } from '../../types.ts';
 import { decide } from '../../verdict/decide.ts';
-import { explainVerdict } from '../../verdict/explain.ts';
+import { explainVerdict } from '../../verdict/explain-verdict.ts';
 import { notarySigner } from '../fixtures/notary-signer.ts';
 
 /**

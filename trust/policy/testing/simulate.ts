@@ -10,7 +10,7 @@ import { openDatabaseLog } from '../../verdict/log/database-source.ts';
 import { parseEntry } from '../../verdict/log/entry.ts';
 import { readExport } from '../../verdict/log/export-file.ts';
 import type { LogSource } from '../../verdict/log/source.ts';
-import { withParts } from '../../evidence/apart.ts';
+import { withParts } from '../../evidence/evidence-parts.ts';
 import { dossierOf, readRecording } from './recording.ts';
 import type { Recording } from './recording.ts';
 

@@ -4,7 +4,7 @@ import { openKeystore } from '../../keystore/keystore.ts';
 import { topRoles } from '../metadata/model.ts';
 import type { Dialect, TopRole } from '../metadata/model.ts';
 import { readMetadata } from '../metadata/read.ts';
-import { changingAlone } from './alone.ts';
+import { withExclusiveChanges } from './exclusive-changes.ts';
 import type { Destination, OnlineRole } from './destination.ts';
 import { draftFlaw } from './draft-flaw.ts';
 import { authorFailure } from './failure.ts';
@@ -173,7 +173,7 @@ export async function openOwner(input: OpenOwnerInput): Promise<Owner> {
     },
     close: () => keys.close(),
   };
-  return changingAlone(owner, working.path);
+  return withExclusiveChanges(owner, working.path);
 
   async function rolesOf(dialect: Dialect, managed: readonly string[]): Promise<RoleView[]> {
     const [collection, standing] = await Promise.all([stagedCollection(working, dialect), working.standing(dialect)]);

@@ -1,5 +1,5 @@
 import { updateMetadata } from '../client/update.ts';
-import { metadataName } from '../client/names.ts';
+import { metadataName } from '../client/metadata-names.ts';
 import { defaultLimits } from '../client/source.ts';
 import type { TufSource } from '../client/source.ts';
 import { topRoles } from '../metadata/model.ts';

@@ -14,7 +14,7 @@ import { initialiseTuf, refreshTuf } from '../client/folder-client.ts';
 import { readMetadata } from '../metadata/read.ts';
 import { topRoles } from '../metadata/model.ts';
 import type { TargetFile } from '../metadata/model.ts';
-import { beginCollection } from './begin.ts';
+import { beginCollection } from './begin-collection.ts';
 import { addTargets, delegate, everyPath, removeTarget, rotateKeys, undelegate } from './changes.ts';
 import { collectionOf } from './collection.ts';
 import type { AuthoredRole, Collection, Standing } from './collection.ts';

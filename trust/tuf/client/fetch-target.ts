@@ -1,7 +1,7 @@
 import { tufFailure } from '../failure.ts';
 import { verifyFile } from '../trusted-set.ts';
 import { download } from './http-source.ts';
-import { targetName } from './names.ts';
+import { targetName } from './metadata-names.ts';
 import type { FoundTarget } from '../search.ts';
 
 /**

@@ -17,7 +17,7 @@ import { searchTarget } from '../search.ts';
 import type { Current, FoundTarget, Search } from '../search.ts';
 import type { TrustedSet } from '../trusted-set.ts';
 import type { Dialect } from '../metadata/model.ts';
-import { metadataName } from './names.ts';
+import { metadataName } from './metadata-names.ts';
 import { defaultLimits } from './source.ts';
 import type { TufLimits, TufSource, TufStore } from './source.ts';
 

@@ -1,5 +1,5 @@
 import { sha256Digest } from '../../canonical-json.ts';
-import { unpackBytes } from '../../evidence/packed.ts';
+import { unpackBytes } from '../../evidence/byte-packing.ts';
 import type { EvidenceItem } from '../../types.ts';
 import type { TufCode } from '../failure.ts';
 import type { ImageRepository } from './repository.ts';

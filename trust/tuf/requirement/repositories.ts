@@ -6,7 +6,7 @@ import { isPortcullisError } from '../../../base/errors/index.ts';
 import type { PortcullisError } from '../../../base/errors/index.ts';
 import { lockFolder } from '../../../base/storage/index.ts';
 import { sha256Digest } from '../../canonical-json.ts';
-import { packBytes } from '../../evidence/packed.ts';
+import { packBytes } from '../../evidence/byte-packing.ts';
 import { normaliseReference } from '../../policy/matching.ts';
 import { defaultLimits } from '../client/source.ts';
 import type { TufSource } from '../client/source.ts';

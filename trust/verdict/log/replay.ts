@@ -1,6 +1,6 @@
 import { parseJson } from '../../../base/json/index.ts';
 import { PortcullisError, reasonOf } from '../../../base/errors/index.ts';
-import { withParts } from '../../evidence/apart.ts';
+import { withParts } from '../../evidence/evidence-parts.ts';
 import type { Dossier, TrustPolicy, Verdict } from '../../types.ts';
 import { decide } from '../decide.ts';
 import { prepareDecision } from '../prepare.ts';

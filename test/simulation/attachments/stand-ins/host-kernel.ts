@@ -132,10 +132,10 @@ export function openHostKernel(tag: string): HostKernel {
       changed('set up the link', name, { up: true }, 'refused');
     },
     isolate: (name: string) => changed('set down the link', name, { up: false }),
-    doom: (name: string) => changed('doom the link', name, { up: false, master: 0, group: linkGroups.doomed }),
-    deleteDoomed: () =>
-      asked('delete the links of group', 'doomed', () => {
-        for (const link of [...host().links.values()]) if (link.group === linkGroups.doomed) host().remove(link);
+    deleteLater: (name: string) => changed('mark the link for deletion', name, { up: false, master: 0, group: linkGroups.deleting }),
+    deleteMarked: () =>
+      asked('delete the links of group', 'deleting', () => {
+        for (const link of [...host().links.values()]) if (link.group === linkGroups.deleting) host().remove(link);
       }),
     deleteLink: (name: string) => {
       const link = asked('look up the link', name, () => host().named(name));

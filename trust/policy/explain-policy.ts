@@ -1,6 +1,6 @@
 import { describeGpg } from '../gpg/evaluate.ts';
 import { describeNotation } from '../notation/requirement.ts';
-import { explainAttestation, explainSignedEntitlements } from '../attestation/explain.ts';
+import { explainAttestation, explainSignedEntitlements } from '../attestation/explain-attestation.ts';
 import { describeAuthority } from '../sigstore/authority.ts';
 import { describeTuf } from '../tuf/requirement/requirement.ts';
 import type { Reason, Requirement, TrustPolicy, TrustRule } from '../types.ts';

@@ -3,6 +3,6 @@
  * signals a wrong pid there hits no other process, and every process that the command starts ends with it.
  * Needs unshare(1) of util-linux, and root.
  */
-export function alone(command: readonly string[]): readonly [string, ...string[]] {
+export function inOwnPidNamespace(command: readonly string[]): readonly [string, ...string[]] {
   return ['/usr/bin/unshare', '--pid', '--fork', '--kill-child', '--mount-proc', '--', ...command];
 }

@@ -2,14 +2,14 @@ import { isPortcullisError, reasonOf } from '../../base/errors/index.ts';
 import type { Logger } from '../../base/log/index.ts';
 import { formatIp } from '../spec/address.ts';
 import type { IpAddress } from '../spec/address.ts';
-import { createDesk } from './desk.ts';
-import type { DeskOptions } from './desk.ts';
+import { createQueryHandler } from './query-handler.ts';
+import type { QueryHandlerOptions } from './query-handler.ts';
 import { createForwarder } from './forwarder.ts';
 import type { ForwardLimits, Forwarder } from './forwarder.ts';
-import { openGate } from './gate.ts';
-import type { Gate } from './gate.ts';
+import { openDnsListener } from './listener.ts';
+import type { DnsListener } from './listener.ts';
 import type { NameTable, ServedNetwork } from './name-table.ts';
-import type { Place } from './place.ts';
+import type { HostNamespace } from './host-namespace.ts';
 import { findPlaces, ownPlace, standingNamespaces } from './realms.ts';
 import type { OpenPlace } from './realms.ts';
 import type { NameCounts } from './figures.ts';
@@ -29,7 +29,7 @@ export interface Gates {
   close(): void;
 }
 
-export interface GatesOptions extends Pick<DeskOptions, 'settings' | 'upstreams'> {
+export interface GatesOptions extends Pick<QueryHandlerOptions, 'settings' | 'upstreams'> {
   readonly table: Pick<NameTable, 'seenBy' | 'changed'>;
   readonly port: number;
   readonly limits: ForwardLimits;
@@ -39,7 +39,7 @@ export interface GatesOptions extends Pick<DeskOptions, 'settings' | 'upstreams'
 
 /** A host network namespace, and what is open in it. */
 interface Station {
-  readonly place: Place;
+  readonly place: HostNamespace;
   readonly forwarder: Forwarder;
   readonly gates: Map<string, StandingGate>;
   /** Absent: our own namespace, which does not end before us. */
@@ -48,7 +48,7 @@ interface Station {
 
 interface StandingGate {
   networks: readonly ServedNetwork[];
-  gate?: Gate;
+  gate?: DnsListener;
   /** The last problem that was logged. */
   problem?: string;
 }
@@ -58,7 +58,7 @@ export function createGates(options: GatesOptions): Gates {
   const stations = new Map<string, Station>();
   const own = ownPlace();
 
-  const establish = (place: Place, opened?: OpenPlace): Station => {
+  const establish = (place: HostNamespace, opened?: OpenPlace): Station => {
     const forwarder = createForwarder(place, limits, figures.forward);
     const station: Station = { place, forwarder, gates: new Map(), ...(opened !== undefined && { opened }) };
     stations.set(place.realm, station);
@@ -72,12 +72,12 @@ export function createGates(options: GatesOptions): Gates {
     station.opened?.close();
   };
 
-  const desks = new Map<Station, ReturnType<typeof createDesk>>();
-  const deskOf = (station: Station): ReturnType<typeof createDesk> => {
+  const desks = new Map<Station, ReturnType<typeof createQueryHandler>>();
+  const deskOf = (station: Station): ReturnType<typeof createQueryHandler> => {
     const known = desks.get(station);
     if (known !== undefined) return known;
     const isOwn = (address: IpAddress): boolean => limits.port === undefined && station.gates.has(formatIp(address));
-    const desk = createDesk({ table, settings, upstreams, forwarder: station.forwarder, isOwn, tell: figures.query });
+    const desk = createQueryHandler({ table, settings, upstreams, forwarder: station.forwarder, isOwn, tell: figures.query });
     desks.set(station, desk);
     return desk;
   };
@@ -86,7 +86,7 @@ export function createGates(options: GatesOptions): Gates {
     const desk = deskOf(station);
     const fields = { address: text, networks: standing.networks.map(({ name }) => name) };
     try {
-      standing.gate = openGate({
+      standing.gate = openDnsListener({
         place: station.place,
         address,
         port,

@@ -7,7 +7,7 @@ import type { NameFigures, NameServer } from '../cni-plugins/index.ts';
 import type { DaemonConfig } from './config/types.ts';
 
 /** The name server of networks, as configured. Its thread runs only if there are names to answer. */
-export interface Names {
+export interface DaemonNameServer {
   readonly start: () => void;
   /** Starts the server. Resolves when it answers, or when it cannot. */
   ready(): Promise<void>;
@@ -17,7 +17,7 @@ export interface Names {
   close(): Promise<void>;
 }
 
-export function openNames({ root, network: { dns } }: DaemonConfig, log: Logger): Names {
+export function openDaemonNameServer({ root, network: { dns } }: DaemonConfig, log: Logger): DaemonNameServer {
   let starting: Promise<NameServer | undefined> | undefined;
   let closed = false;
   const wrong = dns.upstreams.filter((address) => isIP(address) === 0);

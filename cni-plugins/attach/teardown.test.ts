@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { createDepartures } from './departures.ts';
+import { createTeardown } from './teardown.ts';
 import type { AttachmentRecord, AttachmentSpec } from './record.ts';
 
 const whole = (spec: Partial<AttachmentSpec>): AttachmentSpec =>
@@ -13,20 +13,20 @@ const whole = (spec: Partial<AttachmentSpec>): AttachmentSpec =>
 function released(record: Pick<AttachmentRecord, 'state'>, spec: Partial<AttachmentSpec>, forget: () => boolean): string[] {
   const acts: string[] = [];
   const none = (): never => assert.fail('not asked for');
-  const departures = createDepartures({
+  const teardown = createTeardown({
     store: { setState: () => undefined, forgetNames: none, freeHostPorts: none, record: none, remove: none },
     kernel: {
       isolate: (link) => void acts.push(`isolate ${link}`),
-      deleteDoomed: none,
+      deleteMarked: none,
       deleteLink: none,
-      doom: none,
+      deleteLater: none,
       forget: none,
       link: none,
     },
     rules: { forget },
   });
   try {
-    departures.release({ id: 'one', class: 'user', rules: {}, spec: whole(spec), ...record }, () => void acts.push('plugins'));
+    teardown.release({ id: 'one', class: 'user', rules: {}, spec: whole(spec), ...record }, () => void acts.push('plugins'));
   } catch (thrown) {
     acts.push(String(thrown));
   }
@@ -61,7 +61,7 @@ test('elements that could not be removed from the rules at once are removed befo
   const record = { id: 'one', class: 'user', rules: {}, state: 'ready', spec: whole({}) } as const;
   const acts: string[] = [];
   let isRefused = true;
-  const departures = createDepartures({
+  const teardown = createTeardown({
     store: {
       setState: () => undefined,
       forgetNames: () => undefined,
@@ -71,9 +71,9 @@ test('elements that could not be removed from the rules at once are removed befo
     },
     kernel: {
       isolate: (link) => void acts.push(`isolate ${link}`),
-      deleteDoomed: () => undefined,
+      deleteMarked: () => undefined,
       deleteLink: () => undefined,
-      doom: () => undefined,
+      deleteLater: () => undefined,
       forget: () => undefined,
       link: () => undefined,
     },
@@ -85,12 +85,12 @@ test('elements that could not be removed from the rules at once are removed befo
     },
   });
   const leavePlugins = (): void => undefined;
-  assert.throws(() => departures.release(record, leavePlugins), /refused/);
-  assert.throws(() => departures.release({ ...record, state: 'detaching' }, leavePlugins), /refused/, 'it is asked again');
-  assert.throws(() => departures.reap(false), /refused/);
+  assert.throws(() => teardown.release(record, leavePlugins), /refused/);
+  assert.throws(() => teardown.release({ ...record, state: 'detaching' }, leavePlugins), /refused/, 'it is asked again');
+  assert.throws(() => teardown.reap(false), /refused/);
   assert.deepEqual(acts, ['isolate pc1', 'isolate pc1'], 'its address is not free before');
   isRefused = false;
-  assert.equal(departures.reap(false), 0);
+  assert.equal(teardown.reap(false), 0);
   assert.deepEqual(acts.slice(2), ['forgotten', 'free one']);
 });
 
@@ -99,7 +99,7 @@ test('a pod that is attached again after its removal was written but reported as
   const links = new Set<string>();
   let stored: AttachmentRecord | undefined = record;
   let hasFailed = false;
-  const departures = createDepartures({
+  const teardown = createTeardown({
     store: {
       setState: (_, state) => void (stored = { ...record, state }),
       forgetNames: () => undefined,
@@ -114,19 +114,19 @@ test('a pod that is attached again after its removal was written but reported as
     },
     kernel: {
       isolate: () => undefined,
-      deleteDoomed: () => undefined,
+      deleteMarked: () => undefined,
       deleteLink: (name) => void links.delete(name),
-      doom: () => undefined,
+      deleteLater: () => undefined,
       forget: () => undefined,
       link: (name) => (links.has(name) ? ({ name } as never) : undefined),
     },
     rules: { forget: () => true },
   });
-  departures.release(record, () => undefined);
-  assert.throws(() => departures.reap(true), /EIO/);
+  teardown.release(record, () => undefined);
+  assert.throws(() => teardown.reap(true), /EIO/);
   stored = record;
   links.add('pc1');
-  assert.equal(departures.reap(true), 0);
+  assert.equal(teardown.reap(true), 0);
   assert.deepEqual([...links], ['pc1']);
   assert.equal(stored, record);
 });

@@ -14,7 +14,7 @@ const STATX_ATTR_MOUNT_ROOT = 0x2000n;
 const S_IFREG = 0o100000;
 
 /** The identity of an open file. No two files have the same identity at the same time. */
-export interface Place {
+export interface FileIdentity {
   readonly device: string;
   readonly inode: bigint;
   /** The mount through which it was opened, as in proc_pid_mountinfo(5). Unique over all mount namespaces. */
@@ -28,7 +28,7 @@ export interface Place {
  * Returns the identity of an open file (statx(2)). An O_PATH descriptor is enough. Linux 5.8. @throws
  * KERNEL_EOPNOTSUPP on an older kernel
  */
-export function placeOf(fd: number): Place {
+export function fileIdentityOf(fd: number): FileIdentity {
   const stat = Buffer.alloc(256);
   checked(c.statx(fd, '', AT_EMPTY_PATH, STATX_BASIC_STATS | STATX_MNT_ID, stat), 'statx', `fd ${fd}`);
   if ((stat.readUInt32LE(0) & STATX_MNT_ID) === 0)
@@ -74,7 +74,7 @@ export function openNamespaceRoot(pid: number): { readonly fd: number; readonly 
   try {
     for (let depth = 0; depth < deepestRoot; depth += 1) {
       const above = openInRoot(fd, '..', { flags: O_PATH | O_DIRECTORY, resolve: 0 });
-      const [here, there] = [placeOf(fd), placeOf(above)];
+      const [here, there] = [fileIdentityOf(fd), fileIdentityOf(above)];
       closeFd(fd);
       fd = above;
       if (here.mountId === there.mountId && here.inode === there.inode) return { fd, isOwnRoot: depth === 0 };

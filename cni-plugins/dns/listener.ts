@@ -1,4 +1,4 @@
-import type { GateOptions } from './arrival.ts';
+import type { ListenerOptions } from './received-query.ts';
 import { createServer } from 'node:net';
 import type { Server, Socket } from 'node:net';
 import { createConnectionGate } from '../../base/connections/index.ts';
@@ -9,7 +9,7 @@ import { openDatagrams } from './datagrams.ts';
 import { framed, readFrames } from './stream-frames.ts';
 
 /** A listener for the pods of a network: UDP and TCP at the network's gateway. */
-export interface Gate {
+export interface DnsListener {
   close(): void;
 }
 
@@ -29,7 +29,7 @@ const mostUnderWay = 64;
  * @throws KERNEL_EADDRINUSE (another name server listens there) · KERNEL_EADDRNOTAVAIL (the gateway is not an
  * address of this host, or not yet)
  */
-export function openGate(options: GateOptions): Gate {
+export function openDnsListener(options: ListenerOptions): DnsListener {
   const { place, port } = options;
   const end = { address: ipBytes(options.address), port };
   const fds = place.inside(() => {
@@ -58,7 +58,7 @@ export function openGate(options: GateOptions): Gate {
   return { close };
 }
 
-function openStreams(fd: number, { onArrival, onArrivals }: GateOptions, fail: (thrown: unknown) => void): { close(): void } {
+function openStreams(fd: number, { onArrival, onArrivals }: ListenerOptions, fail: (thrown: unknown) => void): { close(): void } {
   const open = new Set<Socket>();
   const gate = createConnectionGate(limits);
   const server: Server = createServer({ noDelay: true }, (socket) => {

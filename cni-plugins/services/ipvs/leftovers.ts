@@ -10,13 +10,13 @@ import { removeTable, tableFamilies, tableOf } from './tables.ts';
  * It makes no request to IPVS, so it also works after the module was removed from the kernel, which removed
  * everything that IPVS held.
  */
-export interface IpvsRemains {
+export interface IpvsLeftovers {
   /** Whether this run or an earlier one has left any of it here. */
   stand(): boolean;
   remove(): void;
 }
 
-export const ipvsRemains: IpvsRemains = {
+export const ipvsLeftovers: IpvsLeftovers = {
   stand() {
     const [netfilter, link] = [openNetlink(NETLINK_NETFILTER), openServiceLink()];
     try {

@@ -1,5 +1,5 @@
 /** A host network namespace in which names are served. Sockets are created inside it and used from here. */
-export interface Place {
+export interface HostNamespace {
   readonly realm: string;
   /** Runs synchronous kernel calls in the namespace. */
   inside<T>(body: () => T): T;

@@ -2,21 +2,21 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { isPortcullisError } from '../errors/index.ts';
 
 /** The maximum number of such answers per operation. */
-export const stumbleLimit = 20;
+export const writeConflictLimit = 20;
 
 /**
  * Retries a request when a registry fails because two clients write the same object. Debian's registry
  * answers 500 to a client that reads a tag at the moment it is written, and 400 (DIGEST_INVALID) to a client
  * that pushes bytes that another client is pushing. Both states last milliseconds.
  */
-export function calmly(signal: AbortSignal | undefined): <T>(ask: () => Promise<T>) => Promise<T> {
-  let left = stumbleLimit;
+export function retryWriteConflicts(signal: AbortSignal | undefined): <T>(ask: () => Promise<T>) => Promise<T> {
+  let left = writeConflictLimit;
   return async (ask) => {
     for (;;) {
       try {
         return await ask();
       } catch (error) {
-        if (!isStumble(error) || left <= 0) throw error;
+        if (!isWriteConflict(error) || left <= 0) throw error;
         left -= 1;
         await sleep(10 + Math.random() * 40, undefined, { signal });
       }
@@ -25,7 +25,7 @@ export function calmly(signal: AbortSignal | undefined): <T>(ask: () => Promise<
 }
 
 /** Returns whether a registry failed in the way that concurrent writes of one object cause. */
-export function isStumble(error: unknown): boolean {
+export function isWriteConflict(error: unknown): boolean {
   const status = statusOf(error);
   return status === 500 || (status === 400 && isPortcullisError(error) && error.failure.why.includes('DIGEST_INVALID'));
 }

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { createLatestWord } from './latest-word.ts';
+import { createLatestAnswer } from './latest-answer.ts';
 
 /** A source that answers when the test says so. */
 function asked(times: { keptMs: number; patienceMs: number }): {
@@ -8,7 +8,7 @@ function asked(times: { keptMs: number; patienceMs: number }): {
   say: ((word: string) => void)[];
 } {
   const say: ((word: string) => void)[] = [];
-  const words = createLatestWord(() => new Promise<string>((resolve) => say.push(resolve)), times);
+  const words = createLatestAnswer(() => new Promise<string>((resolve) => say.push(resolve)), times);
   return { about: async (of) => (await words.about(of, of))?.word, say };
 }
 

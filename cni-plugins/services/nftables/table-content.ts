@@ -8,8 +8,8 @@ import { towardsLeast } from '../slots/least-connections.ts';
 import { activeCounts, forgetStale } from './connections.ts';
 import { addressBytes, digestOf, elementChanges, elementRequests, keyBytes, rangeChanges, rangeElements, unread } from './elements.ts';
 import type { ElementChange, Standing } from './elements.ts';
-import { keep, standingOf } from './kept.ts';
-import type { Kept } from './kept.ts';
+import { compactServer, standingOf } from './compact-server.ts';
+import type { CompactServer } from './compact-server.ts';
 import { createModes } from './modes.ts';
 import type { Modes } from './modes.ts';
 import { nameOf, planOf } from './plan.ts';
@@ -17,9 +17,9 @@ import { makeMode, readSlots } from './readout.ts';
 import { chainsOf, tableOf } from './rules.ts';
 
 /** What the table of one family holds, and how it changes. */
-export interface Holding {
+export interface TableContent {
   readonly family: Family;
-  readonly standing: Map<ServerKey, Kept>;
+  readonly standing: Map<ServerKey, CompactServer>;
   /** The servers in `standing` that get new weights each second. */
   readonly weighed: Set<ServerKey>;
   /** The servers in `standing` with source ranges. */
@@ -31,7 +31,7 @@ export interface Holding {
   readonly addresses: Map<string, number>;
 }
 
-export const emptyHolding = (family: Family, own: Buffer | undefined): Holding => ({
+export const emptyTableContent = (family: Family, own: Buffer | undefined): TableContent => ({
   family,
   standing: new Map(),
   weighed: new Set(),
@@ -45,9 +45,9 @@ export const emptyHolding = (family: Family, own: Buffer | undefined): Holding =
 const weighsConnections = ({ scheduler }: VirtualServer): boolean => scheduler === 'lc';
 
 /** @param standing absent: the server is gone */
-export function hold({ standing: all, weighed, restricted }: Holding, key: ServerKey, standing: Standing | undefined): void {
+export function hold({ standing: all, weighed, restricted }: TableContent, key: ServerKey, standing: Standing | undefined): void {
   if (standing === undefined) all.delete(key);
-  else all.set(key, keep(standing));
+  else all.set(key, compactServer(standing));
   if (standing !== undefined && weighsConnections(standing.server)) weighed.add(key);
   else weighed.delete(key);
   if (standing?.server.sourceRanges === undefined) restricted.delete(key);
@@ -61,7 +61,7 @@ const rangesOf = (standing: Standing | undefined, own: Buffer | undefined): read
  * Counts one server more or less at an address, if the server counts there.
  * @returns how many there are now; undefined: it does not count
  */
-export function countAddress({ addresses }: Holding, { kind, address }: VirtualServer, more: 1 | -1): number | undefined {
+export function countAddress({ addresses }: TableContent, { kind, address }: VirtualServer, more: 1 | -1): number | undefined {
   if (kind !== 'virtual' || address === undefined) return undefined;
   const now = (addresses.get(address) ?? 0) + more;
   if (now === 0) addresses.delete(address);
@@ -74,7 +74,7 @@ export function countAddress({ addresses }: Holding, { kind, address }: VirtualS
  * modes: if the kernel then refuses the change, the holding is useless.
  */
 function settle(
-  holding: Holding,
+  holding: TableContent,
   server: VirtualServer,
   before: Standing | undefined,
   weights?: ReadonlyMap<string, number>,
@@ -102,7 +102,7 @@ function withSlots(filter: NetlinkSocket, family: Family, standing: Standing): S
  * Returns the change for one server more or less at an address: the address comes with the first, and goes
  * with the last.
  */
-function addressChanges(holding: Holding, server: VirtualServer, more: 1 | -1): ElementChange[] {
+function addressChanges(holding: TableContent, server: VirtualServer, more: 1 | -1): ElementChange[] {
   const now = countAddress(holding, server, more);
   if (now === undefined || server.address === undefined || now > 1 || (now === 1 && more === -1)) return [];
   return [{ set: 'addresses', key: addressBytes(server.address), put: more === 1 }];
@@ -112,7 +112,12 @@ function addressChanges(holding: Holding, server: VirtualServer, more: 1 | -1): 
  * @returns whether modes are new
  * @throws NETWORK_KERNEL_…; the holding is useless then
  */
-export function applyChange(filter: NetlinkSocket, holding: Holding, put: readonly VirtualServer[], remove: readonly ServerKey[]): boolean {
+export function applyChange(
+  filter: NetlinkSocket,
+  holding: TableContent,
+  put: readonly VirtualServer[],
+  remove: readonly ServerKey[],
+): boolean {
   const requests: Request[] = [];
   const changes: ElementChange[] = [];
   const stale: VirtualServer[] = [];
@@ -152,7 +157,7 @@ export function applyChange(filter: NetlinkSocket, holding: Holding, put: readon
 }
 
 /** Recomputes whether the host itself may connect, because its address changed. */
-export function relocate(filter: NetlinkSocket, holding: Holding, own: Buffer | undefined): void {
+export function relocate(filter: NetlinkSocket, holding: TableContent, own: Buffer | undefined): void {
   if (holding.restricted.size === 0 || holding.own?.toString('hex') === own?.toString('hex')) return;
   const changes = [...holding.restricted].flatMap((key) => {
     const kept = holding.standing.get(key);
@@ -169,7 +174,7 @@ function losesDestinations(before: VirtualServer, after: VirtualServer): boolean
 }
 
 /** Gives every server with `lc` its weights for this second. @returns whether modes are new */
-export function reweigh(filter: NetlinkSocket, holding: Holding): boolean {
+export function reweigh(filter: NetlinkSocket, holding: TableContent): boolean {
   const servers = [...holding.weighed].flatMap((key) => {
     const kept = holding.standing.get(key);
     return kept === undefined ? [] : [standingOf(kept, holding.modes)];
@@ -200,7 +205,7 @@ export function reweigh(filter: NetlinkSocket, holding: Holding): boolean {
 }
 
 /** Drops chains that no server's connections use any more. */
-export function dropUnusedModes(filter: NetlinkSocket, { family, modes }: Holding): boolean {
+export function dropUnusedModes(filter: NetlinkSocket, { family, modes }: TableContent): boolean {
   const table = tableOf(family);
   const unused = modes.takeUnused();
   transact(

@@ -7,7 +7,7 @@ import type { Credentials } from '../../base/distribution/index.ts';
  * a signature that is added right after a refusal is seen at once. A cached absence can admit nothing, and
  * delays an admission by at most {@link longestMs}.
  */
-export interface Absences {
+export interface NegativeCache {
   /** Returns the negative cache for one set of credentials, because one user may see what another may not. */
   of(credentials: Credentials | undefined): KnownAbsent;
 }
@@ -40,7 +40,7 @@ interface Entry {
  * Creates the negative cache for registry answers, for a process that gathers evidence often.
  * @param clock milliseconds, never set back
  */
-export function createAbsences(clock: () => number = () => performance.now()): Absences {
+export function createNegativeCache(clock: () => number = () => performance.now()): NegativeCache {
   const salt = randomBytes(32);
   const entries = new Map<string, Entry>();
   return {

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { O_DIRECTORY, O_PATH } from './constants.ts';
 import { closeFd, openFile } from './files.ts';
-import { kernelFileSystemOf, openNamespaceRoot, placeOf } from './place.ts';
+import { kernelFileSystemOf, openNamespaceRoot, fileIdentityOf } from './file-identity.ts';
 import { temporaryFolder } from './temporary.fixture.ts';
 
 test('a file is distinguished from another, and the root of a mount from what lies in it', (t) => {
@@ -14,7 +14,7 @@ test('a file is distinguished from another, and the root of a mount from what li
   writeFileSync(join(folder, 'a'), '');
   const opened = [join(folder, 'a'), folder, '/proc', '/proc/sys'].map((path) => openFile(path, O_PATH));
   t.after(() => opened.forEach(closeFd));
-  const [file, parent, proc, below] = opened.map(placeOf);
+  const [file, parent, proc, below] = opened.map(fileIdentityOf);
   assert.deepEqual([file?.isFile, parent?.isFile], [true, false]);
   assert.notEqual(file?.inode, parent?.inode);
   assert.equal(file?.mountId, parent?.mountId);
@@ -51,7 +51,7 @@ test('the root of a mount namespace is found from a process that has changed its
   ] as const) {
     const found = openNamespaceRoot(await start(place));
     assert.equal(found.isOwnRoot, isOwnRoot);
-    assert.deepEqual(placeOf(found.fd), placeOf(root));
+    assert.deepEqual(fileIdentityOf(found.fd), fileIdentityOf(root));
     closeFd(found.fd);
   }
 });

@@ -1,6 +1,6 @@
 import type { VirtualServer } from '../model.ts';
-import { packServer, unpackServer } from '../packed.ts';
-import type { PackedServer } from '../packed.ts';
+import { packServer, unpackServer } from '../packed-server.ts';
+import type { PackedServer } from '../packed-server.ts';
 import { digestOf, keyBytes, unread } from './elements.ts';
 import type { Standing } from './elements.ts';
 import type { Modes } from './modes.ts';
@@ -8,7 +8,7 @@ import { planOf } from './plan.ts';
 import type { Plan } from './plan.ts';
 
 /** What is kept of a server in force: what cannot be derived from the rest. Pure. */
-export interface Kept {
+export interface CompactServer {
   readonly packed: PackedServer;
   /** The number of its mode. */
   readonly mode: number;
@@ -26,7 +26,7 @@ type PackedSlots = string;
 const slotsHaveHistory = ({ scheduler, clientAffinity, persistenceSeconds }: VirtualServer): boolean =>
   scheduler !== 'maglev' && (clientAffinity || scheduler === 'sh' || scheduler === 'lc' || persistenceSeconds !== undefined);
 
-export function keep({ server, mode, plan }: Standing): Kept {
+export function compactServer({ server, mode, plan }: Standing): CompactServer {
   const packed = packServer(server);
   if (plan === undefined) return { packed, mode };
   if (plan.slots === unread) return { packed, mode, slots: '' };
@@ -34,7 +34,7 @@ export function keep({ server, mode, plan }: Standing): Kept {
 }
 
 /** @param modes the modes that include the server's mode */
-export function standingOf(kept: Kept, modes: Modes): Standing {
+export function standingOf(kept: CompactServer, modes: Modes): Standing {
   const server = unpackServer(kept.packed);
   const plan = planOfMode(modes, kept.mode);
   const own = { server, mode: kept.mode, key: keyBytes(server), digest: digestOf(server) };

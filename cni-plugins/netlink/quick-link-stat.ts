@@ -12,12 +12,12 @@ import type { NetlinkSocket } from './socket.ts';
 export type NamedLink = Pick<Link, 'index' | 'name'>;
 
 /** What may have changed since then. */
-export type Glance = Pick<Link, 'up' | 'mac'>;
+export type LinkFacts = Pick<Link, 'up' | 'mac'>;
 
 const IFF_RUNNING = 0x40;
 
 /** Returns undefined if the index now has another name, or none. */
-export function glanceAt({ fd }: NetlinkSocket, { name, index }: NamedLink): Glance | undefined {
+export function quickLinkStat({ fd }: NetlinkSocket, { name, index }: NamedLink): LinkFacts | undefined {
   if (linkNameOf(fd, index) !== name) return undefined;
   const [flags, mac] = [linkFlagsOf(fd, name), linkMacOf(fd, name)];
   return flags === undefined || mac === undefined ? undefined : { up: (flags & linkFlags.up) !== 0, mac: macText(mac) };

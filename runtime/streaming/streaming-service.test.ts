@@ -11,8 +11,8 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { createLogger } from '../../base/log/index.ts';
 import { WebSocket } from 'ws';
 import type { ForwardPlan } from './plan.ts';
-import { openStreamingService } from './service.ts';
-import type { StreamingOptions } from './service.ts';
+import { openStreamingService } from './streaming-service.ts';
+import type { StreamingOptions } from './streaming-service.ts';
 
 const web = createServer((_request, response) => response.end('a page'));
 const folder = mkdtempSync(join(tmpdir(), 'streaming-'));

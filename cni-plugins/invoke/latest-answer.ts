@@ -1,5 +1,5 @@
 /** Caches the answers of programs for callers that ask often and cannot wait for a program that hangs. */
-export interface LatestWord<Asked, Word> {
+export interface LatestAnswer<Asked, Word> {
   /**
    * Returns the last answer if it is at most `keptMs` old, otherwise a new answer. If that takes longer than
    * `patienceMs`, the previous answer is returned. Undefined: there was never an answer for this key.
@@ -16,10 +16,10 @@ interface Asking<Word> {
 }
 
 /** Creates the cache. @param ask never rejects */
-export function createLatestWord<Asked, Word>(
+export function createLatestAnswer<Asked, Word>(
   ask: (asked: Asked) => Promise<Word>,
   { keptMs, patienceMs }: { readonly keptMs: number; readonly patienceMs: number },
-): LatestWord<Asked, Word> {
+): LatestAnswer<Asked, Word> {
   let now: Asking<Word> | undefined;
   return {
     async about(of, asked) {

@@ -14,7 +14,7 @@ import type { NetworkStore } from './store.ts';
  * its namespace. Its address stays leased until the kernel has released the link. `finish` does the work that
  * no caller waits for.
  */
-export interface Departures {
+export interface Teardown {
   /** @param leavePlugins removes what chained plugins created, after the link is isolated */
   release(record: AttachmentRecord, leavePlugins: (record: AttachmentRecord) => void): void;
   /**
@@ -33,13 +33,13 @@ export interface Departures {
   waiting(): number;
 }
 
-export interface DepartureParts {
+export interface TeardownDeps {
   readonly store: Pick<NetworkStore, 'forgetNames' | 'freeHostPorts' | 'record' | 'remove' | 'setState'>;
-  readonly kernel: Pick<HostKernel, 'deleteDoomed' | 'deleteLink' | 'doom' | 'forget' | 'isolate' | 'link'>;
+  readonly kernel: Pick<HostKernel, 'deleteMarked' | 'deleteLink' | 'deleteLater' | 'forget' | 'isolate' | 'link'>;
   readonly rules: Pick<StandingRules, 'forget'>;
 }
 
-export function createDepartures({ store, kernel, rules }: DepartureParts): Departures {
+export function createTeardown({ store, kernel, rules }: TeardownDeps): Teardown {
   const going = new Set<string>();
   /**
    * Records that may still have elements in the rules: an attempt to remove them may have failed after the
@@ -54,7 +54,7 @@ export function createDepartures({ store, kernel, rules }: DepartureParts): Depa
     for (let record = released.shift(); record !== undefined; record = released.shift()) {
       try {
         store.forgetNames(record.id);
-        kernel.doom(record.spec.hostInterface);
+        kernel.deleteLater(record.spec.hostInterface);
         if (record.spec.portMappings.length > 0) store.freeHostPorts(record.id);
       } catch (thrown) {
         // Work that finds no space on the disk now is done when there is some.
@@ -126,7 +126,7 @@ export function createDepartures({ store, kernel, rules }: DepartureParts): Depa
       kernel.forget(ports);
       dropGone();
       if (!force || going.size === 0) return going.size;
-      if (going.size > 1) kernel.deleteDoomed();
+      if (going.size > 1) kernel.deleteMarked();
       for (const id of going) {
         const name = store.record(id)?.spec.hostInterface;
         if (name !== undefined) kernel.deleteLink(name);

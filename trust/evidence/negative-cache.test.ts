@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { createAbsences } from './absences.ts';
+import { createNegativeCache } from './negative-cache.ts';
 
 test('an absence is cached from the second answer on, longer each time, and never beyond 30 s', () => {
   let now = 1;
-  const absent = createAbsences(() => now).of(undefined);
+  const absent = createNegativeCache(() => now).of(undefined);
   const believed = [0, 2_000, 4_000, 8_000, 16_000, 30_000, 30_000];
   for (const milliseconds of believed) {
     absent.note('q');
@@ -20,7 +20,7 @@ test('an absence is cached from the second answer on, longer each time, and neve
 });
 
 test('a found object ends an absence, and each set of credentials has its own cache', () => {
-  const absences = createAbsences(() => 1);
+  const absences = createNegativeCache(() => 1);
   const [mine, yours] = [absences.of({ username: 'a', password: 'b' }), absences.of({ username: 'a', password: 'c' })];
   for (const _ of [1, 2]) mine.note('q');
   assert.deepEqual([mine.knows('q'), yours.knows('q'), absences.of({ username: 'a', password: 'b' }).knows('q')], [true, false, true]);
@@ -29,7 +29,7 @@ test('a found object ends an absence, and each set of credentials has its own ca
 });
 
 test('the cache is bounded', () => {
-  const absent = createAbsences(() => 1).of(undefined);
+  const absent = createNegativeCache(() => 1).of(undefined);
   for (let index = 0; index < 5000; index++) for (const _ of [1, 2]) absent.note(`${index}`);
   assert.deepEqual([absent.knows('0'), absent.knows('4999')], [false, true]);
 });

@@ -14,7 +14,7 @@ export interface Holders {
 }
 
 /** Drops addresses that do not belong to a host's own pods. */
-export interface Strangers {
+export interface ClaimFilter {
   /** An unchanged service is returned as the same object. */
   without(name: string, service: MergedService): MergedService;
   /** What was dropped, by service and host. */
@@ -26,7 +26,7 @@ export interface Strangers {
  * has only virtual addresses of its own, from a subnet that no host has. Claims in etcd can lead nowhere
  * else. Pure except for what it remembers.
  */
-export function createStrangers(networks: readonly OverlayNetwork[], holders: Holders, self: string): Strangers {
+export function createClaimFilter(networks: readonly OverlayNetwork[], holders: Holders, self: string): ClaimFilter {
   let of = holders.subnetsChanged();
   let seen = new WeakMap<readonly PublishedMember[], readonly PublishedMember[]>();
   const found = new Map<string, string>();

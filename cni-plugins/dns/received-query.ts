@@ -1,7 +1,7 @@
 import type { IpAddress } from '../spec/address.ts';
-import type { Place } from './place.ts';
+import type { HostNamespace } from './host-namespace.ts';
 
-export interface Arrival {
+export interface ReceivedQuery {
   /** Valid until the call that receives it returns. */
   readonly message: Buffer;
   readonly asker: IpAddress;
@@ -10,11 +10,11 @@ export interface Arrival {
   reply(message: Buffer | undefined): void;
 }
 
-export interface GateOptions {
-  readonly place: Place;
+export interface ListenerOptions {
+  readonly place: HostNamespace;
   readonly address: IpAddress;
   readonly port: number;
-  readonly onArrival: (arrival: Arrival) => void;
+  readonly onArrival: (arrival: ReceivedQuery) => void;
   /** Called after some questions arrived, before the first of them is passed on. */
   readonly onArrivals: () => void;
   /** A socket failed, and the listener is closed. */

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { openNetworkDatabase } from './database.ts';
-import { createNameStore, networkNameOf } from './names.ts';
+import { createNameStore, networkNameOf } from './endpoint-names.ts';
 import { createPartStore } from './parts.ts';
 import { bootOf } from './realm.ts';
 

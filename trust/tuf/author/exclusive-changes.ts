@@ -10,7 +10,7 @@ const waitMs = 10_000;
  * takes no lock.
  * @throws STORAGE_IN_USE from each change, when another process still holds the folder after ten seconds
  */
-export function changingAlone(owner: Owner, folder: string): Owner {
+export function withExclusiveChanges(owner: Owner, folder: string): Owner {
   const alone =
     <A extends readonly unknown[], R>(change: (...words: A) => Promise<R>) =>
     async (...words: A): Promise<R> => {

@@ -5,7 +5,7 @@ import type { Scheduler, VirtualServer } from '../model.ts';
 import { towardsLeast } from '../slots/least-connections.ts';
 import { digestOf, keyBytes } from './elements.ts';
 import type { Standing } from './elements.ts';
-import { keep, standingOf } from './kept.ts';
+import { compactServer, standingOf } from './compact-server.ts';
 import { createModes } from './modes.ts';
 import { nameOf, planOf } from './plan.ts';
 
@@ -54,7 +54,7 @@ test('the kept state of a server restores the full state, whatever its history',
         const plan = planOf(server, before?.plan?.slots, weights);
         const { number } = modes.use(plan, false, before?.mode);
         const standing: Standing = { server, mode: number, digest: digestOf(server), key: keyBytes(server), ...(plan && { plan }) };
-        before = standingOf(keep(standing), modes);
+        before = standingOf(compactServer(standing), modes);
         assert.deepEqual(before, standing);
       }
     }),

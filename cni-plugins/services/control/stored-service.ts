@@ -1,12 +1,12 @@
 import { parseJson } from '../../../base/json/index.ts';
-import { packServer, unpackServer } from '../packed.ts';
-import type { PackedServer } from '../packed.ts';
+import { packServer, unpackServer } from '../packed-server.ts';
+import type { PackedServer } from '../packed-server.ts';
 import type { Refusal, Service, VirtualServer } from '../model.ts';
 import { checkedPortOf, healthIdOf } from './health/checks.ts';
 import type { Drain, Standing } from './drains.ts';
 
 /** A service in force, with its state. */
-export interface Held {
+export interface ServiceInForce {
   readonly source: string;
   /** Parsed again on each access: only the text is kept. */
   readonly service: Service;
@@ -25,8 +25,8 @@ const nothing: ReadonlySet<string> = new Set();
 
 const orNothing = (set: ReadonlySet<string>): ReadonlySet<string> => (set.size === 0 ? nothing : set);
 
-/** Implements {@link Held}. With thousands of services, each costs only its text. */
-export class HeldService implements Held {
+/** Implements {@link ServiceInForce}. With thousands of services, each costs only its text. */
+export class StoredService implements ServiceInForce {
   readonly source: string;
   readonly document: string;
   drained = nothing;
@@ -51,7 +51,7 @@ export class HeldService implements Held {
 }
 
 /** Returns the unhealthy backends that the service still has. Pure. */
-export function unwellThatStay(before: Held | undefined, service: Service): ReadonlySet<string> {
+export function unhealthyThatRemain(before: ServiceInForce | undefined, service: Service): ReadonlySet<string> {
   if (before === undefined || before.unwell.size === 0 || service.healthCheck === undefined) return nothing;
   const ids = new Set(service.backends.map((backend) => healthIdOf(backend, checkedPortOf(service))));
   return new Set([...before.unwell].filter((id) => ids.has(id)));

@@ -3,7 +3,7 @@ import type { IpAddress } from '../spec/address.ts';
 import { decide } from './decide.ts';
 import type { ZoneSettings } from './decide.ts';
 import type { Forwarder } from './forwarder.ts';
-import type { Arrival } from './arrival.ts';
+import type { ReceivedQuery } from './received-query.ts';
 import { encodeFailure, encodeReply, extendedError, rcode, rcodeOf, readQuery, relayed, roomOf } from './message.ts';
 import type { Query, Reply } from './message.ts';
 import type { NameTable, Seen, ServedNetwork } from './name-table.ts';
@@ -11,7 +11,7 @@ import type { NameTable, Seen, ServedNetwork } from './name-table.ts';
 /** The result of a question, for metrics. */
 export type QueryResult = 'answered' | 'denied' | 'forwarded' | 'failed' | 'refused' | 'malformed' | 'ignored';
 
-export interface DeskOptions {
+export interface QueryHandlerOptions {
   readonly table: Pick<NameTable, 'seenBy'>;
   readonly settings: ZoneSettings;
   readonly forwarder: Pick<Forwarder, 'ask'>;
@@ -28,7 +28,7 @@ const longestStreamMessage = 0xffff;
  * Returns the handler for questions at a gateway.
  * @param networks that have this gateway when the question arrives
  */
-export function createDesk(options: DeskOptions): (arrival: Arrival, networks: readonly ServedNetwork[]) => void {
+export function createQueryHandler(options: QueryHandlerOptions): (arrival: ReceivedQuery, networks: readonly ServedNetwork[]) => void {
   const { table, settings, forwarder, tell } = options;
 
   return (arrival, networks) => {
@@ -75,7 +75,7 @@ export function createDesk(options: DeskOptions): (arrival: Arrival, networks: r
 
   /** @param own the reply if the other name servers do not have the name, or none can be asked */
   function forward(
-    { message, asker, byStream, reply }: Arrival,
+    { message, asker, byStream, reply }: ReceivedQuery,
     asked: Query,
     seen: Seen,
     room: number,

@@ -9,8 +9,8 @@ import fc from 'fast-check';
 import { later, signed, testKey } from '../tuf/fixtures/repository.fixture.ts';
 import { certifiedKey, fetchJson, multipart, multipartType, post, publisher, sha256, targetsOf } from './publisher.fixture.ts';
 import type { OnlineEntries, Publisher } from './publisher.fixture.ts';
-import { startTrustService } from './service.ts';
-import type { TrustService } from './service.ts';
+import { startTrustService } from './trust-service.ts';
+import type { TrustService } from './trust-service.ts';
 
 const day = 24 * 3600 * 1000;
 let now = Date.parse('2027-01-01T00:00:00Z');

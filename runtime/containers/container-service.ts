@@ -4,7 +4,7 @@ import type { ContainerConfig, LinuxContainerResources } from '../cri/contract/c
 import type { ExecResult } from '../oci/exec.ts';
 import { mergedResources } from '../oci/resources.ts';
 import type { SandboxRecord } from '../pods/record.ts';
-import type { ContainersOfSandbox } from '../pods/service.ts';
+import type { ContainersOfSandbox } from '../pods/sandbox-service.ts';
 import type { KeyedLock } from '../state/keyed-lock.ts';
 import { unlessGone } from '../state/gone-rows.ts';
 import { createdAfter } from '../state/identity.ts';
