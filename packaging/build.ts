@@ -1,13 +1,13 @@
 /**
  * `npm run build`: builds dist/ with one ES module each for the command, the daemon, every room's library and
- * every Worker. Shared code is in chunks next to them, and declarations are in dist/types. Native code
- * (koffi) stays outside.
+ * every Worker. Shared code is in chunks next to them, and declarations are in dist/types. Native code stays
+ * outside: koffi loads it from its package for the platform (@koromix/koffi-linux-x64).
  */
 import { spawnSync } from 'node:child_process';
 import { globSync, mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { build } from 'esbuild';
-import type { Plugin } from 'esbuild';
+import type { Metafile, Plugin } from 'esbuild';
 
 const root = join(import.meta.dirname, '..');
 
@@ -45,14 +45,15 @@ export { default as buildConnector } from 'undici/lib/core/connect.js';`,
 };
 
 /**
- * Bundles into `outdir`, which is replaced as a whole. Throws esbuild's error when a source does not build.
+ * Bundles into `folder`, which is replaced as a whole. Returns what esbuild put into each file of it. Throws
+ * esbuild's error when a source does not build.
  */
-export async function bundle(folder: string): Promise<void> {
+export async function bundle(folder: string): Promise<Metafile> {
   // A command that runs from the old bundle may still load its chunks while this one is built.
   const outdir = `${folder}.new`;
   const workers = globSync('{base,trust,entitlements,cni-plugins,runtime}/**/*.worker.ts', { cwd: root });
   rmSync(outdir, { recursive: true, force: true });
-  await build({
+  const { metafile } = await build({
     absWorkingDir: root,
     entryPoints: [
       ...Object.entries(entries).map(([out, source]) => ({ out, in: source })),
@@ -65,7 +66,6 @@ export async function bundle(folder: string): Promise<void> {
     format: 'esm',
     platform: 'node',
     target: 'node26',
-    external: ['koffi'],
     banner: { js: banner },
     loader: { '.json': 'json' },
     // V8 keeps the text of the code that it runs.
@@ -73,6 +73,7 @@ export async function bundle(folder: string): Promise<void> {
     minifySyntax: true,
     plugins: [slimUndici],
     legalComments: 'linked',
+    metafile: true,
     logLevel: 'warning',
   });
   // Chunks and Workers are in one folder, so that `./workers/NAME.js` resolves from each of them
@@ -85,6 +86,7 @@ export async function bundle(folder: string): Promise<void> {
   writeFileSync(join(outdir, 'portcullisd.js'), "process.argv.splice(2, 0, 'daemon');\nawait import('./portcullis.js');\n");
   rmSync(folder, { recursive: true, force: true });
   renameSync(outdir, folder);
+  return metafile;
 }
 
 /** Writes the declarations of the four library entry points into `outdir`/types. */

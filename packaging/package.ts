@@ -1,11 +1,13 @@
 /**
- * `npm run package`: builds, and packs dist/portcullis-VERSION.tgz, which installs with koffi and the pinned
- * Node as its only dependencies.
+ * `npm run package`: builds, and packs dist/portcullis-VERSION.tgz. Its only dependencies are the native part
+ * of koffi and the pinned Node, for each platform. None of them has an install script.
  */
 import { spawnSync } from 'node:child_process';
-import { cpSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, globSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { bundle, declarations } from './build.ts';
+import { withoutMissingLinks } from './links.ts';
+import { bundledPackages, notices } from './notices.ts';
 
 const root = join(import.meta.dirname, '..');
 const shipped = [
@@ -13,35 +15,68 @@ const shipped = [
   ...['docs', 'README.md', 'SECURITY.md', 'LICENSE'],
 ];
 
-/** Returns the manifest of the published package: bundled packages are no longer dependencies. */
+/** Platforms of the pinned Node, in the words of npm. */
+const platforms = ['linux-x64', 'linux-arm64'];
+
+/**
+ * Returns the manifest of the published package. Bundled packages are no longer dependencies. Of koffi, only
+ * the native part is outside the bundle: the package koffi itself has an install script, which npm would ask
+ * the user to approve.
+ */
 function publishedManifest(): string {
-  const manifest = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as Record<string, unknown> & {
-    dependencies: Record<string, string>;
-  };
-  const { scripts: _scripts, devDependencies: _devDependencies, private: _private, engines: _engines, ...kept } = manifest;
-  return `${JSON.stringify({ ...kept, dependencies: { koffi: manifest.dependencies['koffi'] } }, null, 2)}\n`;
+  const read = (file: string): Record<string, unknown> => JSON.parse(readFileSync(join(root, file), 'utf8')) as Record<string, unknown>;
+  const {
+    scripts: _scripts,
+    devDependencies: _devDependencies,
+    dependencies: _dependencies,
+    private: _private,
+    engines: _engines,
+    ...kept
+  } = read('package.json');
+  const { version } = read('node_modules/koffi/package.json');
+  const native = Object.fromEntries(platforms.map((platform) => [`@koromix/koffi-${platform}`, version]));
+  const optionalDependencies = { ...(kept['optionalDependencies'] as Record<string, string>), ...native };
+  return `${JSON.stringify({ ...kept, optionalDependencies }, null, 2)}\n`;
 }
 
-/** Lays out the package in `folder` as it is installed, without its dependencies. */
+/**
+ * Lays out the package in `folder` as it is installed, without its dependencies. Throws if a bundled package
+ * has no licence text.
+ */
 export async function layOut(folder: string, options: { readonly types: boolean }): Promise<void> {
   rmSync(folder, { recursive: true, force: true });
   mkdirSync(folder, { recursive: true });
-  await bundle(join(folder, 'dist'));
+  const metafile = await bundle(join(folder, 'dist'));
   if (options.types) declarations(join(folder, 'dist'));
   for (const path of shipped)
     cpSync(join(root, path), join(folder, path), { recursive: true, filter: (file) => !file.endsWith('.test.ts') });
+  writeFileSync(join(folder, 'THIRD-PARTY-NOTICES'), notices(bundledPackages(metafile)));
   writeFileSync(join(folder, 'package.json'), publishedManifest());
+  for (const file of globSync(['*.md', 'docs/**/*.md'], { cwd: folder })) {
+    const text = readFileSync(join(folder, file), 'utf8');
+    writeFileSync(
+      join(folder, file),
+      withoutMissingLinks(file, text, (path) => existsSync(join(folder, path))),
+    );
+  }
+}
+
+/** Packs a laid out package into `destination`. Returns the name of the file. Throws if npm fails. */
+export function pack(folder: string, destination: string): string {
+  const run = spawnSync('npm', ['pack', '--silent', '--pack-destination', destination], {
+    cwd: folder,
+    encoding: 'utf8',
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  if (run.status !== 0)
+    throw new Error(`npm pack failed${run.error === undefined ? '; see what it says above' : `: ${run.error.message}`}`);
+  return run.stdout.trim();
 }
 
 if (import.meta.main) {
   const folder = join(root, 'dist/package');
   await layOut(folder, { types: true });
-  const pack = spawnSync('npm', ['pack', '--silent', '--pack-destination', join(root, 'dist')], {
-    cwd: folder,
-    encoding: 'utf8',
-    stdio: ['ignore', 'pipe', 'inherit'],
-  });
-  if (pack.status !== 0) throw new Error('npm pack failed; see what it says above');
+  const file = pack(folder, join(root, 'dist'));
   rmSync(folder, { recursive: true });
-  process.stdout.write(`dist/${pack.stdout.trim()} packed\n`);
+  process.stdout.write(`dist/${file} packed\n`);
 }

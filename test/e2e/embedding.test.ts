@@ -26,7 +26,7 @@ describe('the examples of docs/embedding.md', () => {
     folder = mkdtempSync(join(tmpdir(), 'pc-embed-'));
     mkdirSync(join(folder, 'node_modules'));
     await layOut(join(folder, 'node_modules/portcullis'), { types: false });
-    symlinkSync(join(repository, 'node_modules/koffi'), join(folder, 'node_modules/koffi'));
+    symlinkSync(join(repository, 'node_modules/@koromix'), join(folder, 'node_modules/@koromix'));
     for (const name of readdirSync(examples)) copyFileSync(join(examples, name), join(folder, name));
     stage = await openStage({
       policy: policyOf(
