@@ -60,9 +60,9 @@ describe('packaging/prepare', () => {
   function environment(more: Record<string, string> = {}): NodeJS.ProcessEnv {
     return { PATH: `${join(clone, 'bin')}:/usr/sbin:/usr/bin:/sbin:/bin`, PORTCULLIS_CACHE: join(clone, 'cache'), ...more };
   }
-  function prepare(more: Record<string, string> = {}, uid = 0): { status: number | null; text: string; seconds: number } {
+  function prepare(more: Record<string, string> = {}, uid = 0, purpose = 'test'): { status: number | null; text: string; seconds: number } {
     const started = performance.now();
-    const run = spawnSync('dash', [join(clone, 'packaging/prepare'), 'test'], { cwd: '/', env: environment(more), encoding: 'utf8', uid });
+    const run = spawnSync('dash', [join(clone, 'packaging/prepare'), purpose], { cwd: '/', env: environment(more), encoding: 'utf8', uid });
     return { status: run.status, text: run.stdout + run.stderr, seconds: (performance.now() - started) / 1000 };
   }
   const untouched = (): void => {
@@ -133,6 +133,30 @@ describe('packaging/prepare', () => {
     assert.equal(status, 0, text);
     assert.match(text, /npm packages {5}\S/);
     assert.match(readFileSync(npmLog, 'utf8'), /^ci .*--ignore-scripts/m);
+  });
+
+  it('packages: any user on any Linux gets the npm packages, and nothing else is asked for', () => {
+    const before = readFileSync(join(clone, 'package-lock.json'));
+    rmSync(join(clone, 'node_modules'), { recursive: true });
+    npm(layOutTree());
+    writeFileSync(npmLog, '');
+    chmodSync(npmLog, 0o666);
+    chmodSync(clone, 0o777);
+    rmSync(join(clone, 'cache/debian/usr/bin/docker-registry'));
+    const temporary = mkdtempSync(join(tmpdir(), 'portcullis-prepare-'));
+    chmodSync(temporary, 0o777);
+    try {
+      const { status, text } = prepare({ PORTCULLIS_OS_RELEASE: join(clone, 'fedora'), TMPDIR: temporary }, nobody, 'packages');
+      assert.equal(status, 0, text);
+      assert.match(readFileSync(npmLog, 'utf8'), /^ci /m);
+      assert.deepEqual(readFileSync(join(clone, 'package-lock.json')), before);
+      assert.deepEqual(readdirSync(temporary), []);
+      assert.deepEqual(readdirSync(join(clone, 'cache')), ['debian']);
+    } finally {
+      rmSync(temporary, { recursive: true });
+      chmodSync(clone, 0o755);
+      program('cache/debian/usr/bin/docker-registry', 'exit 0');
+    }
   });
 
   it('then finds nothing missing, prints nothing and uses no network', () => {
