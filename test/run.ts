@@ -15,10 +15,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { runConformance } from './house/conformance.ts';
 import { coverageOf } from './house/coverage.ts';
-import { runGates } from './house/gates.ts';
+import { gates, runGates } from './house/gates.ts';
 import { runFuzzing } from './house/fuzzing.ts';
 import { getPeers } from './house/peers.ts';
 import { lasting, leftovers } from './house/leftovers.ts';
+import { untracked, writtenInto } from './house/checkout.ts';
 import { add, runAgain } from './house/again.ts';
 import { runTests } from './house/tests.ts';
 
@@ -71,7 +72,13 @@ const paths = process.argv.slice(2);
 const whole = paths.length === 0;
 const out = process.stdout;
 const before = leftovers();
-const gatesFailed = whole ? await runGates(out) : [];
+const checkout = untracked(root);
+const gatesFailed = whole
+  ? await runGates(
+      out,
+      gates.filter(({ isTests }) => isTests !== true),
+    )
+  : [];
 const peers = whole ? getPeers(out) : { passed: 0, failed: 0, skipped: 0 };
 
 const measured = process.env['PORTCULLIS_COVERAGE'] === '1';
@@ -90,6 +97,8 @@ out.write(await coverage);
 rmSync(coverageFolder, { recursive: true, force: true });
 const left = await lasting(before);
 for (const thing of left) out.write(`left behind: ${thing}\n`);
+const written = writtenInto(root, checkout);
+for (const path of written) out.write(`written into the checkout: ${path}\n`);
 
 for (const one of flaky) out.write(`passed only the second time: ${one}\n`);
 for (const failure of failures) out.write(`failed: ${failure}\n`);
@@ -98,4 +107,4 @@ const total = add(peers, counts, fuzzing, conformance);
 out.write(`\n${((performance.now() - started) / 1000).toFixed(0)} s, ${flaky.length} flaky`);
 if (gatesFailed.length > 0) out.write(`, gates that failed: ${gatesFailed.join(', ')}`);
 out.write(`\n${total.passed} passed, ${total.failed} failed, ${total.skipped} skipped\n`);
-process.exitCode = total.failed > 0 || gatesFailed.length > 0 || left.length > 0 || total.passed === 0 ? 1 : 0;
+process.exitCode = total.failed > 0 || gatesFailed.length > 0 || left.length > 0 || written.length > 0 || total.passed === 0 ? 1 : 0;

@@ -1,51 +1,70 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { globSync } from 'node:fs';
 import { join } from 'node:path';
+import { closest } from '../../base/lists/index.ts';
 
-interface Gate {
+export interface Gate {
   readonly name: string;
-  /** A command in node_modules/.bin, with its arguments. */
-  readonly command: readonly [string, ...string[]];
+  /** What the gate checks, for `npm run check -- --list`. */
+  readonly checks: string;
+  /** Arguments of Node: a script in node_modules/.bin, or Node's own test runner. */
+  readonly command: () => readonly string[];
+  /** The gate is test files. `npm test` runs and counts them with all other tests. */
+  readonly isTests?: true;
 }
 
-/** The slowest gate is first. */
-const gates: readonly Gate[] = [
-  { name: 'lint', command: ['eslint', '.'] },
-  { name: 'format', command: ['prettier', '--check', '--log-level', 'warn', '.'] },
-  { name: 'types', command: ['tsc', '--project', '.'] },
+const tool = (name: string, ...args: readonly string[]): Gate['command'] => {
+  return () => [join('node_modules/.bin', name), ...args];
+};
+const rooms = ['base', 'trust', 'entitlements', 'cni-plugins', 'runtime', 'cli', 'bench', 'packaging', 'test'];
+
+/** The static gates of `npm test` and `npm run check`. The slowest gate is first. */
+export const gates: readonly Gate[] = [
+  { name: 'lint', checks: 'the rules of eslint.config.js (eslint)', command: tool('eslint', '.') },
+  { name: 'format', checks: 'the code format (prettier)', command: tool('prettier', '--check', '--log-level', 'warn', '.') },
+  { name: 'types', checks: 'the types (tsc)', command: tool('tsc', '--project', '.') },
   {
-    name: 'walls',
-    command: [
-      'depcruise',
-      '--config',
-      '.dependency-cruiser.cjs',
-      'base',
-      'trust',
-      'entitlements',
-      'cni-plugins',
-      'runtime',
-      'cli',
-      'bench',
-      'packaging',
-      'test',
-    ],
+    name: 'layers',
+    checks: 'the imports between rooms (dependency-cruiser)',
+    command: tool('depcruise', '--config', '.dependency-cruiser.cjs', ...rooms),
   },
-  { name: 'unused', command: ['knip', '--no-config-hints'] },
+  { name: 'unused', checks: 'unused files, exports and packages (knip)', command: tool('knip', '--no-config-hints') },
+  {
+    name: 'house',
+    checks: 'the repository itself: documents, wording, the lists of imports (test/house/*.test.ts)',
+    command: () => ['--test', '--test-force-exit', '--test-reporter=dot', ...globSync('test/house/*.test.ts').sort()],
+    isTests: true,
+  },
 ];
 
 /**
- * Runs every gate, two at a time, and returns the names of the failed ones. Only a failed gate prints its
- * output.
+ * Returns the gates that have the given names, or all of them without a name. For an unknown name it returns
+ * the problem, with the nearest name.
  */
-export async function runGates(out: NodeJS.WritableStream): Promise<string[]> {
-  const waiting = [...gates];
+export function chooseGates(names: readonly string[], from: readonly Gate[] = gates): readonly Gate[] | { readonly problem: string } {
+  const known = from.map(({ name }) => name);
+  const unknown = names.find((name) => !known.includes(name));
+  if (unknown === undefined) return names.length === 0 ? from : from.filter(({ name }) => names.includes(name));
+  const near = closest(unknown, known);
+  const fix = near === undefined ? `write one of ${known.join(', ')}` : `did you mean ${near}?`;
+  return { problem: `there is no gate ${JSON.stringify(unknown)}: ${fix}` };
+}
+
+/**
+ * Runs gates, two at a time, and returns the names of the failed ones. Each prints one line with its result
+ * and its time; a failed gate also prints its output.
+ */
+export async function runGates(out: NodeJS.WritableStream, chosen: readonly Gate[]): Promise<string[]> {
+  const waiting = [...chosen];
   const failed: string[] = [];
   const worker = async (): Promise<void> => {
     for (let gate = waiting.shift(); gate !== undefined; gate = waiting.shift()) {
       const started = performance.now();
-      const { status, output } = await run(gate.command);
-      out.write(`${status === 0 ? '✔' : '✖'} ${gate.name} (${((performance.now() - started) / 1000).toFixed(1)} s)\n`);
-      if (status === 0) continue;
+      const { status, output } = await run(gate.command());
+      const isOk = status === 0;
+      out.write(`${isOk ? '✔' : '✖'} ${gate.name} ${isOk ? 'ok' : 'failed'} (${((performance.now() - started) / 1000).toFixed(1)} s)\n`);
+      if (isOk) continue;
       failed.push(gate.name);
       out.write(`${output.trimEnd()}\n`);
     }
@@ -54,8 +73,10 @@ export async function runGates(out: NodeJS.WritableStream): Promise<string[]> {
   return failed;
 }
 
-async function run([tool, ...args]: Gate['command']): Promise<{ status: number; output: string }> {
-  const child = spawn(process.execPath, [join('node_modules/.bin', tool), ...args], { stdio: ['ignore', 'pipe', 'pipe'] });
+async function run(args: readonly string[]): Promise<{ status: number; output: string }> {
+  // Node's test runner refuses to run inside a test.
+  const { NODE_TEST_CONTEXT: _outer, ...env } = process.env;
+  const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'pipe'], env });
   const chunks: Buffer[] = [];
   for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk: Buffer) => chunks.push(chunk));
   const [status] = (await once(child, 'close')) as [number | null];

@@ -1,0 +1,82 @@
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { PassThrough } from 'node:stream';
+import { text } from 'node:stream/consumers';
+import { describe, it } from 'node:test';
+import { chooseGates, gates, runGates } from './gates.ts';
+import type { Gate } from './gates.ts';
+
+function check(...args: string[]): { status: number | null; stdout: string; stderr: string } {
+  return spawnSync(process.execPath, [join(import.meta.dirname, 'check.ts'), ...args], { cwd: '/', encoding: 'utf8' });
+}
+
+describe('npm run check', () => {
+  it('lists every gate', () => {
+    const { status, stdout } = check('--list');
+    assert.equal(status, 0);
+    assert.deepEqual(
+      stdout
+        .trimEnd()
+        .split('\n')
+        .map((line) => line.split(' ')[0]),
+      gates.map(({ name }) => name),
+    );
+  });
+
+  it('suggests the nearest gate for an unknown one, and runs nothing', () => {
+    const { status, stdout, stderr } = check('lint', 'fromat');
+    assert.equal(status, 2);
+    assert.equal(stdout, '');
+    assert.match(stderr, /no gate "fromat": did you mean format\?/);
+  });
+
+  it('lists the gates where none is near, and refuses an unknown option', () => {
+    assert.match(check('x').stderr, /write one of lint, format, types, layers, unused, house/);
+    assert.equal(check('--fast').status, 2);
+  });
+
+  it('runs one gate, which passes on this repository', () => {
+    const { status, stdout } = check('layers');
+    assert.equal(status, 0, stdout);
+    assert.match(stdout, /^✔ layers ok \(\d+\.\d s\)\n$/);
+  });
+
+  it('prints a line for each gate, and the output of a failed one only', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'portcullis-gates-'));
+    try {
+      const gate = (name: string, program: string): Gate => {
+        writeFileSync(join(folder, `${name}.mjs`), program);
+        return { name, checks: '', command: () => [join(folder, `${name}.mjs`)] };
+      };
+      const planted = [gate('fine', "process.stdout.write('quiet\\n')"), gate('bad', "process.stderr.write('loud\\n'); process.exit(3)")];
+      const out = new PassThrough();
+      const failed = await runGates(out, planted);
+      out.end();
+      const lines = (await text(out)).replaceAll(/\d+\.\d s/g, 'N s').split('\n');
+      assert.deepEqual(failed, ['bad']);
+      assert.deepEqual(lines.sort(), ['', 'loud', '✔ fine ok (N s)', '✖ bad failed (N s)']);
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
+  });
+
+  it('exits with 1 if a gate fails: test files count as a gate', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'portcullis-gates-'));
+    try {
+      const file = join(folder, 'planted.test.mjs');
+      writeFileSync(file, "import { test } from 'node:test';\ntest('fails', () => { throw new Error('planted'); });\n");
+      const out = new PassThrough().resume();
+      assert.deepEqual(await runGates(out, [{ name: 'planted', checks: '', command: () => ['--test', file] }]), ['planted']);
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
+  });
+
+  it('chooses all gates without a name', () => {
+    assert.deepEqual(chooseGates(['lint']), [gates[0]]);
+    assert.deepEqual(chooseGates([]), gates);
+  });
+});
