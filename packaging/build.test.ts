@@ -151,6 +151,7 @@ describe('the package', () => {
       for (const name of ['esbuild', 'typescript', 'fast-check']) assert.ok(!named.includes(name), name);
       assert.match(text, /Copyright Fedor Indutny, 2018/);
       assert.match(text, /Copyright 2008 Google Inc\./);
+      assert.match(text, /Copyright \(c\) 2020 Ethan Arrowood/);
     });
 
     it('depends only on packages without an install script', () => {

@@ -22,10 +22,14 @@ describe('the notices of bundled packages', () => {
       plant('@scope/outer', '1.0.0', "export { inner } from 'inner';");
       plant('@scope/outer/node_modules/inner', '2.0.0', 'export const inner = Math.sqrt(2);');
       plant('inner', '3.0.0', 'export const inner = Math.sqrt(3); export const unused = 1;');
+      // A part of another project, with its licence beside it.
+      mkdirSync(join(folder, 'node_modules/inner/vendored/lib'), { recursive: true });
+      writeFileSync(join(folder, 'node_modules/inner/vendored/lib/part.js'), 'export const part = Math.sqrt(5);');
+      writeFileSync(join(folder, 'node_modules/inner/vendored/LICENSE'), 'BSD, vendored\n');
       plant('installed', '4.0.0', 'export const never = 1;');
       writeFileSync(
         join(folder, 'entry.js'),
-        "import { inner } from '@scope/outer'; import { inner as own } from 'inner'; process.stdout.write(String(inner + own));",
+        "import { inner } from '@scope/outer'; import { inner as own } from 'inner'; import { part } from 'inner/vendored/lib/part.js'; process.stdout.write(String(inner + own + part));",
       );
       const { metafile } = await build({
         absWorkingDir: folder,
@@ -41,7 +45,7 @@ describe('the notices of bundled packages', () => {
         bundledPackages(metafile, folder).map(({ name, version, text }) => [name, version, text]),
         [
           ['inner', '2.0.0', 'MIT, 2.0.0'],
-          ['inner', '3.0.0', 'MIT, 3.0.0'],
+          ['inner', '3.0.0', 'MIT, 3.0.0\n\nBSD, vendored'],
         ],
       );
     } finally {

@@ -1,5 +1,5 @@
 import { existsSync, readFileSync, readdirSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import type { Metafile } from 'esbuild';
 
 const root = join(import.meta.dirname, '..');
@@ -45,9 +45,13 @@ export function bundledPackages(metafile: Metafile, folder: string = root): Bund
   const inputs = Object.values(metafile.outputs).flatMap((output) =>
     Object.entries(output.inputs).flatMap(([path, { bytesInOutput }]) => (bytesInOutput > 0 ? [path] : [])),
   );
-  const folders = new Set(inputs.flatMap((path) => /^(?:.*\/)?node_modules\/(?:@[^/]+\/)?[^/]+(?=\/)/u.exec(path)?.[0] ?? []));
-  return [...folders]
-    .map((path) => describePackage(join(folder, path)))
+  const sources = new Map<string, Set<string>>();
+  for (const path of inputs) {
+    const owner = /^(?:.*\/)?node_modules\/(?:@[^/]+\/)?[^/]+(?=\/)/u.exec(path)?.[0];
+    if (owner !== undefined) sources.set(owner, (sources.get(owner) ?? new Set<string>()).add(dirname(path)));
+  }
+  return [...sources]
+    .map(([owner, within]) => describePackage(folder, owner, within))
     .sort((a, b) => compare(a.name, b.name) || compare(a.version, b.version));
 }
 
@@ -55,16 +59,24 @@ function compare(a: string, b: string): number {
   return a < b ? -1 : a > b ? 1 : 0;
 }
 
-function describePackage(folder: string): BundledPackage {
-  const manifest = JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8')) as {
+/**
+ * Describes the package in `owner`. Its texts are those of its folder, and of each folder between that and the
+ * bundled sources: a part that was taken from another project has its licence beside it.
+ */
+function describePackage(base: string, owner: string, within: ReadonlySet<string>): BundledPackage {
+  const manifest = JSON.parse(readFileSync(join(base, owner, 'package.json'), 'utf8')) as {
     readonly name: string;
     readonly version: string;
     readonly license?: string;
   };
-  const own = readdirSync(folder)
-    .filter((name) => /^(?:licen[cs]e|copying|notice)/iu.test(name))
-    .sort()
-    .map((name) => join(folder, name));
+  const folders = new Set([owner]);
+  for (const source of within) for (let at = source; at.length > owner.length; at = dirname(at)) folders.add(at);
+  const own = [...folders].sort().flatMap((folder) =>
+    readdirSync(join(base, folder), { withFileTypes: true })
+      .filter((entry) => entry.isFile() && /^(?:licen[cs]e|copying|notice)(?:[.-](?:md|txt|mit|apache|bsd))?$/iu.test(entry.name))
+      .map(({ name }) => join(base, folder, name))
+      .sort(),
+  );
   const files = [...own, ...(furtherTexts[manifest.name] ?? [])].filter((file) => existsSync(file));
   const text = files.map((file) => readFileSync(file, 'utf8').trim()).join('\n\n');
   return { name: manifest.name, version: manifest.version, license: manifest.license ?? '', text };
