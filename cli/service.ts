@@ -2,7 +2,7 @@ import { Option } from 'commander';
 import type { Command } from 'commander';
 import { PortcullisError } from '../base/errors/index.ts';
 import { append } from '../base/lists/index.ts';
-import { formatProblems, writeYaml } from '../base/schema/index.ts';
+import { formatProblems, listProblems, writeYaml } from '../base/schema/index.ts';
 import { askNetwork, defaultCniSocket, fieldText, linesOf, positionIn, readServices } from '../cni-plugins/index.ts';
 import type { AppliedServices, RefusedService, Service, ServiceList, ServiceQuestion, SwitchedBalancer } from '../cni-plugins/index.ts';
 import { exitCodes, print, run } from './output.ts';
@@ -120,8 +120,9 @@ async function apply(flags: ApplyFlags): Promise<number> {
   const { file = [], backend, check } = flags;
   const { sources, unread } = await sourcesOf(file);
   const { described, problems } = readServices(sources);
-  const lines = [...unread, ...linesOf(problems)];
-  if (file.length > 0 && described.length + lines.length === 0) lines.push(`${file.join(', ')}: they describe no service`);
+  const wrong = [...unread, ...problems];
+  const lines: string[] = [];
+  if (file.length > 0 && described.length + wrong.length === 0) lines.push(`${file.join(', ')}: they describe no service`);
   const switched = backend === undefined || check ? undefined : await ask<SwitchedBalancer>(flags, { do: 'switch', balancer: backend });
   for (const refused of switched?.refused ?? []) lines.push(`${refused}: ${switched?.balancer ?? ''} cannot balance it`);
   const applied = new Set(described.map(({ service }) => service.name));
@@ -138,12 +139,16 @@ async function apply(flags: ApplyFlags): Promise<number> {
         );
       }
     }
-  process.stderr.write(printableText(lines.map((line) => `${line}\n`).join('')));
+  process.stderr.write(printableText(`${listProblems(wrong)}${lines.map((line) => `${line}\n`).join('')}`));
   const verb = check ? 'right' : 'applied';
   const balanced = switched === undefined ? '' : `balanced by ${switched.balancer}\n`;
-  const value = { ...(switched !== undefined && { balancer: switched.balancer }), [verb]: [...applied], problems: lines };
+  const value = {
+    ...(switched !== undefined && { balancer: switched.balancer }),
+    [verb]: [...applied],
+    problems: [...linesOf(wrong), ...lines],
+  };
   printAs(flags, value, `${balanced}${[...applied].map((name) => `${name} ${verb}\n`).join('')}`);
-  return lines.length === 0 ? exitCodes.yes : exitCodes.no;
+  return wrong.length + lines.length === 0 ? exitCodes.yes : exitCodes.no;
 }
 
 type Described = ReturnType<typeof readServices>['described'][number];

@@ -65,7 +65,7 @@ export type {
 } from './profile/model.ts';
 export type { FileAccess, NetworkProtocol, NetworkRule } from './types.ts';
 export { holdsDevice } from './profile/devices.ts';
-export { loadProfiles, profileSet } from './profile/load.ts';
+export { checkedSet, loadProfiles, profileSet } from './profile/load.ts';
 export type { ProfileSet } from './profile/load.ts';
 export type { NamedProfile } from './profile/resolve.ts';
 export { checkProfiles } from './profile/check.ts';

@@ -1,6 +1,8 @@
 export { parseDocuments } from './parse.ts';
 export { validate } from './validate.ts';
-export { formatProblems } from './format.ts';
+export { describeProblems, formatProblems, listProblems } from './format.ts';
+export { problemAt, sortProblems } from './problems.ts';
+export { validateParts } from './validate-parts.ts';
 export { formatDocuments, writeYaml } from './write.ts';
 export type { KeyOrder } from './write.ts';
 export { formatPath } from './path.ts';

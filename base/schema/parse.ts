@@ -2,6 +2,7 @@ import { Composer, LineCounter, Parser, isAlias, isMap, isPair, isScalar, isSeq,
 import type { Document as YamlDocument, YAMLMap } from 'yaml';
 import { append } from '../lists/index.ts';
 import { flowDepthExceeds } from './flow-depth.ts';
+import { sortProblems } from './problems.ts';
 import type { Document, ParseLimits, PathSegment, Position, Problem } from './types.ts';
 
 /**
@@ -25,7 +26,7 @@ export function parseDocuments(
   const { bytes = 1024 * 1024, depth = 64, documents: documentLimit = 1000 } = limits;
   const refuse = (message: string, fix: string) => ({
     documents: [],
-    problems: [{ position: { file, line: 1, column: 1 }, path: '', message, fix }],
+    problems: [{ position: { file, line: 1, column: 1 }, path: '', message, fix, hidesOthers: true as const }],
   });
   if (new TextEncoder().encode(text).length > bytes) return refuse(`the file is larger than ${bytes} bytes`, 'split it');
   // The parser recurses. The nesting is bounded before it starts where the text alone shows it, and
@@ -49,7 +50,10 @@ export function parseDocuments(
   const problems: Problem[] = [];
   for (const yaml of parsed) {
     const found = [...syntaxProblems(yaml, at), ...valueProblems(yaml, at, depth)];
-    append(problems, found.slice(0, problemLimit - problems.length));
+    append(
+      problems,
+      found.slice(0, problemLimit - problems.length).map((problem) => ({ ...problem, hidesOthers: true as const })),
+    );
     if (found.length > 0) continue;
     if (isEmpty(yaml)) continue;
     try {
@@ -62,6 +66,7 @@ export function parseDocuments(
         message:
           error instanceof ReferenceError ? 'aliases repeat too much of the document' : 'the document cannot be read as plain values',
         fix: 'write the parts out instead of using anchors',
+        hidesOthers: true,
       });
     }
   }
@@ -88,10 +93,6 @@ function composeDocuments(text: string, lines: LineCounter, limit: number): Yaml
     Error.stackTraceLimit = stackTraceLimit;
   }
   return documents;
-}
-
-export function sortProblems(problems: readonly Problem[]): Problem[] {
-  return problems.toSorted((a, b) => a.position.line - b.position.line || a.position.column - b.position.column);
 }
 
 function syntaxProblems(yaml: YamlDocument.Parsed, at: (offset: number) => Position): Problem[] {

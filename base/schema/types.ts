@@ -12,6 +12,8 @@ export interface Problem {
   readonly message: string;
   /** What to do, as a complete clause, such as: did you mean `images`? */
   readonly fix?: string;
+  /** The part with this problem was not checked further, so that it can have other problems. */
+  readonly hidesOthers?: true;
 }
 
 export type PathSegment = string | number;
@@ -25,6 +27,8 @@ export interface Document<T = unknown> {
    * position of the nearest enclosing part.
    */
   positionOf(path: readonly PathSegment[], part?: 'value' | 'key'): Position;
+  /** Returns the path that the file has for a path of `value`. Absent where the two are the same. */
+  writtenPath?(path: readonly PathSegment[]): readonly PathSegment[];
 }
 
 export interface ParseLimits {

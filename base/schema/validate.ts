@@ -1,9 +1,9 @@
 import { Ajv2020 } from 'ajv/dist/2020.js';
 import type { ErrorObject, ValidateFunction } from 'ajv';
 import { explain } from './explain.ts';
-import { sortProblems } from './parse.ts';
-import { formatPath, pointerSegments } from './path.ts';
-import type { Document, Problem } from './types.ts';
+import { pointerSegments } from './path.ts';
+import { problemAt, sortProblems } from './problems.ts';
+import type { Document, PathSegment, Problem } from './types.ts';
 
 /** A JSON Schema, draft 2020-12. */
 export type JsonSchema = Readonly<Record<string, unknown>>;
@@ -42,19 +42,27 @@ function compile(schema: JsonSchema): ValidateFunction {
  * pass the same object each time. Formats are not checked: use `pattern`.
  */
 export function validate(document: Document, schema: JsonSchema): Problem[] {
-  const errors = failures(document.value, schema);
-  const problems = errors.slice(0, problemLimit).map((error): Problem => {
-    const { message, fix, extra } = explain(error);
-    const path = pointerSegments(error.instancePath, document.value);
-    const at = extra === undefined ? path : [...path, extra];
-    return {
-      position: document.positionOf(at, extra === undefined ? 'value' : 'key'),
-      path: formatPath(at),
-      message,
-      ...(fix === undefined ? {} : { fix }),
-    };
-  });
-  return sortProblems(problems);
+  return sortProblems(faultsOf(document, schema, problemLimit).map(({ problem }) => problem));
+}
+
+/** A problem, and the part of the document that has it. */
+interface Fault {
+  readonly at: readonly PathSegment[];
+  readonly problem: Problem;
+}
+
+/** Returns the problems that {@link validate} reports, each with its path in `document.value`; at most `limit`. */
+export function faultsOf(document: Document, schema: JsonSchema, limit: number): Fault[] {
+  return failures(document.value, schema)
+    .slice(0, limit)
+    .map((error): Fault => {
+      const { message, fix, extra } = explain(error);
+      const path = pointerSegments(error.instancePath, document.value);
+      const at = extra === undefined ? path : [...path, extra];
+      const problem = problemAt(document, at, message, fix, extra === undefined ? 'value' : 'key');
+      // Nothing is hidden behind a field that nobody knows.
+      return { at, problem: extra === undefined ? { ...problem, hidesOthers: true } : problem };
+    });
 }
 
 function failures(value: unknown, schema: JsonSchema): ErrorObject[] {

@@ -1,7 +1,7 @@
 import { Option } from 'commander';
 import type { Command } from 'commander';
 import { PortcullisError } from '../../base/errors/index.ts';
-import { formatProblems } from '../../base/schema/index.ts';
+import { describeProblems, listProblems } from '../../base/schema/index.ts';
 import type { Problem } from '../../base/schema/index.ts';
 import { writeFileAtomic } from '../../base/storage/index.ts';
 import { checkFiles, formatProfile, problemsToSarif, starterProfile } from '../../entitlements/index.ts';
@@ -91,7 +91,17 @@ async function check(paths: readonly string[], flags: CheckFlags): Promise<numbe
     const lint = findings.map((finding) => ({ ...finding, rule: finding.code, level: 'warning' as const }));
     print('json', problemsToSarif([...problems, ...lint]), '');
   } else {
-    print(flags.output, { valid: problems.length === 0, profiles, problems: problems.map(plain), findings }, text(checked));
+    print(
+      flags.output,
+      {
+        valid: problems.length === 0,
+        profiles,
+        problems: problems.map(plain),
+        moreMayFollow: problems.some(({ hidesOthers }) => hidesOthers === true),
+        findings,
+      },
+      text(checked),
+    );
   }
   return problems.length > 0 || (flags.strict && findings.length > 0) ? exitCodes.no : exitCodes.yes;
 }
@@ -100,16 +110,23 @@ function plain({ position, path, message, fix }: Problem): unknown {
   return { position, path, message, ...(fix === undefined ? {} : { fix }) };
 }
 
+/** A reader deals with the first findings first. JSON and SARIF hold all of them. */
+const mostFindings = 50;
+
 function text({ problems, findings, profiles }: CheckedFiles): string {
-  const lint = findings.map(
-    ({ code, position: { file, line, column }, path, message, fix }) => `${file}:${line}:${column}: ${code}: ${path}: ${message}; ${fix}\n`,
-  );
+  const lint = findings
+    .slice(0, mostFindings)
+    .map(
+      ({ code, position: { file, line, column }, path, message, fix }) =>
+        `${file}:${line}:${column}: ${code}: ${path}: ${message}; ${fix}\n`,
+    );
+  if (findings.length > mostFindings) lint.push(`${findings.length - mostFindings} more findings are not listed\n`);
   const names = profiles.map(({ name }) => name).join(', ');
   const summary =
     problems.length > 0
       ? `not valid: ${problems.length} problem${problems.length === 1 ? '' : 's'}\n`
       : `valid: ${names === '' ? 'no entitlement profile in it' : names}\n`;
-  return [problems.length > 0 ? `${formatProblems(problems)}\n` : '', ...lint, summary].join('');
+  return [listProblems(problems), ...lint, summary].join('');
 }
 
 async function format(files: readonly string[], flags: FormatFlags): Promise<number> {
@@ -124,7 +141,7 @@ async function format(files: readonly string[], flags: FormatFlags): Promise<num
         kind: 'invalid',
         attempted: 'format profile',
         on: file,
-        why: `${problems.length} problems:\n${formatProblems(problems)}\n`,
+        why: describeProblems(problems),
         fix: 'correct the lines named',
       });
     }

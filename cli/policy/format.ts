@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import type { Command } from 'commander';
 import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
-import { formatProblems } from '../../base/schema/index.ts';
+import { describeProblems } from '../../base/schema/index.ts';
 import { writeFileAtomic } from '../../base/storage/index.ts';
 import { formatPolicy } from '../../trust/index.ts';
 import { exitCodes, print, run, withOutput } from '../output.ts';
@@ -38,7 +38,7 @@ async function format(files: readonly string[], flags: Flags): Promise<number> {
   for (const file of files) {
     const before = await readText(file);
     const { text, problems } = formatPolicy(before, file);
-    if (problems.length > 0) throw unreadable(file, `${problems.length} problems:\n${formatProblems(problems)}\n`);
+    if (problems.length > 0) throw unreadable(file, describeProblems(problems));
     if (text === before) continue;
     changed.push(file);
     if (!flags.check) await writeFileAtomic(file, text, { mode: 0o644 });

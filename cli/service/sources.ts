@@ -2,15 +2,15 @@ import { createReadStream } from 'node:fs';
 import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
-import { append } from '../../base/lists/index.ts';
-import { linesOf, readText } from '../../cni-plugins/index.ts';
+import type { Problem } from '../../base/schema/index.ts';
+import { readText } from '../../cni-plugins/index.ts';
 
 type Source = Exclude<Awaited<ReturnType<typeof readText>>, { readonly message: string }>;
 
 interface Sources {
   readonly sources: readonly Source[];
-  /** Files that could not be read, each as `FILE:1:1: …`. */
-  readonly unread: readonly string[];
+  /** The problems of files that could not be read. */
+  readonly unread: readonly Problem[];
 }
 
 /**
@@ -22,12 +22,12 @@ interface Sources {
  */
 export async function sourcesOf(paths: readonly string[]): Promise<Sources> {
   const sources: Source[] = [];
-  const unread: string[] = [];
+  const unread: Problem[] = [];
   const failed: { readonly on: string; readonly why: string }[] = [];
   const take = async (file: string, chunks: AsyncIterable<Buffer>): Promise<void> => {
     const read = await readText(file, chunks);
     if ('text' in read) sources.push(read);
-    else append(unread, linesOf([read]));
+    else unread.push(read);
   };
   const takeFolder = async (folder: string): Promise<void> => {
     for (const name of (await readdir(folder)).filter((one) => /^[^.].*\.(?:ya?ml|json)$/u.test(one)).toSorted()) {
@@ -35,9 +35,9 @@ export async function sourcesOf(paths: readonly string[]): Promise<Sources> {
       try {
         // Reading a pipe would block.
         if ((await stat(file)).isFile()) await take(file, createReadStream(file));
-        else unread.push(`${file}:1:1: it is not a file`);
+        else unread.push(unreadable(file, 'it is not a file'));
       } catch (thrown) {
-        unread.push(unreadable(file, reasonOf(thrown)));
+        unread.push(unreadable(file, `it cannot be read: ${reasonOf(thrown)}`));
       }
     }
   };
@@ -49,7 +49,7 @@ export async function sourcesOf(paths: readonly string[]): Promise<Sources> {
     } catch (thrown) {
       const why = reasonOf(thrown);
       failed.push({ on: path, why });
-      unread.push(unreadable(path, why));
+      unread.push(unreadable(path, `it cannot be read: ${why}`));
     }
   }
   const [first] = failed;
@@ -63,4 +63,6 @@ export async function sourcesOf(paths: readonly string[]): Promise<Sources> {
   });
 }
 
-const unreadable = (file: string, why: string): string => `${file}:1:1: it cannot be read: ${why}`;
+function unreadable(file: string, message: string): Problem {
+  return { position: { file, line: 1, column: 1 }, path: '', message, hidesOthers: true };
+}

@@ -1,7 +1,8 @@
 import { isPortcullisError } from '../../base/errors/index.ts';
+import { sortProblems } from '../../base/schema/index.ts';
 import type { PathSegment, Problem } from '../../base/schema/index.ts';
 import { defaultProfile } from '../profile/builtin.ts';
-import { byPlace, checkProfiles } from '../profile/check.ts';
+import { checkProfiles } from '../profile/check.ts';
 import type { SourceFile } from '../profile/check.ts';
 import { collectProfileFiles } from '../profile/load.ts';
 import type { Finding } from '../profile/lint/finding.ts';
@@ -33,7 +34,7 @@ export async function checkFiles(paths: readonly string[]): Promise<CheckedFiles
       ...profiles.map(({ name, entitlements }) => ({ name, entitlements })),
       ...exact.map(({ name }) => ({ name, entitlements: [] })),
     ],
-    problems: byPlace([...unread, ...problems, ...filters.flatMap((one) => one.problems)]),
+    problems: sortProblems([...unread, ...problems, ...filters.flatMap((one) => one.problems)]),
     findings: [...lintProfiles(documents), ...filters.flatMap((one) => one.findings)],
   };
 }

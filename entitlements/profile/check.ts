@@ -1,5 +1,5 @@
 import { append } from '../../base/lists/index.ts';
-import { parseDocuments, validate } from '../../base/schema/index.ts';
+import { parseDocuments, sortProblems, validateParts } from '../../base/schema/index.ts';
 import type { Document, Problem } from '../../base/schema/index.ts';
 import { readExactProfiles } from './exact.ts';
 import { EXACT_KIND } from './exact-schema.ts';
@@ -25,6 +25,11 @@ export interface Checked {
   readonly incomplete: ReadonlyMap<string, readonly string[]>;
   /** All problems, sorted by file, line and column. If there is one, no profile may be used. */
   readonly problems: readonly Problem[];
+  /**
+   * Whether a document has the name, with or without a problem, or a document could not be parsed. Then it is
+   * no problem of its own that a name leads to no profile.
+   */
+  mayExist(name: string): boolean;
 }
 
 /**
@@ -35,28 +40,56 @@ export function checkProfiles(files: readonly SourceFile[]): Checked {
   const problems: Problem[] = [];
   const documents: Document[] = [];
   const exact: Document[] = [];
+  const partial = new Set<Document>();
+  const named = new Set<string>();
+  const broken = new Set<string>();
+  let isComplete = true;
   for (const { file, text } of files) {
     const parsed = parseDocuments(text, file);
     append(problems, parsed.problems);
+    if (parsed.problems.length > 0) isComplete = false;
     for (const document of parsed.documents) {
-      if (kindOf(document.value) === EXACT_KIND) exact.push(document);
-      if (kindOf(document.value) !== PROFILE_KIND) continue;
-      const shape = validate(document, profileSchema);
+      const kind = kindOf(document.value);
+      if (kind === EXACT_KIND) exact.push(document);
+      if (kind !== EXACT_KIND && kind !== PROFILE_KIND) continue;
+      const name = nameIn(document.value);
+      if (name !== undefined) named.add(name);
+      if (kind === EXACT_KIND) continue;
+      const { problems: shape, rest } = validateParts(document, profileSchema, referredTo);
       append(problems, shape);
-      if (shape.length === 0) documents.push(document);
+      if (shape.length > 0 && name !== undefined) broken.add(name);
+      if (rest === undefined) continue;
+      documents.push(rest);
+      if (shape.length > 0) partial.add(rest);
     }
   }
   const whole = readExactProfiles(exact, documents);
-  const { defined, examined, incomplete, problems: deeper } = resolveProfiles(documents);
-  return { profiles: defined, examined, incomplete, problems: byPlace([...problems, ...deeper, ...whole.problems]), exact: whole.profiles };
+  const {
+    defined,
+    examined,
+    incomplete,
+    problems: deeper,
+  } = resolveProfiles(documents, {
+    mayExist: (name) => !isComplete || broken.has(name),
+    partial,
+  });
+  return {
+    profiles: defined,
+    examined,
+    incomplete,
+    problems: sortProblems([...problems, ...deeper, ...whole.problems]),
+    exact: whole.profiles,
+    mayExist: (name) => !isComplete || named.has(name),
+  };
 }
 
-/** Sorts problems by file, line and column, without duplicates. */
-export function byPlace(problems: readonly Problem[]): Problem[] {
-  const key = ({ position, message }: Problem): string => `${position.file}\0${position.line}:${position.column}\0${message}`;
-  return [...new Map(problems.map((problem) => [key(problem), problem])).values()].sort(
-    (a, b) => a.position.file.localeCompare(b.position.file) || a.position.line - b.position.line || a.position.column - b.position.column,
-  );
+/** Other parts of a profile refer to what these fields define: with a part of them, sound references look wrong. */
+const referredTo = ['parameters', 'extends', 'entitlements'];
+
+function nameIn(value: unknown): string | undefined {
+  const { metadata } = value as { readonly metadata?: unknown };
+  const name: unknown = typeof metadata === 'object' && metadata !== null && 'name' in metadata ? metadata.name : undefined;
+  return typeof name === 'string' ? name : undefined;
 }
 
 function kindOf(value: unknown): unknown {

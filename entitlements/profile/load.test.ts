@@ -7,6 +7,8 @@ import { after, describe, it } from 'node:test';
 import { isPortcullisError } from '../../base/errors/index.ts';
 import { decide } from '../seccomp/decision.ts';
 import { decisionFor } from '../seccomp/policy.ts';
+import { builtinProfile } from './builtin.ts';
+import { writeExactProfile } from './exact.ts';
 import { loadProfiles } from './load.ts';
 import type { Profile } from './model.ts';
 
@@ -127,6 +129,40 @@ syscalls:
     assert.equal(problems.length, 3, problems.join('\n'));
     assert.match(problems.join('\n'), /unknown field `entitlement`/);
     assert.match(problems.join('\n'), /network\.usr/);
+  });
+
+  it('tells what the schema finds and what lies deeper in one run', async () => {
+    const problems = await problemsOf(`${HEAD}metadata: { name: p }
+filess: {}
+files: { read: [app/**, 5] }
+capabilities:
+  add: [BOGUS]
+  drop: 7
+syscalls:
+  add: [{}, frobnicate]
+---
+${HEAD}metadata: { name: child }
+extends: [p]
+capabilities: { add: [BOGUS] }
+`);
+    const lines = problems.map((problem) => problem.split(' ')[0]);
+    assert.deepEqual(lines, ['4:1', '5:17', '5:25', '7:9', '8:9', '10:9', '10:13', '16:23'], problems.join('\n'));
+  });
+
+  it('reports no parent as missing whose own document is broken', async () => {
+    const child = `${HEAD}metadata: { name: child }\nextends: [parent]\n`;
+    const broken = await problemsOf(`${HEAD}metadata: { name: parent }\nparameters: 5\n---\n${child}`);
+    assert.equal(broken.length, 1, broken.join('\n'));
+    assert.match(broken[0] ?? '', /^4:13 must be a mapping/);
+    assert.equal((await problemsOf(`kind: [\n---\n${child}`)).filter((line) => line.includes('no profile')).length, 0);
+    assert.match((await problemsOf(child)).join('\n'), /there is no profile `parent`/);
+  });
+
+  it('refuses an ExactProfile as a parent', async () => {
+    const value = builtinProfile('default');
+    assert.ok(value !== undefined);
+    const text = `${writeExactProfile('whole', value)}---\n${HEAD}metadata: { name: child }\nextends: [whole]\n`;
+    assert.match((await problemsOf(text)).join('\n'), /there is no profile `whole`/);
   });
 
   it('refuses a name that is taken', async () => {

@@ -2,12 +2,12 @@ import { readdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { reasonOf } from '../../base/errors/index.ts';
 import { append } from '../../base/lists/index.ts';
-import { formatProblems } from '../../base/schema/index.ts';
+import { describeProblems, sortProblems } from '../../base/schema/index.ts';
 import type { Problem } from '../../base/schema/index.ts';
 import { entitlementsError } from '../errors.ts';
 import { builtinNames, builtinProfile } from './builtin.ts';
-import { byPlace, checkProfiles } from './check.ts';
-import type { SourceFile } from './check.ts';
+import { checkProfiles } from './check.ts';
+import type { Checked, SourceFile } from './check.ts';
 import type { Profile } from './model.ts';
 import type { NamedProfile } from './resolve.ts';
 
@@ -43,7 +43,7 @@ export async function loadProfiles(options: { readonly paths: readonly string[] 
  */
 export async function readProfileFiles(paths: readonly string[]): Promise<readonly SourceFile[]> {
   const { texts, unread } = await collectProfileFiles(paths);
-  if (unread.length > 0) throw invalid(paths, byPlace([...unread, ...checkProfiles(texts).problems]));
+  if (unread.length > 0) throw invalid(paths, sortProblems([...unread, ...checkProfiles(texts).problems]));
   return texts;
 }
 
@@ -63,8 +63,13 @@ export async function collectProfileFiles(
  * problem
  */
 export function profilesOf(paths: readonly string[], texts: readonly SourceFile[]): ProfileSet {
-  const { profiles, exact, incomplete, problems } = checkProfiles(texts);
-  if (problems.length > 0) throw invalid(paths, problems);
+  const checked = checkProfiles(texts);
+  if (checked.problems.length > 0) throw invalid(paths, checked.problems);
+  return checkedSet(checked);
+}
+
+/** Returns the profiles of documents that were checked. Without a problem, these are all profiles of the documents. */
+export function checkedSet({ profiles, exact, incomplete }: Checked): ProfileSet {
   return profileSet([...profiles, ...exact.map((one) => ({ ...one, entitlements: [] }))], incomplete);
 }
 
@@ -104,7 +109,13 @@ async function filesAt(path: string, problems: Problem[]): Promise<string[]> {
 }
 
 function unreadable(file: string, error: unknown): Problem {
-  return { position: { file, line: 1, column: 1 }, path: '', message: `cannot be read: ${reasonOf(error)}`, fix: 'name a readable file' };
+  return {
+    position: { file, line: 1, column: 1 },
+    path: '',
+    message: `cannot be read: ${reasonOf(error)}`,
+    fix: 'name a readable file',
+    hidesOthers: true,
+  };
 }
 
 function invalid(paths: readonly string[], problems: readonly Problem[]): Error {
@@ -112,7 +123,7 @@ function invalid(paths: readonly string[], problems: readonly Problem[]): Error 
     kind: 'invalid',
     attempted: 'load entitlement profiles',
     on: paths.join(', '),
-    why: `${problems.length} problem${problems.length === 1 ? '' : 's'}:\n${formatProblems(problems)}\n`,
+    why: describeProblems(problems),
     fix: 'correct the lines named',
     details: { problems },
   });

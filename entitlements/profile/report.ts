@@ -1,4 +1,4 @@
-import { formatPath } from '../../base/schema/index.ts';
+import { problemAt } from '../../base/schema/index.ts';
 import type { Document, PathSegment, Problem } from '../../base/schema/index.ts';
 
 /** Reports a problem at a position of a document. */
@@ -10,7 +10,7 @@ export function reporter(document: Document): { readonly report: Report; readonl
   return {
     problems,
     report: (path, message, fix, part = 'value') => {
-      problems.push({ position: document.positionOf(path, part), path: formatPath(path), message, fix });
+      problems.push(problemAt(document, path, message, fix, part));
     },
   };
 }

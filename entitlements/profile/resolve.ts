@@ -46,6 +46,16 @@ export interface Resolution {
   readonly problems: readonly Problem[];
 }
 
+/** What is known about documents that a check before has found to be broken. */
+interface Broken {
+  /** Whether a broken document may define the profile: a parent with that name is no problem of its own. */
+  mayExist(name: string): boolean;
+  /** Documents without the parts that have a problem: they are checked, but nothing is built from them. */
+  readonly partial: ReadonlySet<Document>;
+}
+
+const noneBroken: Broken = { mayExist: () => false, partial: new Set() };
+
 /** The number of different parameter values in one set of documents. Each creates a separate profile. */
 const MAX_INSTANCES = 200;
 const SECTIONS = [
@@ -64,9 +74,10 @@ const SECTIONS = [
 /**
  * Resolves the profiles in documents, including parents and parameters.
  * @param documents each passes the schema of profiles
+ * @param broken what is known about documents with problems
  * @returns the profiles, and every problem that the schema cannot detect
  */
-export function resolveProfiles(documents: readonly Document[]): Resolution {
+export function resolveProfiles(documents: readonly Document[], broken: Broken = noneBroken): Resolution {
   const problems: Problem[] = [];
   const byName = new Map<string, Document>();
   for (const document of documents) {
@@ -80,7 +91,7 @@ export function resolveProfiles(documents: readonly Document[]): Resolution {
     else byName.set(name, document);
   }
   const looped = cycles(byName, problems);
-  const context: Context = { byName, looped, instances: new Map(), given: { count: 0 }, problems };
+  const context: Context = { byName, looped, broken, instances: new Map(), given: { count: 0 }, problems };
   const defined: ResolvedProfile[] = [];
   const examined: ResolvedProfile[] = [];
   const incomplete = new Map<string, readonly string[]>();
@@ -98,6 +109,7 @@ export function resolveProfiles(documents: readonly Document[]): Resolution {
 interface Context {
   readonly byName: ReadonlyMap<string, Document>;
   readonly looped: ReadonlySet<string>;
+  readonly broken: Broken;
   readonly instances: Map<string, Instance>;
   /** Counts instances whose values come from another profile. */
   readonly given: { count: number };
@@ -177,6 +189,7 @@ function made(document: Document, values: ReadonlyMap<string, ParameterValue>, c
   try {
     const own = readSections(value, name, report);
     const parts = [...parentParts(value, context, report), ...entitlementParts(value.entitlements ?? [], report)];
+    if (context.broken.partial.has(document)) return { problems };
     const complete = parts.flatMap(({ part }) => part ?? []);
     const left = complete.map((part) => decidedBy(own, part, report));
     reportConflicts(
@@ -231,6 +244,7 @@ function parentPart(
   const document = context.byName.get(name);
   if (document === undefined) {
     const part = BUILTIN_PARTS.get(name);
+    if (part === undefined && context.broken.mayExist(name)) return undefined;
     if (part === undefined) report(path, ...unknownParent(name, context));
     else if (Object.keys(given).length > 0) report(path, `${name} has no parameters`, 'take them out');
     return part;

@@ -1,5 +1,5 @@
 import { PortcullisError } from '../../base/errors/index.ts';
-import { formatPath, formatProblems } from '../../base/schema/index.ts';
+import { describeProblems, formatPath } from '../../base/schema/index.ts';
 import type { Document, PathSegment, Problem } from '../../base/schema/index.ts';
 import { parsePublicKey } from '../keys/public-key.ts';
 import { readPolicyFiles } from '../policy/documents.ts';
@@ -138,7 +138,7 @@ function invalid(paths: readonly string[], problems: readonly Problem[]): Portcu
     kind: 'invalid',
     attempted: 'import policy',
     on: paths.join(', '),
-    why: `${problems.length} problem${problems.length === 1 ? '' : 's'}:\n${formatProblems(problems)}\n`,
+    why: describeProblems(problems),
     fix: 'correct the places named',
     details: { problems },
   });

@@ -12,6 +12,8 @@ export interface ReadFiles {
   readonly problems: readonly Problem[];
   readonly digests: readonly { readonly name: string; readonly digest: string }[];
   readonly files: readonly string[];
+  /** The text of each file that could be read. */
+  readonly texts: readonly { readonly file: string; readonly text: string }[];
 }
 
 const maximumFileBytes = 1024 * 1024;
@@ -23,6 +25,7 @@ const maximumFileBytes = 1024 * 1024;
 export async function readPolicyFiles(paths: readonly string[]): Promise<ReadFiles> {
   const problems: Problem[] = [];
   const documents: Document[] = [];
+  const texts: { file: string; text: string }[] = [];
   const digests: { name: string; digest: string }[] = [];
   const files = (await Promise.all(paths.map((path) => filesAt(path, problems)))).flat();
   for (const file of new Set(files)) {
@@ -30,15 +33,17 @@ export async function readPolicyFiles(paths: readonly string[]): Promise<ReadFil
     try {
       bytes = await readBounded(file, maximumFileBytes);
     } catch (error) {
-      problems.push(problemAt(file, `cannot be read: ${reasonOf(error)}`, 'name a readable policy file'));
+      problems.push(problemOf(file, `cannot be read: ${reasonOf(error)}`, 'name a readable policy file', true));
       continue;
     }
     digests.push({ name: basename(file), digest: createHash('sha256').update(bytes).digest('hex') });
-    const parsed = parseDocuments(bytes.toString('utf8'), file);
+    const text = bytes.toString('utf8');
+    texts.push({ file, text });
+    const parsed = parseDocuments(text, file);
     append(documents, parsed.documents);
     append(problems, parsed.problems);
   }
-  return { documents, problems, digests, files: [...new Set(files)] };
+  return { documents, problems, digests, files: [...new Set(files)], texts };
 }
 
 async function filesAt(path: string, problems: Problem[]): Promise<string[]> {
@@ -46,10 +51,10 @@ async function filesAt(path: string, problems: Problem[]): Promise<string[]> {
     if (!(await stat(path)).isDirectory()) return [path];
     const names = (await readdir(path)).filter((name) => /^[^.].*\.(ya?ml|json)$/.test(name)).sort();
     if (names.length === 0)
-      problems.push(problemAt(path, 'the folder holds no .yaml, .yml or .json file', 'put a policy into it: portcullis policy init'));
+      problems.push(problemOf(path, 'the folder holds no .yaml, .yml or .json file', 'put a policy into it: portcullis policy init'));
     return names.map((name) => join(path, name));
   } catch (error) {
-    problems.push(problemAt(path, `cannot be read: ${reasonOf(error)}`, 'name a readable policy file or folder'));
+    problems.push(problemOf(path, `cannot be read: ${reasonOf(error)}`, 'name a readable policy file or folder', true));
     return [];
   }
 }
@@ -66,6 +71,6 @@ export async function readBounded(file: string, limit: number): Promise<Buffer> 
   return readFile(file);
 }
 
-function problemAt(file: string, message: string, fix: string): Problem {
-  return { position: { file, line: 1, column: 1 }, path: '', message, fix };
+function problemOf(file: string, message: string, fix: string, isUnread = false): Problem {
+  return { position: { file, line: 1, column: 1 }, path: '', message, fix, ...(isUnread && { hidesOthers: true }) };
 }

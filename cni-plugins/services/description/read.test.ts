@@ -8,6 +8,43 @@ import { maxBackends, serviceSchema } from './schema.ts';
 const head = 'apiVersion: portcullis.dev/v1alpha1\nkind: Service\nmetadata: { name: web }\n';
 const read = (body: string, name = 'web.yaml'): ReturnType<typeof readServices> => readServices([{ file: name, text: `${head}${body}` }]);
 
+test('what the schema finds and what lies deeper is reported in one run', () => {
+  const { described, problems } = read(`addresses: [10.96.0.1, 10.96.0.300]
+ports: [80, 80, { port: http }]
+schedule: rr
+persistence: 0s
+backends: [5, 10.0.0.2, 10.0.0.2]
+`);
+  assert.deepEqual(described, []);
+  const places = problems.map(({ position, path }) => `${position.line}:${position.column} ${path}`).sort();
+  assert.deepEqual(
+    places,
+    [
+      '4:24 addresses[1]',
+      '5:13 ports[1]',
+      '5:25 ports[2].port',
+      '6:1 schedule',
+      '7:14 persistence',
+      '8:12 backends[0]',
+      '8:25 backends[2]',
+    ],
+    linesOf(problems).join('\n'),
+  );
+});
+
+test('a part with a problem makes nothing that refers to it look wrong', () => {
+  const { problems } = read(`addresses: [5]
+ports: [{ name: http, port: eighty }]
+backends: [{ address: 10.0.0.2, ports: { http: 8080 } }, "fd00::2"]
+healthCheck: { tcp: {}, port: http }
+`);
+  assert.deepEqual(
+    problems.map(({ position }) => position.line),
+    [4, 5],
+    linesOf(problems).join('\n'),
+  );
+});
+
 test('the short forms mean what the long ones say', () => {
   const short = read(`addresses: [10.96.0.10, "FD00:96:0::10"]
 ports: [80:8080/tcp, 53/udp, 443]

@@ -1,5 +1,5 @@
 import { append } from '../../../base/lists/index.ts';
-import { formatPath, formatProblems, validate } from '../../../base/schema/index.ts';
+import { formatProblems, problemAt, sortProblems, validateParts } from '../../../base/schema/index.ts';
 import type { Document, Position, Problem } from '../../../base/schema/index.ts';
 import type { Service } from '../model.ts';
 import type { FileResult, SourceText } from '../../followed-files/messages.ts';
@@ -84,7 +84,8 @@ export function readServices(sources: Iterable<SourceText>): Reading {
       const line = document.linesBefore + 1;
       if (documents > mostDocuments) {
         const message = `there are more than ${mostDocuments} documents: what follows is not read`;
-        return { described, problems: [...problems, { position: { file, line, column: 1 }, path: '', message, fix: 'take some out' }] };
+        const problem: Problem = { position: { file, line, column: 1 }, path: '', message, fix: 'take some out', hidesOthers: true };
+        return { described, problems: [...problems, problem] };
       }
       const read = readDocument(document, names);
       if (problems.length < mostProblems) append(problems, read.problems);
@@ -98,6 +99,7 @@ export function readServices(sources: Iterable<SourceText>): Reading {
       path: '',
       message: `${untold} more problems are not shown`,
       fix: 'fix the others first',
+      hidesOthers: true,
     });
   return { described, problems };
 }
@@ -108,14 +110,14 @@ function readDocument(text: DocumentText, names: Map<string, Position>): Reading
   const problems: Problem[] = [...parsed.problems];
   const described: Described[] = [];
   for (const [index, document] of parsed.documents.entries()) {
-    const found = validate(document, serviceSchema);
-    if (found.length > 0) {
+    const { problems: found, rest } = validateParts(document, serviceSchema);
+    if (rest === undefined) {
       append(problems, found);
       continue;
     }
     const own: Problem[] = [];
-    const report: Report = (path, message, fix) => own.push({ position: document.positionOf(path), path: formatPath(path), message, fix });
-    const service = serviceOf(document.value as WrittenService, report);
+    const report: Report = (path, message, fix) => own.push(problemAt(rest, path, message, fix));
+    const service = serviceOf(rest.value as WrittenService, report, found.length === 0 ? report : () => undefined);
     const before = names.get(service.name);
     if (before !== undefined)
       report(
@@ -123,8 +125,8 @@ function readDocument(text: DocumentText, names: Map<string, Position>): Reading
         `the service ${service.name} is there twice, first at ${before.file}:${before.line}`,
         'take one out, or rename it',
       );
-    append(problems, own);
-    if (own.length > 0) continue;
+    append(problems, sortProblems([...found, ...own]));
+    if (found.length + own.length > 0) continue;
     names.set(service.name, document.positionOf(['metadata', 'name']));
     described.push({ service, written: { text, index } });
   }

@@ -53,8 +53,12 @@ export interface WrittenService {
   readonly backends?: readonly (string | WrittenBackend)[];
 }
 
-/** Converts as far as possible. If anything is reported, the result is not used as a service. */
-export function serviceOf(spec: WrittenService, report: Report): Service {
+/**
+ * Converts as far as possible. If anything is reported, the result is not used as a service.
+ * @param reportAcross reports a problem between parts. Where a part is left out because it has a problem, what
+ * refers to it only looks wrong
+ */
+export function serviceOf(spec: WrittenService, report: Report, reportAcross: Report = report): Service {
   const addresses = addressesOf(spec.addresses ?? [], 'addresses', [], report);
   const externalAddresses = addressesOf(spec.externalAddresses ?? [], 'externalAddresses', addresses, report);
   const loadBalancerAddresses = addressesOf(
@@ -63,17 +67,21 @@ export function serviceOf(spec: WrittenService, report: Report): Service {
     [...addresses, ...externalAddresses],
     report,
   );
-  const loadBalancerSourceRanges = rangesOf(spec, report);
+  const loadBalancerSourceRanges = rangesOf(spec, report, reportAcross);
   const ports = portsOf(spec.ports, report);
-  const backends = backendsOf(spec.backends ?? [], ports, report);
+  const backends = backendsOf(spec.backends ?? [], ports, report, reportAcross);
   const weighed = backends.some(({ weight }) => weight !== undefined && weight > 1);
   const written = addressFields.reduce((count, field) => count + (spec[field]?.length ?? 0), 0);
   if (written === 0 && !ports.some(({ nodePort }) => nodePort !== undefined))
-    report(['ports'], 'no client can connect: there is no address and no nodePort', 'give addresses, externalAddresses, or a nodePort');
+    reportAcross(
+      ['ports'],
+      'no client can connect: there is no address and no nodePort',
+      'give addresses, externalAddresses, or a nodePort',
+    );
   if (spec.scheduler === 'rr' && weighed) report(['scheduler'], 'rr takes no weights', 'write wrr, or take the weights out');
-  checkFamilies(spec, { addresses: [...addresses, ...externalAddresses, ...loadBalancerAddresses], ports, backends }, report);
+  checkFamilies(spec, { addresses: [...addresses, ...externalAddresses, ...loadBalancerAddresses], ports, backends }, reportAcross);
   if (spec.forwarding === 'dsr') checkDirect(spec, ports, backends, report);
-  const healthCheck = spec.healthCheck === undefined ? undefined : healthCheckOf(spec.healthCheck, ports, report);
+  const healthCheck = spec.healthCheck === undefined ? undefined : healthCheckOf(spec.healthCheck, ports, report, reportAcross);
   if (spec.persistence !== undefined && secondsOf(spec.persistence) < 1)
     report(['persistence'], 'must be one second or more', 'leave it out for none');
   return {
@@ -97,7 +105,11 @@ export function serviceOf(spec: WrittenService, report: Report): Service {
 const addressFields = ['addresses', 'externalAddresses', 'loadBalancerAddresses'] as const;
 
 /** Every family that has an address needs a range: a family without a range would be open. */
-function rangesOf({ loadBalancerAddresses = [], loadBalancerSourceRanges: texts }: WrittenService, report: Report): string[] | undefined {
+function rangesOf(
+  { loadBalancerAddresses = [], loadBalancerSourceRanges: texts }: WrittenService,
+  report: Report,
+  reportAcross: Report,
+): string[] | undefined {
   if (texts === undefined) return undefined;
   const field = 'loadBalancerSourceRanges';
   const found: string[] = [];
@@ -109,7 +121,7 @@ function rangesOf({ loadBalancerAddresses = [], loadBalancerSourceRanges: texts 
     found.push(range);
   });
   if (loadBalancerAddresses.length === 0)
-    report(
+    reportAcross(
       [field],
       'nothing is restricted: there is no loadBalancerAddresses',
       'write the addresses that it is about there, or take it out',
@@ -120,7 +132,7 @@ function rangesOf({ loadBalancerAddresses = [], loadBalancerSourceRanges: texts 
       found.length === texts.length &&
       !found.some((range) => familyOf(range) === familyOf(text))
     )
-      report(
+      reportAcross(
         ['loadBalancerAddresses', index],
         `no range says who may connect by IPv${familyOf(text)} to ${text}`,
         `give one; to admit every client, write ${familyOf(text) === 4 ? '0.0.0.0/0' : '::/0'}`,
@@ -164,7 +176,12 @@ function portsOf(all: WrittenService['ports'], report: Report): ServicePort[] {
   return ports;
 }
 
-function backendsOf(all: NonNullable<WrittenService['backends']>, ports: readonly ServicePort[], report: Report): Backend[] {
+function backendsOf(
+  all: NonNullable<WrittenService['backends']>,
+  ports: readonly ServicePort[],
+  report: Report,
+  reportAcross: Report,
+): Backend[] {
   const seen = new Set<string>();
   return all.flatMap((written, index): Backend[] => {
     const path: Path = ['backends', index];
@@ -187,7 +204,7 @@ function backendsOf(all: NonNullable<WrittenService['backends']>, ports: readonl
     if (port !== undefined && (port < 1 || port > 65_535)) report(path, `${port} is no port`, 'write 1 to 65535');
     for (const name of Object.keys(named))
       if (!ports.some((one) => one.name === name))
-        report([...path, 'ports', name], `the service has no port ${name}`, `use one of ${ports.map((one) => one.name).join(', ')}`);
+        reportAcross([...path, 'ports', name], `the service has no port ${name}`, `use one of ${ports.map((one) => one.name).join(', ')}`);
     const own = Object.fromEntries(
       ports.flatMap(({ name, targetPort }) => {
         const number = (Object.hasOwn(named, name) ? named[name] : undefined) ?? port ?? targetPort;
@@ -258,11 +275,16 @@ function checkDirect(spec: WrittenService, ports: readonly ServicePort[], backen
     report(['sourceAddress'], 'with forwarding: dsr the source address stays', 'write keep, or forwarding: nat');
 }
 
-function healthCheckOf(spec: WrittenHealthCheck, ports: readonly ServicePort[], report: Report): HealthCheck | undefined {
+function healthCheckOf(
+  spec: WrittenHealthCheck,
+  ports: readonly ServicePort[],
+  report: Report,
+  reportAcross: Report,
+): HealthCheck | undefined {
   const kinds = (['tcp', 'http', 'exec'] as const).filter((kind) => spec[kind] !== undefined);
   const path: Path = ['healthCheck'];
   if (kinds.length !== 1) {
-    report(
+    reportAcross(
       path,
       kinds.length === 0 ? 'it says no kind of check' : `it says ${kinds.join(' and ')}`,
       'write one of tcp: {}, http: {} or exec: {command: []}',
@@ -271,9 +293,13 @@ function healthCheckOf(spec: WrittenHealthCheck, ports: readonly ServicePort[], 
   }
   const checked = spec.port === undefined ? ports[0] : ports.find(({ name }) => name === spec.port);
   if (checked === undefined)
-    report([...path, 'port'], `the service has no port ${spec.port ?? ''}`, `use one of ${ports.map(({ name }) => name).join(', ')}`);
+    reportAcross([...path, 'port'], `the service has no port ${spec.port ?? ''}`, `use one of ${ports.map(({ name }) => name).join(', ')}`);
   else if (checked.protocol !== 'tcp' && spec.exec === undefined)
-    report(path, `the port ${checked.name} is of ${checked.protocol}, which only exec can check`, 'name a tcp port with port, or use exec');
+    reportAcross(
+      path,
+      `the port ${checked.name} is of ${checked.protocol}, which only exec can check`,
+      'name a tcp port with port, or use exec',
+    );
   const common = {
     ...(spec.port !== undefined && { port: spec.port }),
     intervalSeconds: secondsOf(spec.interval ?? '5s'),
@@ -296,6 +322,6 @@ function healthCheckOf(spec: WrittenHealthCheck, ports: readonly ServicePort[], 
     };
   if (spec.exec === undefined) return { ...common, kind: 'tcp' };
   if (spec.exec.command[0]?.startsWith('/') !== true)
-    report([...path, 'exec', 'command', 0], 'the program is not an absolute path', 'write where it is, such as /usr/local/bin/check');
+    reportAcross([...path, 'exec', 'command', 0], 'the program is not an absolute path', 'write where it is, such as /usr/local/bin/check');
   return { ...common, kind: 'exec', command: spec.exec.command };
 }

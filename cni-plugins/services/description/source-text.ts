@@ -38,5 +38,5 @@ export async function readText(file: string, chunks: AsyncIterable<Uint8Array>):
 }
 
 function problemOf(file: string, message: string, fix: string): Problem {
-  return { position: { file, line: 1, column: 1 }, path: '', message, fix };
+  return { position: { file, line: 1, column: 1 }, path: '', message, fix, hidesOthers: true };
 }

@@ -1,7 +1,7 @@
 import { parseJson } from '../../../base/json/index.ts';
 import { PortcullisError } from '../../../base/errors/index.ts';
 import { append } from '../../../base/lists/index.ts';
-import { formatPath, formatProblems, parseDocuments } from '../../../base/schema/index.ts';
+import { describeProblems, formatPath, parseDocuments } from '../../../base/schema/index.ts';
 import type { Document, PathSegment, Problem } from '../../../base/schema/index.ts';
 import { parseStrictJson, recordOf } from '../../strict-json.ts';
 
@@ -81,7 +81,7 @@ export function refuseProblems(sources: readonly Source[]): void {
     kind: 'invalid',
     attempted: 'import containers policy',
     on: [...new Set(problems.map(({ position }) => position.file))].join(', '),
-    why: `${problems.length} problem${problems.length === 1 ? '' : 's'}:\n${formatProblems(problems)}\n`,
+    why: describeProblems(problems),
     fix: 'correct the lines named: podman and CRI-O refuse such a file, too',
     details: { problems },
   });

@@ -1,5 +1,5 @@
 import { PortcullisError } from '../../../base/errors/index.ts';
-import { formatPath, formatProblems, parseDocuments } from '../../../base/schema/index.ts';
+import { describeProblems, formatPath, parseDocuments } from '../../../base/schema/index.ts';
 import type { Document, PathSegment, Problem } from '../../../base/schema/index.ts';
 import { isSubset, parseSubject } from '../../notation/distinguished-name.ts';
 import { recordOf, textsOf } from '../../strict-json.ts';
@@ -174,7 +174,7 @@ function invalid(file: string, problems: readonly Problem[]): PortcullisError {
     kind: 'invalid',
     attempted: "import notation's trust policy",
     on: file,
-    why: `${problems.length} problem${problems.length === 1 ? '' : 's'}:\n${formatProblems(problems)}\n`,
+    why: describeProblems(problems),
     fix: 'correct the lines named',
     details: { problems },
   });

@@ -1,7 +1,7 @@
 import { dirname, resolve } from 'node:path';
 import { PortcullisError, isPortcullisError, reasonOf } from '../../../base/errors/index.ts';
 import { append } from '../../../base/lists/index.ts';
-import { formatPath, formatProblems, validate } from '../../../base/schema/index.ts';
+import { describeProblems, formatPath, validate } from '../../../base/schema/index.ts';
 import type { Document, PathSegment, Problem } from '../../../base/schema/index.ts';
 import { recordOf } from '../../strict-json.ts';
 import type { Platform, Reason, TrustPolicy, Verdict } from '../../types.ts';
@@ -248,7 +248,7 @@ function invalid(paths: readonly string[], problems: readonly Problem[]): Portcu
     kind: 'invalid',
     attempted: 'read policy tests',
     on: paths.join(', '),
-    why: `${problems.length} problem${problems.length === 1 ? '' : 's'}:\n${formatProblems(problems)}\n`,
+    why: describeProblems(problems),
     fix: 'correct the lines named',
     details: { problems },
   });
