@@ -33,12 +33,12 @@ export function register(program: Command): void {
   withOutput(
     policy
       .command('check')
-      .description('check policy files: every problem at once, as file:line:column')
+      .description('check policies and profiles as the daemon loads them: every problem at once, as file:line:column')
       .argument('<path...>', 'files or folders'),
   )
     .addHelpText(
       'after',
-      '\nExamples:\n  $ portcullis policy check policy.yaml\n  $ portcullis policy check /etc/portcullis/policy.d --output json\n\nExit status: 0 valid, 1 not.',
+      '\nExamples:\n  $ portcullis policy check policy.yaml\n  $ portcullis policy check /etc/portcullis/policy.d --output json\n\nExit status: 0 valid: the daemon puts these files in force; 1 not.',
     )
     .action((paths: readonly string[], flags: Flags) =>
       run(
@@ -77,13 +77,16 @@ async function init(file: string | undefined, flags: Flags): Promise<number> {
 }
 
 async function check(paths: readonly string[], flags: Flags): Promise<number> {
-  const { policy, otherDocuments, files } = await loadPolicy({ paths });
+  const { loadPolicySet } = await import('../runtime/index.ts');
+  const { policy, profiles, otherDocuments, files } = await loadPolicySet({ paths });
   const count = `${policy.rules.length} rule${policy.rules.length === 1 ? '' : 's'}`;
-  const others = otherDocuments.map(({ kind, name }) => `left to others: ${kind} ${name}\n`).join('');
+  const others = otherDocuments.flatMap(({ kind, name }) => (kind === 'PolicyTest' ? [`not part of the policy: ${kind} ${name}\n`] : []));
+  const defined = profiles.defined.map(({ name }) => name);
+  const named = defined.length === 0 ? '' : `, profile${defined.length === 1 ? '' : 's'} ${defined.join(', ')}`;
   print(
     flags.output,
-    { valid: true, revision: policy.revision, rules: policy.rules, otherDocuments, files },
-    `valid: ${count}, revision ${policy.revision}\n${others}`,
+    { valid: true, revision: policy.revision, rules: policy.rules, profiles: defined, otherDocuments, files },
+    `valid: ${count}${named}, revision ${policy.revision}\n${others.join('')}`,
   );
   return exitCodes.yes;
 }

@@ -2,9 +2,10 @@ import { isPortcullisError, reasonOf } from '../base/errors/index.ts';
 import type { Logger } from '../base/log/index.ts';
 import { loadProfiles } from '../entitlements/index.ts';
 import type { ProfileSet } from '../entitlements/index.ts';
-import { loadPolicy, standingExceptions } from '../trust/index.ts';
+import { standingExceptions } from '../trust/index.ts';
 import type { TrustPolicy, TufRoot } from '../trust/index.ts';
 import { watchPolicyFiles } from './policy-files.ts';
+import { loadPolicySet } from './policy-set.ts';
 
 /** The policy and the profiles in force. */
 export interface PolicyHolder {
@@ -45,16 +46,15 @@ export async function openPolicy(paths: readonly string[], log: Logger): Promise
   const load = async (cause: Cause): Promise<void> => {
     try {
       if (paths.length === 0) throw new Error('no policy is configured (--policy FILE|DIR): everything new is denied');
-      const [loadedPolicy, loadedProfiles] = await Promise.all([loadPolicy({ paths }), loadProfiles({ paths })]);
-      const { policy: loaded } = loadedPolicy;
+      const set = await loadPolicySet({ paths });
+      const { policy: loaded } = set;
       const changed = policy !== undefined && policy.revision !== loaded.revision;
       // The files were touched, but their content is the same.
       const silent = cause === 'change' && !changed && policy !== undefined && problem === undefined;
       policy = loaded;
-      profiles = loadedProfiles;
-      ({ tufRoots } = loadedPolicy);
+      ({ profiles, tufRoots } = set);
       problem = undefined;
-      files = [...paths, ...loadedPolicy.files];
+      files = [...paths, ...set.files];
       count.loaded += 1;
       if (silent) return;
       log.info({ revision: loaded.revision, rules: loaded.rules.length, cause }, 'policy in force');

@@ -1,4 +1,4 @@
-export { loadPolicy, policyOfKey } from './policy/load.ts';
+export { loadPolicy, policyInvalid, policyOfKey, readPolicy } from './policy/load.ts';
 export type { LoadedPolicy, OtherDocument } from './policy/load.ts';
 export type { TufRoot } from './policy/building.ts';
 export { mayAdmit } from './policy/matching.ts';

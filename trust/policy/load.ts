@@ -1,8 +1,8 @@
 import { basename, resolve } from 'node:path';
 import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
 import { append } from '../../base/lists/index.ts';
-import { formatProblems, validate } from '../../base/schema/index.ts';
-import type { Document, Problem } from '../../base/schema/index.ts';
+import { describeProblems, formatPath, sortProblems, validate } from '../../base/schema/index.ts';
+import type { Document, Position, Problem } from '../../base/schema/index.ts';
 import { canonicalDigest } from '../canonical-json.ts';
 import { loadPrehashed } from '../keys/prehash.ts';
 import { parsePublicKey } from '../keys/public-key.ts';
@@ -34,7 +34,35 @@ export interface LoadedPolicy {
   readonly tufRoots: readonly TufRoot[];
 }
 
-const otherKinds = ['EntitlementProfile', 'PolicyTest'];
+const otherKinds = ['EntitlementProfile', 'ExactProfile', 'PolicyTest'];
+
+/** A profile that a rule names as the ceiling of its containers. */
+interface NamedCeiling {
+  readonly ceiling: string;
+  readonly position: Position;
+  /** Such as `rules[0].entitlements.ceiling`. */
+  readonly path: string;
+}
+
+/** What the files of a policy hold, whether it is valid or not. */
+interface ReadPolicy extends Omit<LoadedPolicy, 'policy'> {
+  /** Absent when there is a problem. */
+  readonly policy?: TrustPolicy;
+  /** Every problem, sorted by file, line and column. */
+  readonly problems: readonly Problem[];
+  /** The text of each policy file, in the order in which it was read, for the rooms that read the other documents. */
+  readonly texts: readonly { readonly file: string; readonly text: string }[];
+  readonly ceilings: readonly NamedCeiling[];
+}
+
+interface PolicyOptions {
+  readonly paths: readonly string[];
+  /**
+   * Bytes that replace the content of files which the policy refers to, by absolute path: the keys of policy
+   * tests.
+   */
+  readonly substitutes?: ReadonlyMap<string, Buffer>;
+}
 
 /**
  * Loads the TrustPolicy documents of files and folders. The rules of several documents form one list, in
@@ -43,20 +71,24 @@ const otherKinds = ['EntitlementProfile', 'PolicyTest'];
  * @throws PortcullisError `TRUST_POLICY_INVALID`. `details.problems` holds every problem, each with file,
  * line and column, and `details.files` the files that were read
  */
-export async function loadPolicy(options: {
-  readonly paths: readonly string[];
-  /**
-   * Bytes that replace the content of files which the policy refers to, by absolute path: the keys of policy
-   * tests.
-   */
-  readonly substitutes?: ReadonlyMap<string, Buffer>;
-}): Promise<LoadedPolicy> {
+export async function loadPolicy(options: PolicyOptions): Promise<LoadedPolicy> {
+  const { policy, problems, otherDocuments, files, tufRoots } = await readPolicy(options);
+  if (policy === undefined) throw policyInvalid(options.paths, problems, files);
+  return { policy, otherDocuments, files, tufRoots };
+}
+
+/**
+ * Reads the TrustPolicy documents of files and folders like {@link loadPolicy}, and returns every problem
+ * instead of throwing.
+ */
+export async function readPolicy(options: PolicyOptions): Promise<ReadPolicy> {
   const { substitutes } = options;
   const read = await readPolicyFiles(options.paths);
   const problems: Problem[] = [...read.problems];
   const references: Building['references'] = new Map();
   const tufRoots = new Map<string, TufRoot>();
   const rules: TrustRule[] = [];
+  const ceilings: NamedCeiling[] = [];
   const otherDocuments: OtherDocument[] = [];
   const unmarked: Document[] = [];
   let found = false;
@@ -74,6 +106,7 @@ export async function loadPolicy(options: {
     found = true;
     append(problems, validate(document, trustPolicySchema));
     append(rules, await readRules({ document, problems, references, tufRoots, ...(substitutes === undefined ? {} : { substitutes }) }));
+    append(ceilings, ceilingsOf(document));
   }
   // A file that a policy refers to, such as a trusted_root.json, may be beside it. Any other document without
   // a kind must be reported: a policy must not silently have no effect.
@@ -90,13 +123,26 @@ export async function loadPolicy(options: {
       fix: 'write one: portcullis policy init',
     });
   }
-  if (problems.length > 0) throw invalid(options.paths, problems, [...read.files, ...references.keys()]);
+  const { texts } = read;
+  const files = [...read.files, ...references.keys()];
+  const result = { problems: sortProblems(problems), otherDocuments, files, tufRoots: [...tufRoots.values()], texts, ceilings };
+  if (problems.length > 0) return result;
   const keys = [...references].map(([file, read]) => ({ name: basename(file), digest: 'digest' in read ? read.digest : '' }));
   const revision = canonicalDigest({ files: read.digests, keys });
   const policy: TrustPolicy = { revision, default: 'deny', rules };
   // A policy whose decisions could not be replayed must not decide.
   policyText(policy);
-  return { policy, otherDocuments, files: [...read.files, ...references.keys()], tufRoots: [...tufRoots.values()] };
+  return { ...result, policy };
+}
+
+/** Returns the profiles that the rules of a document name as ceilings. The document may have problems. */
+function ceilingsOf(document: Document): NamedCeiling[] {
+  const rules = recordOf(document.value)?.['rules'];
+  return (Array.isArray(rules) ? rules : []).flatMap((rule, index) => {
+    const ceiling = recordOf(recordOf(rule)?.['entitlements'])?.['ceiling'];
+    const path = ['rules', index, 'entitlements', 'ceiling'];
+    return typeof ceiling === 'string' ? [{ ceiling, position: document.positionOf(path), path: formatPath(path) }] : [];
+  });
 }
 
 /**
@@ -142,17 +188,15 @@ function otherDocument(document: Document, kind: string): OtherDocument {
   return { kind, name: typeof name === 'string' ? name : '', file: document.file, line: document.positionOf([]).line };
 }
 
-function invalid(paths: readonly string[], problems: readonly Problem[], files: readonly string[]): PortcullisError {
-  const sorted = problems.toSorted(
-    (a, b) => a.position.file.localeCompare(b.position.file) || a.position.line - b.position.line || a.position.column - b.position.column,
-  );
+/** Returns the error for a policy with problems: `TRUST_POLICY_INVALID`. @param files the files to watch for a fix */
+export function policyInvalid(paths: readonly string[], problems: readonly Problem[], files: readonly string[]): PortcullisError {
   return new PortcullisError({
     code: 'TRUST_POLICY_INVALID',
     kind: 'invalid',
     attempted: 'load trust policy',
     on: paths.join(', '),
-    why: `${sorted.length} problem${sorted.length === 1 ? '' : 's'}:\n${formatProblems(sorted)}\n`,
+    why: describeProblems(problems),
     fix: 'correct the lines named',
-    details: { problems: sorted, files },
+    details: { problems, files },
   });
 }

@@ -3,9 +3,9 @@ import { join } from 'node:path';
 import { parseJson } from '../../../base/json/index.ts';
 import { isPortcullisError, reasonOf } from '../../../base/errors/index.ts';
 import { networksIn } from '../../../cni-plugins/index.ts';
-import { createCriClient, endedInDatabase, readHandlerFeatures } from '../../../runtime/index.ts';
+import { createCriClient, endedInDatabase, loadPolicySet, readHandlerFeatures } from '../../../runtime/index.ts';
 import type { CriClient, DaemonConfig, EnforcementState } from '../../../runtime/index.ts';
-import { loadPolicy, standingExceptions } from '../../../trust/index.ts';
+import { standingExceptions } from '../../../trust/index.ts';
 import type { StandingException, TrustPolicy } from '../../../trust/index.ts';
 import type { Finding } from '../finding.ts';
 import { lostLinkFindings } from './lost-links.ts';
@@ -163,7 +163,7 @@ function exceptionFinding({ kind, rule, images, until, reason, by, ended }: Stan
 
 async function policyOnDisk(config: DaemonConfig): Promise<PolicyInForce> {
   try {
-    const { policy, tufRoots } = await loadPolicy({ paths: config.policy });
+    const { policy, tufRoots } = await loadPolicySet({ paths: config.policy });
     const unverified = policy.rules.filter((rule) => rule.allowUnverified).map(({ name, images }) => ({ rule: name, images }));
     const exceptions = standingExceptions(policy, new Date());
     const failingRoots = tufRoots.flatMap(({ url, expires }) =>

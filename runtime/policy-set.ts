@@ -1,0 +1,49 @@
+import { checkedSet, checkProfiles } from '../entitlements/index.ts';
+import type { ProfileSet } from '../entitlements/index.ts';
+import { closest } from '../base/lists/index.ts';
+import { sortProblems } from '../base/schema/index.ts';
+import type { Problem } from '../base/schema/index.ts';
+import { policyInvalid, readPolicy } from '../trust/index.ts';
+import type { LoadedPolicy } from '../trust/index.ts';
+
+/** A policy with the profiles of its files: what a daemon puts in force. */
+interface PolicySet extends LoadedPolicy {
+  readonly profiles: ProfileSet;
+}
+
+/**
+ * Loads the policy and the profiles of files and folders, as the daemon puts them in force. Each file is read
+ * once. A ceiling that a rule names must be a profile that exists and is complete.
+ * @throws PortcullisError `TRUST_POLICY_INVALID`. `details.problems` holds every problem of policies and
+ * profiles, each with file, line and column, and `details.files` the files that were read
+ */
+export async function loadPolicySet(options: { readonly paths: readonly string[] }): Promise<PolicySet> {
+  const { policy, problems, texts, ceilings, ...read } = await readPolicy(options);
+  const checked = checkProfiles(texts);
+  const profiles = checkedSet(checked);
+  const unresolved = ceilings.flatMap(({ ceiling, position, path }): Problem[] => {
+    if (profiles.resolve(ceiling) !== undefined) return [];
+    const missing = checked.incomplete.get(ceiling);
+    const [message, fix] = missing === undefined ? unknownCeiling(ceiling, profiles) : incompleteCeiling(ceiling, missing);
+    // A broken document has its own problem, and can define this profile.
+    return missing === undefined && checked.problems.length > 0 && checked.mayExist(ceiling) ? [] : [{ position, path, message, fix }];
+  });
+  const all = sortProblems([...problems, ...checked.problems, ...unresolved]);
+  if (policy === undefined || all.length > 0) throw policyInvalid(options.paths, all, read.files);
+  return { policy, profiles, ...read };
+}
+
+function unknownCeiling(name: string, profiles: ProfileSet): [string, string] {
+  const near = closest(name, profiles.names());
+  const known = profiles.names().slice(0, 20).join(', ');
+  const fix =
+    near === undefined ? `define it in a document of kind EntitlementProfile, or use one of: ${known}` : `did you mean \`${near}\`?`;
+  return [`there is no profile \`${name.slice(0, 80)}\``, fix];
+}
+
+function incompleteCeiling(name: string, parameters: readonly string[]): [string, string] {
+  return [
+    `the profile \`${name}\` has no value for ${parameters.map((one) => `\`${one}\``).join(', ')}`,
+    'name a profile that extends it and gives the values, or give them defaults',
+  ];
+}
