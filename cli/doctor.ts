@@ -19,8 +19,11 @@ interface DoctorFlags {
 }
 
 const examples = `
-Exit code: 0 everything needed is present, 1 something is missing, 4 the repair failed. On a node it also looks at the running daemon,
-its service, the kubelet and crictl (docs/kubelet.md).
+It judges the OCI runtimes that the daemon's configuration names, and on a node also the running daemon, lost links of pods, the service,
+the kubelet and crictl (docs/kubelet.md).
+
+Exit code: 0 pods can start, perhaps with restrictions; 1 no pod can start, or none of a handler; 2 wrong use; 4 the repair failed. The last line says
+what prevents it: for example a missing runtime, no policy, no network, a broken configuration, or a daemon that does not answer.
 
 Examples:
   $ portcullis doctor

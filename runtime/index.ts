@@ -2,6 +2,8 @@ export type { Daemon, DaemonParts } from './daemon.ts';
 export type { DockerDriverSettings } from './docker-driver.ts';
 export { createCriServer } from './cri/server.ts';
 export { openAdvisories } from './oci/advisories.ts';
+export { programFolders } from './find-program.ts';
+export { defaultRuntimes } from './config/schema.ts';
 export { readHandlerFeatures } from './oci/probe/feature-probe.ts';
 export type { HandlerFeatures } from './oci/probe/features.ts';
 export { standaloneSpec } from './oci/document/standalone.ts';

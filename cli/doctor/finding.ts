@@ -12,6 +12,8 @@ export interface Finding {
   readonly meaning?: readonly string[];
   /** What to do, where the user can do something. */
   readonly fix?: string;
+  /** For `missing`: whether only some pods cannot start without it. */
+  readonly partial?: boolean;
   /** CVE numbers of open vulnerabilities. */
   readonly open?: readonly string[];
 }

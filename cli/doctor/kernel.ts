@@ -59,33 +59,51 @@ function release(): Finding {
   };
 }
 
-/**
- * Reports the cgroup mode. cgroup v2: one tree. Hybrid: v1 controllers with an empty v2 tree for tracking.
- */
+/** Reports the cgroup mode of this machine. */
 function cgroups(): Finding {
-  const topic = 'cgroups';
   const v2 = read('/sys/fs/cgroup/cgroup.controllers');
-  if (v2 !== undefined) return { topic, state: 'fine', found: `v2 (${v2.split(' ').join(', ')})` };
   const mounted = (read('/proc/self/mountinfo') ?? '')
     .split('\n')
     .flatMap((line) => / - cgroup \S+ (\S+)/.exec(line)?.[1]?.split(',') ?? []);
-  const controllers = ['cpu', 'cpuset', 'memory', 'pids', 'devices', 'freezer'].filter((name) => mounted.includes(name));
-  if (controllers.length === 0) {
+  return cgroupFinding(v2, mounted, existsSync('/sys/fs/cgroup/unified'));
+}
+
+/** Controllers by which an OCI runtime sets the limits of a container. */
+const limiting = ['cpu', 'memory', 'pids'];
+
+/**
+ * Judges the cgroup mode. cgroup v2: one tree. Hybrid: v1 controllers with an empty v2 tree for tracking.
+ * @param v2 the text of cgroup.controllers of the root; undefined where v2 is not mounted there
+ * @param mounted the options of the v1 mounts, among them their controllers
+ */
+export function cgroupFinding(v2: string | undefined, mounted: readonly string[], hasEmptyTree: boolean): Finding {
+  const topic = 'cgroups';
+  const known =
+    v2 === undefined ? ['cpu', 'cpuset', 'memory', 'pids', 'devices', 'freezer'].filter((name) => mounted.includes(name)) : v2.split(' ');
+  const absent = limiting.filter((name) => !known.includes(name));
+  if (absent.length === limiting.length) {
     return {
       topic,
       state: 'missing',
-      found: 'none mounted',
+      found: v2 === undefined ? 'none mounted' : 'v2 without controllers',
       meaning: ['the daemon sets limits and device rules by cgroups'],
-      fix: 'mount -t cgroup2 none /sys/fs/cgroup',
+      fix:
+        v2 === undefined
+          ? 'mount -t cgroup2 none /sys/fs/cgroup'
+          : 'give this container the controllers cpu, memory and pids, or run outside it',
     };
   }
-  const mode = existsSync('/sys/fs/cgroup/unified') ? 'hybrid (v1 with an empty v2 tree)' : 'v1';
+  const without = absent.length === 0 ? [] : [`containers cannot be limited in ${absent.join(', ')}: the controllers are not there`];
+  if (v2 !== undefined && without.length === 0) return { topic, state: 'fine', found: `v2 (${known.join(', ')})` };
+  if (v2 !== undefined)
+    return { topic, state: 'degraded', found: `v2 (${known.join(', ')})`, meaning: without, fix: 'boot a kernel with them' };
   return {
     topic,
     state: 'degraded',
-    found: `${mode}: ${controllers.join(', ')}`,
+    found: `${hasEmptyTree ? 'hybrid (v1 with an empty v2 tree)' : 'v1'}: ${known.join(', ')}`,
     meaning: [
-      'everything works; memory.oom.group, pressure figures and a kill of a whole cgroup need v2, and kubelet 1.35 and newer asks for v2 unless failCgroupV1 is false',
+      ...without,
+      'memory.oom.group, pressure figures and a kill of a whole cgroup need v2, and kubelet 1.35 and newer asks for v2 unless failCgroupV1 is false',
     ],
     fix: 'boot with systemd.unified_cgroup_hierarchy=1',
   };

@@ -15,10 +15,13 @@ export function formatFindings(chapters: readonly Chapter[], colour: boolean): s
   return chapters.map((chapter) => `${paint(1, chapter.title)}\n${chapter.findings.map(line).join('\n')}\n`).join('\n');
 }
 
-/** Returns the closing line. */
+/** Returns the closing line: whether pods can start, and what prevents it. */
 export function verdictOf(findings: readonly Finding[]): string {
-  const missing = findings.filter((finding) => finding.state === 'missing').map((finding) => finding.topic);
+  const missing = findings.filter((finding) => finding.state === 'missing');
+  const topics = (list: readonly Finding[]): string => list.map(({ topic }) => topic).join(', ');
+  const [some, all] = [missing.filter(({ partial }) => partial === true), missing.filter(({ partial }) => partial !== true)];
   const degraded = findings.filter((finding) => finding.state === 'degraded').length;
-  if (missing.length > 0) return `Not ready: ${missing.join(', ')}.`;
+  const rest = some.length === 0 ? '' : ` Some pods cannot start: ${topics(some)}.`;
+  if (missing.length > 0) return `Not ready.${all.length === 0 ? '' : ` No pod can start: ${topics(all)}.`}${rest}`;
   return degraded === 0 ? 'Ready.' : `Ready; ${degraded} degraded, see above.`;
 }

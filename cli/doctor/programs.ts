@@ -1,7 +1,7 @@
 import { spawnSync } from 'node:child_process';
 import { accessSync, constants, existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { openAdvisories } from '../../runtime/index.ts';
+import { openAdvisories, programFolders } from '../../runtime/index.ts';
 import type { Finding } from './finding.ts';
 
 interface Requirement {
@@ -13,13 +13,16 @@ interface Requirement {
   readonly elsewhere: string;
 }
 
+/** Which of the OCI runtimes a node needs, and where, says its configuration: see `runtimes.ts`. */
+export const ociRuntimes = ['crun', 'runc'] as const;
+
 /** Folders where packaging/prepare unpacks programs that it does not install. */
 const unpacked = ['/usr/bin', '/bin', '/sbin'].map((folder) => `/var/cache/portcullis/debian${folder}`);
 const systemFolders = ['/usr/local/sbin', '/usr/local/bin', '/usr/sbin', '/usr/bin', '/sbin', '/bin'];
 
 /**
- * Reports the programs of the operating system with their versions and open vulnerabilities. The list is the
- * table that packaging/prepare installs from.
+ * Reports the programs of the operating system, except OCI runtimes, with their versions and open
+ * vulnerabilities. The list is the table that packaging/prepare installs from.
  */
 export function programFindings(packageRoot: string): readonly Finding[] {
   return (
@@ -30,14 +33,17 @@ export function programFindings(packageRoot: string): readonly Finding[] {
       .filter((line) => !line.includes('|lib:'))
       .map((line) => {
         const [packageName = '', command = '', neededBy = '', , why = '', elsewhere = ''] = line.split('|');
-        return programFinding({ packageName, command, neededBy, why, elsewhere });
+        return { packageName, command, neededBy, why, elsewhere };
       })
+      .filter(({ command }) => !ociRuntimes.some((name) => name === command))
+      .map((requirement) => programFinding(requirement))
   );
 }
 
 function programFinding(requirement: Requirement): Finding {
   const { packageName, command, neededBy, why, elsewhere } = requirement;
-  const path = findProgram(command);
+  // The daemon does not look into PATH.
+  const path = neededBy === 'daemon' ? findProgram(command, programFolders) : findProgram(command);
   if (path === undefined) {
     const story = neededBy === 'story' ? ' (the quickstart and the tests only)' : '';
     return {
@@ -63,9 +69,10 @@ function programFinding(requirement: Requirement): Finding {
   };
 }
 
-export function findProgram(command: string): string | undefined {
+/** Returns the path of a program, from PATH and the folders of the system unless other folders are given. */
+export function findProgram(command: string, where?: readonly string[]): string | undefined {
   if (command.startsWith('/')) return existsSync(command) ? command : undefined;
-  const folders = [...(process.env['PATH'] ?? '').split(':'), ...systemFolders, ...unpacked];
+  const folders = where ?? [...(process.env['PATH'] ?? '').split(':'), ...systemFolders, ...unpacked];
   return folders
     .filter((folder) => folder !== '')
     .map((folder) => join(folder, command))
@@ -89,7 +96,8 @@ function versionOf(path: string): string {
   return /v(\d+\.\d+\.\d+)/.exec(spawnSync(path, ['--help'], { encoding: 'utf8', timeout: 5000 }).stderr)?.[1] ?? '';
 }
 
-function debianPackageIsAtLeast(packageName: string, path: string, version: string): boolean {
+/** Reports whether a program of a Debian package has at least this version of the package. */
+export function debianPackageIsAtLeast(packageName: string, path: string, version: string): boolean {
   // A program outside of the standard folders does not belong to the package.
   if (!path.startsWith('/usr/bin/') && !path.startsWith('/usr/sbin/')) return false;
   const installed = spawnSync('dpkg-query', ['-W', '-f', '${Version}', packageName], { encoding: 'utf8' });

@@ -5,9 +5,13 @@ import { networkSchema } from './network-schema.ts';
 
 export const defaultConfigFile = '/etc/portcullis/config.yaml';
 
+/** The OCI runtimes of a configuration that names none. */
+export const defaultRuntimes = { crun: { path: '/usr/bin/crun' }, runc: { path: '/usr/sbin/runc' } } as const;
+
 const path = { type: 'string', format: 'path', minLength: 1, maxLength: 4096 } as const;
 const size = { type: 'string', pattern: sizePattern } as const;
-const host = '^(\\[[0-9A-Fa-f:]+\\]|[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?)(:[0-9]{1,5})?$';
+/** A registry’s host in the form HOST[:PORT]. */
+export const hostPattern = '^(\\[[0-9A-Fa-f:]+\\]|[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?)(:[0-9]{1,5})?$';
 const address = '^(\\[[0-9A-Fa-f:]+\\]|[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?):[0-9]{1,5}$';
 const ids = { type: 'array', items: { type: 'integer', minimum: 0, maximum: 4_294_967_294 }, uniqueItems: true, default: [] } as const;
 
@@ -85,7 +89,7 @@ export const configSchema: ConfigSchema = {
         mirrors: {
           type: 'object',
           description: 'Mirrors by registry host, such as `registry.k8s.io`.',
-          propertyNames: { pattern: host },
+          propertyNames: { pattern: hostPattern },
           additionalProperties: {
             type: 'object',
             additionalProperties: false,
@@ -115,7 +119,7 @@ export const configSchema: ConfigSchema = {
           type: 'array',
           description:
             'Registry hosts that may be reached over plain HTTP. Loopback addresses and mirrors with `http://` are always allowed.',
-          items: { type: 'string', pattern: host },
+          items: { type: 'string', pattern: hostPattern },
           uniqueItems: true,
           default: [],
         },
@@ -140,7 +144,7 @@ export const configSchema: ConfigSchema = {
         required: ['path'],
         properties: { path: { ...path, description: 'Path of the OCI runtime’s program.' } },
       },
-      default: { crun: { path: '/usr/bin/crun' }, runc: { path: '/usr/sbin/runc' } },
+      default: defaultRuntimes,
     },
     defaultRuntime: {
       type: 'string',

@@ -1,9 +1,9 @@
-import { accessSync, constants, existsSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseJson } from '../../../base/json/index.ts';
 import { isPortcullisError, reasonOf } from '../../../base/errors/index.ts';
 import { networksIn } from '../../../cni-plugins/index.ts';
-import { createCriClient, endedInDatabase, loadPolicySet, readHandlerFeatures } from '../../../runtime/index.ts';
+import { createCriClient, endedInDatabase, loadPolicySet } from '../../../runtime/index.ts';
 import type { CriClient, DaemonConfig, EnforcementState } from '../../../runtime/index.ts';
 import { standingExceptions } from '../../../trust/index.ts';
 import type { StandingException, TrustPolicy } from '../../../trust/index.ts';
@@ -75,7 +75,7 @@ export async function daemonFindings(config: DaemonConfig, answers: Answers | st
     typeof answers === 'string'
       ? {
           topic: 'daemon',
-          state: 'degraded',
+          state: 'missing',
           found: answers,
           meaning: ['the findings below come from its configuration'],
           fix: 'systemctl start portcullisd',
@@ -89,7 +89,6 @@ export async function daemonFindings(config: DaemonConfig, answers: Answers | st
     ...networkPolicyFindings(told, config),
     ...monitorFindings(told?.unmonitored ?? []),
     ...(await lostLinkFindings(config)),
-    ...(await handlerFindings(config)),
   ];
 }
 
@@ -100,7 +99,8 @@ function policyFindings(policy: PolicyInForce): readonly Finding[] {
     : 'none in force';
   const fix = 'portcullis policy check PATH names every problem; kill -HUP the daemon after a correction';
   const meaning = [...(policy.inForce ? [] : ['everything new is denied']), ...(policy.problem === undefined ? [] : [policy.problem])];
-  const first: Finding = meaning.length === 0 ? { topic, state: 'fine', found } : { topic, state: 'degraded', found, meaning, fix };
+  const first: Finding =
+    meaning.length === 0 ? { topic, state: 'fine', found } : { topic, state: policy.inForce ? 'degraded' : 'missing', found, meaning, fix };
   const exceptions = [...(policy.exceptions ?? []).map(exceptionFinding), ...troubleFindings(policy)];
   if (policy.unverified.length === 0) return [first, ...exceptions];
   const rules = policy.unverified.map(({ rule, images }) => `rule ${rule} admits ${images.join(', ')} without any proof`);
@@ -198,7 +198,7 @@ function networkFinding({ network }: Answers, config: DaemonConfig): Finding {
   if (network.ready) return { topic, state: 'fine', found: `by ${config.cni.confDir}` };
   return {
     topic,
-    state: 'degraded',
+    state: 'missing',
     found: 'not ready',
     meaning: [network.message],
     fix: `correct ${config.cni.confDir}: it is read again at once`,
@@ -242,43 +242,6 @@ function networkOnDisk(config: DaemonConfig): Finding {
     const [why, fix] = isPortcullisError(thrown)
       ? [thrown.failure.why, thrown.failure.fix]
       : [reasonOf(thrown), `correct ${config.cni.confDir}`];
-    return { topic, state: 'degraded', found: config.cni.confDir, meaning: [why, 'no pod gets an address'], fix };
-  }
-}
-
-/** Reports each configured handler with the features that the daemon detected (Status, runtime_handlers). */
-async function handlerFindings(config: DaemonConfig): Promise<readonly Finding[]> {
-  const seen = await readHandlerFeatures(config.root);
-  return Object.entries(config.runtimes).map(([name, { path }]): Finding => {
-    const topic = `handler ${name}`;
-    const found = `${path}${name === config.defaultRuntime ? ', the default' : ''}`;
-    if (!isExecutable(path)) {
-      const fix = `install it, or correct runtimes.${name}.path`;
-      return { topic, state: name === config.defaultRuntime ? 'missing' : 'degraded', found, meaning: ['there is no such program'], fix };
-    }
-    const features = seen[path];
-    if (features === undefined) return { topic, state: 'fine', found: `${found}; no daemon has detected its features yet` };
-    const lacks = [
-      ...(features.userNamespaces ? [] : [`no user namespaces (hostUsers: false): ${features.whyNoUserNamespaces}`]),
-      ...(features.recursiveReadOnlyMounts ? [] : ['no recursive read-only mounts: a pod that insists on them is refused']),
-      ...(features.idmappedMounts ? [] : ['no idmapped mounts']),
-    ];
-    if (lacks.length === 0) return { topic, state: 'fine', found: `${found}: user namespaces, idmapped and recursive read-only mounts` };
-    return {
-      topic,
-      state: 'degraded',
-      found,
-      meaning: lacks,
-      fix: 'install a newer version or use another handler; the daemon checks again at its next start',
-    };
-  });
-}
-
-function isExecutable(path: string): boolean {
-  try {
-    accessSync(path, constants.X_OK);
-    return true;
-  } catch {
-    return false;
+    return { topic, state: 'missing', found: config.cni.confDir, meaning: [why, 'no pod gets an address'], fix };
   }
 }

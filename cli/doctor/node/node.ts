@@ -4,6 +4,7 @@ import { isPortcullisError } from '../../../base/errors/index.ts';
 import { loadDaemonConfig } from '../../../runtime/index.ts';
 import type { DaemonConfig } from '../../../runtime/index.ts';
 import type { Chapter, Finding } from '../finding.ts';
+import { runtimeFindings } from '../runtimes.ts';
 import { crictlFindings } from './crictl.ts';
 import { askDaemon, daemonFindings } from './daemon.ts';
 import type { Answers } from './daemon.ts';
@@ -22,21 +23,22 @@ export interface NodeInput {
 }
 
 /**
- * Checks this machine as a node: the daemon's configuration and the running daemon's answers, the service,
- * the kubelet and crictl. `doctor` also runs before the installation, so a machine with none of these gets
- * one line.
+ * Checks this machine as a node: the daemon's configuration with the runtimes that it names, the running
+ * daemon's answers, the service, the kubelet and crictl. `doctor` also runs before the installation, so a
+ * machine with none of these gets one line, and the runtimes of the default configuration.
  */
 export async function nodeChapters(input: NodeInput): Promise<readonly Chapter[]> {
   const root = input.root ?? '/';
   const config = await configurationOf(input.config);
   if (!('root' in config)) return [{ title: 'Node', findings: [config] }];
+  const runtimes = { title: 'OCI runtimes', findings: await runtimeFindings(config) };
   const kubelet = readKubelet(root);
   const isNode =
     input.config !== undefined ||
     kubelet !== undefined ||
     readUnit('portcullisd.service', root) !== undefined ||
     ['etc/portcullis', config.socket].some((path) => existsSync(join(root, path)));
-  if (!isNode) return [{ title: 'Node', findings: [{ topic: 'node', state: 'fine', found: 'not set up yet: see docs/kubelet.md' }] }];
+  if (!isNode) return [runtimes, { title: 'Node', findings: [noNode] }];
 
   const answers = await askDaemon(config.socket);
   const side = {
@@ -47,6 +49,7 @@ export async function nodeChapters(input: NodeInput): Promise<readonly Chapter[]
     root,
   };
   return [
+    runtimes,
     { title: 'Daemon', findings: await daemonFindings(config, answers) },
     { title: 'Enforcement', findings: enforcementFindings(answers) },
     { title: 'Service', findings: serviceFindings(root, input.packageRoot) },
@@ -54,6 +57,14 @@ export async function nodeChapters(input: NodeInput): Promise<readonly Chapter[]
     { title: 'crictl', findings: crictlFindings(root, config.socket) },
   ];
 }
+
+const noNode: Finding = {
+  topic: 'node',
+  state: 'missing',
+  found: 'not set up yet',
+  meaning: ['there is no configuration, service or daemon here; `portcullis quickstart` needs none'],
+  fix: 'set it up: docs/kubelet.md',
+};
 
 const noKubelet: Finding = { topic: 'kubelet', state: 'fine', found: 'none here: the socket serves any client that may connect' };
 
