@@ -1,6 +1,7 @@
 import type { Command } from 'commander';
-import { readdir, readFile, stat } from 'node:fs/promises';
-import { join } from 'node:path';
+import { createReadStream } from 'node:fs';
+import { readdir, realpath, stat } from 'node:fs/promises';
+import { basename, join } from 'node:path';
 import { stringify } from 'yaml';
 import { PortcullisError, reasonOf } from '../base/errors/index.ts';
 import { append } from '../base/lists/index.ts';
@@ -13,38 +14,66 @@ interface Flags {
   readonly output: OutputFormat;
 }
 
+const examples = `
+The folders of hosts.toml that a config.toml names are read as well, and the folder registries.conf.d beside a registries.conf. Comments list what was
+left out.
+
+Exit status: 0 everything was converted or applies without a setting; 1 something was left out: read the comments; 2 wrong use or a file that cannot be
+read; 4 it failed.
+
+Examples:
+  $ portcullis config import /etc/containerd/config.toml > config.yaml
+  $ portcullis config import /etc/crio/crio.conf /etc/crio/crio.conf.d /etc/containers/registries.conf --output json`;
+
 export function register(program: Command): void {
   const config = program.command('config').description('convert another runtime’s configuration to ours');
   withOutput(
     config
       .command('import')
-      .description('print a config.yaml equivalent to a configuration of containerd or CRI-O, and what was left out and why')
+      .description(
+        'print a config.yaml equivalent to a configuration of containerd, CRI-O or registries.conf, and what was left out and why',
+      )
       .argument(
         '<path...>',
-        "containerd's config.toml, a hosts.toml, CRI-O's crio.conf, or a folder such as /etc/crio/crio.conf.d or /etc/containerd/certs.d",
+        "containerd's config.toml, a hosts.toml, CRI-O's crio.conf, a registries.conf, or a folder such as /etc/crio/crio.conf.d or /etc/containerd/certs.d",
       ),
   )
-    .addHelpText(
-      'after',
-      '\nThe folders of hosts.toml that a config.toml names are read as well. Comments list what was left out.\n\nExamples:\n  $ portcullis config import /etc/containerd/config.toml > config.yaml\n  $ portcullis config import /etc/crio/crio.conf /etc/crio/crio.conf.d --output json',
-    )
+    .addHelpText('after', examples)
     .action((paths: readonly string[], flags: Flags) => run(flags.output, () => importFiles(paths, flags)));
 }
 
 async function importFiles(paths: readonly string[], flags: Flags): Promise<number> {
-  const sources: ImportSource[] = [];
+  let sources: ImportSource[] = [];
   for (const path of paths) append(sources, await sourcesAt(path));
+  sources = await withDropIns(sources);
   for (const { text, file, kind } of [...sources].filter((source) => source.kind === 'containerd')) {
     for (const folder of kind === 'containerd' ? hostFoldersOf(text, file) : []) append(sources, await sourcesAt(folder, true));
   }
   const imported = importConfiguration(sources);
   print(flags.output, imported, asYaml(imported));
-  return exitCodes.yes;
+  return imported.findings.some(({ outcome }) => outcome === 'left') ? exitCodes.no : exitCodes.yes;
+}
+
+/**
+ * Adds the drop-ins of each registries.conf behind it. A file that was also named is read once, at its last
+ * place, because a later file replaces what an earlier one says.
+ */
+async function withDropIns(sources: readonly ImportSource[]): Promise<ImportSource[]> {
+  const all: ImportSource[] = [];
+  for (const source of sources) {
+    all.push(source);
+    if (source.kind === 'registries' && basename(source.file) === 'registries.conf') append(all, await sourcesAt(`${source.file}.d`, true));
+  }
+  const places = await Promise.all(all.map(({ file }) => realpath(file).catch(() => file)));
+  return all.filter(({ kind }, at) => kind !== 'registries' || places.lastIndexOf(places[at] ?? '') === at);
 }
 
 function asYaml({ settings, findings }: Imported): string {
   const comments = (outcome: string, title: string): string => {
-    const lines = findings.filter((finding) => finding.outcome === outcome).map(({ file, key, note }) => `#   ${file}: ${key}: ${note}`);
+    const lines = findings
+      .filter((finding) => finding.outcome === outcome)
+      // A name with a line break must not become a line of the configuration.
+      .map(({ file, key, note }) => `#   ${`${file}: ${key}: ${note}`.replaceAll(/[\r\n\u0085\u2028\u2029]+/gu, ' ')}`);
     return lines.length === 0 ? '' : `\n# ${title}\n${lines.join('\n')}\n`;
   };
   const body = Object.keys(settings).length === 0 ? '' : stringify(settings, { lineWidth: 0, singleQuote: true });
@@ -57,7 +86,8 @@ function asYaml({ settings, findings }: Imported): string {
  */
 async function sourcesAt(path: string, optional = false): Promise<ImportSource[]> {
   const facts = await stat(path).catch((cause: unknown) => {
-    if (optional) return undefined;
+    // A folder that may not be read could hold what replaces these settings.
+    if (optional && (cause as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
     throw unreadable(path, cause);
   });
   if (facts === undefined) return [];
@@ -67,19 +97,34 @@ async function sourcesAt(path: string, optional = false): Promise<ImportSource[]
     const inside = join(path, entry.name);
     const hosts = join(inside, 'hosts.toml');
     if (entry.isDirectory() && (await exists(hosts))) sources.push(await sourceOf(hosts, entry.name));
-    else if (entry.isFile() && /\.(toml|conf)$/.test(entry.name)) sources.push(await sourceOf(inside, undefined));
+    else if (entry.isFile() && (/registries\.conf\.d\/*$/.test(path) ? /\.conf$/ : /\.(toml|conf)$/).test(entry.name))
+      sources.push(await sourceOf(inside, undefined));
   }
   return sources;
 }
 
 async function sourceOf(file: string, host: string | undefined): Promise<ImportSource> {
-  const text = await readFile(file, 'utf8').catch((cause: unknown) => {
+  const text = await readText(file).catch((cause: unknown) => {
     throw unreadable(file, cause);
   });
   const folder = file.split('/').at(-2) ?? '';
   const kind = host === undefined ? kindOfToml(text, file) : 'hosts';
   // containerd writes a port as HOST_PORT_ on file systems that do not allow colons.
   return { kind, file, text, ...(kind === 'hosts' && { host: (host ?? folder).replace(/_(\d+)_$/, ':$1') }) };
+}
+
+const mostBytes = 4 * 2 ** 20;
+
+/** Reads a file or a pipe, up to a size that no such configuration has. */
+async function readText(file: string): Promise<string> {
+  const chunks: Buffer[] = [];
+  let size = 0;
+  for await (const chunk of createReadStream(file) as AsyncIterable<Buffer>) {
+    size += chunk.length;
+    if (size > mostBytes) throw new Error(`it is larger than ${mostBytes} bytes`);
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks).toString('utf8');
 }
 
 function exists(path: string): Promise<boolean> {

@@ -195,7 +195,7 @@ describe('the configuration of another runtime', () => {
       node: fc.dictionary(name, fc.oneof({ maxDepth: 3 }, leaf, tie('node')), { maxKeys: 4 }),
     })).node;
     fc.assert(
-      fc.property(table, fc.constantFrom('containerd', 'crio', 'hosts'), (value, kind) => {
+      fc.property(table, fc.constantFrom('containerd', 'crio', 'hosts', 'registries'), (value, kind) => {
         const { findings, settings } = importConfiguration([{ kind: kind, file: 'f', text: stringify(value), host: 'h' }]);
         assert.equal(Object.getPrototypeOf(settings), Object.prototype);
         assert.ok(

@@ -8,10 +8,11 @@ import { containerdRules, hostRules } from './containerd.ts';
 import { crioRules } from './crio.ts';
 import { applyRules, isTable } from './findings.ts';
 import type { Finding, Settings, Table } from './findings.ts';
+import { importRegistries, isRegistriesConf } from './registries.ts';
 
 /** A file to import. Its `kind` decides which keys are known. */
 export interface ImportSource {
-  readonly kind: 'containerd' | 'crio' | 'hosts';
+  readonly kind: 'containerd' | 'crio' | 'hosts' | 'registries';
   /** The name used in messages. For `hosts`, the registry's host is the name of its folder. */
   readonly file: string;
   readonly text: string;
@@ -25,7 +26,8 @@ export interface Imported {
 }
 
 /**
- * Converts files of another runtime to our settings. If two files set the same key, the later one counts.
+ * Converts files of another runtime to our settings. If two files set the same key, the later one counts. Files
+ * of the kind `registries` are converted together, after the others.
  * Pure.
  * @throws PortcullisError CONFIG_IMPORT_UNREADABLE for a text that is not TOML
  */
@@ -33,6 +35,7 @@ export function importConfiguration(sources: readonly ImportSource[]): Imported 
   let settings: Settings = {};
   const findings: (Finding & { file: string })[] = [];
   for (const source of sources) {
+    if (source.kind === 'registries') continue;
     const rules = { containerd: containerdRules, crio: crioRules, hosts: hostRules(source.host ?? '') }[source.kind];
     const made = applyRules(parseToml(source), rules);
     settings = merge(settings, made.settings);
@@ -41,8 +44,24 @@ export function importConfiguration(sources: readonly ImportSource[]): Imported 
       made.findings.map((finding) => ({ ...finding, file: source.file })),
     );
   }
+  const registries = importRegistries(
+    sources.filter(({ kind }) => kind === 'registries').map((source) => ({ file: source.file, table: parseToml(source) })),
+  );
+  settings = merge(settings, withInsecureOf(registries.settings, settings));
+  append(findings, registries.findings);
   const fit = withoutUnfit(settings, findings);
   return withDefaultRuntime(fit, sources.some(({ kind }) => kind === 'containerd') ? 'runc' : 'crun');
+}
+
+/** Adds the hosts of another file to those of registries.conf: a list would otherwise replace the other one. */
+function withInsecureOf(settings: Settings, others: Settings): Settings {
+  const hostsOf = (of: Settings): readonly unknown[] => {
+    const { insecure } = isTable(of['registries']) ? of['registries'] : {};
+    return Array.isArray(insecure) ? insecure : [];
+  };
+  const all = [...new Set([...hostsOf(others), ...hostsOf(settings)])];
+  if (all.length === 0 || !isTable(settings['registries'])) return settings;
+  return { ...settings, registries: { ...settings['registries'], insecure: all } };
 }
 
 /**
@@ -82,6 +101,7 @@ function withoutUnfit(settings: Settings, findings: readonly (Finding & { readon
 /** Determines the kind of a file from its contents. */
 export function kindOfToml(text: string, file: string): ImportSource['kind'] {
   const table = parseToml({ file, text });
+  if (isRegistriesConf(table)) return 'registries';
   return isTable(table['crio']) ? 'crio' : isTable(table['host']) || typeof table['server'] === 'string' ? 'hosts' : 'containerd';
 }
 

@@ -1,0 +1,165 @@
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { describe, it } from 'node:test';
+import type { TestContext } from 'node:test';
+import { loadDaemonConfig } from '../load.ts';
+import { importConfiguration, kindOfToml } from './import.ts';
+import type { Imported } from './import.ts';
+
+/** Converts these texts as a registries.conf and its drop-ins. */
+const converted = (...texts: readonly string[]): Imported =>
+  importConfiguration(texts.map((text, at) => ({ kind: 'registries', file: `${at}.conf`, text })));
+const left = ({ findings }: Imported): Record<string, string> =>
+  Object.fromEntries(findings.filter(({ outcome }) => outcome === 'left').map(({ key, note }) => [key, note]));
+
+const cases: readonly {
+  readonly what: string;
+  readonly text: string;
+  readonly settings: object;
+  readonly left?: Readonly<Record<string, RegExp>>;
+}[] = [
+  {
+    what: 'a registry over plain HTTP is insecure',
+    text: '[[registry]]\nlocation = "A.test:5000"\ninsecure = true\n',
+    settings: { insecure: ['a.test:5000'] },
+  },
+  {
+    what: 'the first mirror is taken, with its path, and the others are left out',
+    text: '[[registry]]\nprefix = "docker.io"\n[[registry.mirror]]\nlocation = "m.test/hub"\npull-from-mirror = "all"\n[[registry.mirror]]\nlocation = "n.test"\n',
+    settings: { mirrors: { 'docker.io': { url: 'https://m.test/hub', origin: true } } },
+    left: { 'registry[docker.io].mirror[1]': /one mirror/u },
+  },
+  {
+    what: 'a mirror that is insecure is reached over plain HTTP',
+    text: '[[registry]]\nlocation = "a.test"\n[[registry.mirror]]\nlocation = "m.test:5000"\ninsecure = true\n',
+    settings: { mirrors: { 'a.test': { url: 'http://m.test:5000', origin: true } } },
+  },
+  {
+    what: 'another location is the only source',
+    text: '[[registry]]\nprefix = "a.test"\nlocation = "inside.test/a"\n[[registry.mirror]]\nlocation = "m.test"\n',
+    settings: { mirrors: { 'a.test': { url: 'https://inside.test/a', origin: false } } },
+    left: { 'registry[a.test].mirror[0]': /one mirror/u },
+  },
+  {
+    what: 'a mirror for digests alone is left out: ours would also say what a tag means',
+    text: '[[registry]]\nlocation = "a.test"\nmirror-by-digest-only = true\n[[registry.mirror]]\nlocation = "m.test"\n[[registry]]\nlocation = "b.test"\n[[registry.mirror]]\nlocation = "m.test"\npull-from-mirror = "digest-only"\n',
+    settings: {},
+    left: { 'registry[a.test].mirror[0]': /mirror-by-digest-only/u, 'registry[b.test].mirror[0]': /pull-from-mirror/u },
+  },
+  {
+    what: 'a blocked registry is left out, with nothing else of it',
+    text: '[[registry]]\nlocation = "a.test"\nblocked = true\ninsecure = true\n',
+    settings: {},
+    left: { 'registry[a.test].blocked': /TrustPolicy/u },
+  },
+  {
+    what: 'a part of a registry, a wildcard and a table without a name are left out',
+    text: '[[registry]]\nlocation = "a.test/team"\ninsecure = true\n[[registry]]\nprefix = "*.b.test"\n[[registry]]\ninsecure = true\n',
+    settings: {},
+    left: { 'registry[a.test/team]': /whole registry/u, 'registry[*.b.test]': /names of a domain/u, 'registry[2]': /names no registry/u },
+  },
+  {
+    what: 'a mirror that is no location is left out',
+    text: '[[registry]]\nlocation = "a.test"\n[[registry.mirror]]\nlocation = "https://user:geheim@m.test"\n[[registry.mirror]]\n',
+    settings: {},
+    left: { 'registry[a.test].mirror[0]': /HOST/u, 'registry[a.test].mirror[1]': /HOST/u },
+  },
+  {
+    what: 'short names of other registries are left out, each by its alias',
+    text: 'unqualified-search-registries = ["a.test", "docker.io"]\ncredential-helpers = ["pass"]\n[aliases]\nalpine = "docker.io/library/alpine"\nubi9 = "a.test/ubi9"\n',
+    settings: {},
+    left: { 'unqualified-search-registries': /full names/u, 'aliases.ubi9': /a\.test\/ubi9/u, 'credential-helpers': /credentials/u },
+  },
+  { what: 'docker.io alone is what a short name means', text: 'unqualified-search-registries = ["docker.io"]\n', settings: {} },
+  {
+    what: 'the deprecated format is read as well',
+    text: '[registries.search]\nregistries = ["a.test"]\n[registries.insecure]\nregistries = ["b.test"]\n[registries.block]\nregistries = ["c.test"]\n',
+    settings: { insecure: ['b.test'] },
+    left: { 'registries.search.registries': /full names/u, 'registries.block[c.test].blocked': /TrustPolicy/u },
+  },
+];
+
+describe('registries.conf', () => {
+  for (const { what, text, settings, left: expected = {} } of cases)
+    it(what, async () => {
+      assert.equal(kindOfToml(text, 'registries.conf'), 'registries');
+      const imported = converted(text);
+      assert.deepEqual(imported.settings['registries'] ?? {}, settings);
+      const found = left(imported);
+      assert.deepEqual(Object.keys(found).sort(), Object.keys(expected).sort());
+      for (const [key, says] of Object.entries(expected)) assert.match(found[key] ?? '', says);
+      assert.ok(!JSON.stringify(imported).includes('geheim'), 'no password is repeated');
+      const folder = mkdtempSync(join(tmpdir(), 'portcullis-import-'));
+      try {
+        writeFileSync(join(folder, 'config.yaml'), JSON.stringify(imported.settings));
+        await loadDaemonConfig({ file: join(folder, 'config.yaml') });
+      } finally {
+        rmSync(folder, { recursive: true });
+      }
+    });
+
+  it('is replaced, table by table and value by value, by its drop-ins', () => {
+    const main =
+      'unqualified-search-registries = ["a.test"]\n[[registry]]\nlocation = "a.test"\ninsecure = true\n[[registry]]\nlocation = "b.test"\ninsecure = true\n[aliases]\nx = "a.test/x"\n';
+    const dropIn = 'unqualified-search-registries = ["docker.io"]\n[[registry]]\nlocation = "a.test"\n[aliases]\nx = ""\n';
+    const imported = converted(main, dropIn);
+    assert.deepEqual(imported.settings, { registries: { insecure: ['b.test'] } });
+    assert.deepEqual(left(imported), {});
+  });
+
+  it('adds its insecure registries to those of CRI-O', () => {
+    const crio = { kind: 'crio', file: 'crio.conf', text: '[crio.image]\ninsecure_registries = ["c.test"]\n' } as const;
+    const text = '[[registry]]\nlocation = "a.test"\ninsecure = true\n';
+    const { settings } = importConfiguration([{ kind: 'registries', file: 'registries.conf', text }, crio]);
+    assert.deepEqual(settings, { registries: { insecure: ['c.test', 'a.test'] } });
+  });
+});
+
+describe('config import', () => {
+  const folderFor = (t: TestContext): string => {
+    const folder = mkdtempSync(join(tmpdir(), 'portcullis-import-'));
+    t.after(() => rmSync(folder, { recursive: true }));
+    return folder;
+  };
+  const run = (...words: readonly string[]): { readonly status: number | null; readonly stdout: string; readonly stderr: string } =>
+    spawnSync(process.execPath, [join(import.meta.dirname, '../../../cli/main.ts'), 'config', 'import', ...words], { encoding: 'utf8' });
+
+  it('exits with 0 where nothing is left out, and reads the drop-ins beside a registries.conf once', (t) => {
+    const folder = folderFor(t);
+    mkdirSync(join(folder, 'registries.conf.d'));
+    writeFileSync(join(folder, 'registries.conf'), '[[registry]]\nlocation = "a.test"\n');
+    writeFileSync(join(folder, 'registries.conf.d/1.conf'), '[[registry]]\nlocation = "b.test"\ninsecure = true\n');
+    writeFileSync(join(folder, 'registries.conf.d/2.toml'), '[[registry]]\nlocation = "c.test"\nblocked = true\n');
+    const { status, stdout } = run(join(folder, 'registries.conf'), join(folder, 'registries.conf.d'));
+    assert.equal(status, 0, stdout);
+    assert.match(stdout, /^registries:\n {2}insecure:\n {4}- b\.test\n/u);
+    assert.ok(!stdout.includes('replaces it'), stdout);
+  });
+
+  it('exits with 1 where something is left out, of containerd too', (t) => {
+    const folder = folderFor(t);
+    writeFileSync(join(folder, 'config.toml'), 'version = 3\nroot = "/var/lib/containerd"\n');
+    const { status, stdout } = run(join(folder, 'config.toml'));
+    assert.equal(status, 1);
+    assert.match(stdout, /# Left out:\n# {3}.*config\.toml: root: /u);
+  });
+
+  it('writes no line of the configuration from a name with a line break', (t) => {
+    const folder = folderFor(t);
+    const file = join(folder, 'a\nroot: b.conf');
+    writeFileSync(file, '[[registry]]\nlocation = "a.test\\nroot: x"\n');
+    const { stdout } = run(file);
+    assert.ok(
+      stdout.split('\n').every((line) => line === '' || line.startsWith('#')),
+      stdout,
+    );
+  });
+
+  it('refuses a device without an end', () => {
+    const { status, stderr } = run('/dev/zero');
+    assert.deepEqual([status, /larger than/u.test(stderr)], [2, true], stderr);
+  });
+});
