@@ -4,6 +4,7 @@ import { configFlags, formatDaemonConfig, loadDaemonConfig, startDaemon } from '
 import type { DaemonConfig } from '../runtime/launch.ts';
 import { exitCodes, print, run, withOutput } from './output.ts';
 import type { OutputFormat } from './output.ts';
+import { requireRoot } from './require-root.ts';
 
 type Options = Readonly<Record<string, string | readonly string[] | boolean | undefined>> & { readonly output: OutputFormat };
 
@@ -20,7 +21,7 @@ export function register(program: Command): void {
   command
     .addHelpText(
       'after',
-      '\nFlags override the file. Examples:\n  portcullis daemon --policy /etc/portcullis/policy\n  portcullis daemon --config my.yaml --print-config\n',
+      '\nFlags override the file. It runs as root. Exit status: 0 it was asked to stop; 2 wrong use or a wrong configuration; 4 it cannot start, for example as another user, or\nit failed.\n\nExamples:\n  portcullis daemon --policy /etc/portcullis/policy\n  portcullis daemon --config my.yaml --print-config\n',
     )
     .action(async (options: Options) => {
       await run(options.output, () => serve(options));
@@ -31,6 +32,7 @@ export function register(program: Command): void {
 }
 
 async function serve(options: Options): Promise<number> {
+  if (options.printConfig !== true) requireRoot('start the daemon', 'create containers, mounts and networks');
   const file = options.config as string | undefined;
   const flags: Record<string, readonly string[]> = {};
   for (const flag of configFlags) {

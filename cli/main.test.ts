@@ -117,3 +117,20 @@ test('a user other than root gets an error that names root when the daemon answe
     rmSync(folder, { recursive: true, force: true });
   }
 });
+
+for (const [words, why] of [
+  [['daemon'], /^portcullis: start the daemon: only root can create .* this user has the id \d+; run it with sudo \[CLI_NOT_ROOT\]\n$/u],
+  [['network', 'docker-driver'], /^portcullis: serve docker networks: only root can .*; run it with sudo \[CLI_NOT_ROOT\]\n$/u],
+  [['quickstart'], /^portcullis: run the quickstart: only root can .*; run it with sudo \[CLI_NOT_ROOT\]\n$/u],
+] as const)
+  test(`${words.join(' ')} as a user other than root says so before it changes anything`, () => {
+    const [program, ...args] = [...asNobody, process.execPath, `${import.meta.dirname}/main.ts`, ...words];
+    const { status, stdout, stderr } = spawnSync(program, args, { encoding: 'utf8' });
+    assert.deepEqual([status, stdout], [4, ''], stderr);
+    assert.match(stderr, why);
+  });
+
+test('the effective configuration needs no root', () => {
+  const [program, ...args] = [...asNobody, process.execPath, `${import.meta.dirname}/main.ts`, 'daemon', '--print-config'];
+  assert.equal(spawnSync(program, args, { encoding: 'utf8' }).status, 0);
+});

@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
 import { execFileSync } from 'node:child_process';
 import { rmSync } from 'node:fs';
-import { PortcullisError, isPortcullisError } from '../base/errors/index.ts';
+import { isPortcullisError } from '../base/errors/index.ts';
 import { exitCodes, run, withOutput } from './output.ts';
 import type { OutputFormat } from './output.ts';
 import { isApart, runApart, whenToldToEnd } from './quickstart/apart.ts';
@@ -9,6 +9,7 @@ import { makeFolders } from './quickstart/setting.ts';
 import { createStory, paperFor } from './quickstart/story.ts';
 import { unmountBelow } from './quickstart/sweep.ts';
 import { tell } from './quickstart/tell.ts';
+import { requireRoot } from './require-root.ts';
 
 interface QuickstartFlags {
   readonly keep: boolean;
@@ -32,16 +33,7 @@ export function register(program: Command): void {
 }
 
 async function quickstart(flags: QuickstartFlags): Promise<number> {
-  if (process.getuid?.() !== 0) {
-    throw new PortcullisError({
-      code: 'CLI_NOT_ROOT',
-      kind: 'precondition',
-      attempted: 'run the quickstart',
-      on: '',
-      why: 'only root can create containers, mounts and networks',
-      fix: 'run it with sudo',
-    });
-  }
+  requireRoot('run the quickstart', 'create containers, mounts and networks');
   return isApart() ? tellApart(flags) : runApart();
 }
 

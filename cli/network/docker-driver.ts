@@ -6,6 +6,7 @@ import type { DockerDriverSettings } from '../../runtime/index.ts';
 import { exitCodes, print, run, withOutput } from '../output.ts';
 import type { OutputFormat } from '../output.ts';
 import { collect } from '../registry-options.ts';
+import { requireRoot } from '../require-root.ts';
 
 interface Flags {
   readonly socket: string;
@@ -56,6 +57,7 @@ export function registerDockerDriver(network: Command): void {
 }
 
 async function serve(flags: Flags, pluginTimeout: number): Promise<number> {
+  requireRoot('serve docker networks', 'create links, addresses and rules');
   const stop = new Promise((resolved) => {
     for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, resolved);
   });
