@@ -80,6 +80,33 @@ describe('portcullis entitlements', () => {
     assert.match((await run('explain', 'default')).out, /^system calls +\d+ allowed/m);
   });
 
+  it('explain: names the exception that decides, and constants, errnos and units instead of numbers', async () => {
+    writeFileSync(
+      join(folder, 'except.yaml'),
+      `apiVersion: portcullis.dev/v1alpha1
+kind: EntitlementProfile
+metadata: { name: except }
+network:
+  egress: [{ to: 10.0.0.0/8, except: [10.8.0.0/16, 10.9.0.0/16], ports: [5432/tcp] }]
+syscalls: { drop: [{ ioctl: { arg1: [TIOCSTI] } }, { socket: { arg0: { not: [AF_UNIX, AF_INET] } } }] }
+resources: { memory: 512Mi, nofile: 4096 }
+`,
+    );
+    const denied = await run('explain', 'except.yaml', '--can', 'connect tcp 10.9.0.1:5432');
+    assert.equal(denied.code, 1, denied.out);
+    assert.match(denied.out, /decided by except\.yaml:5:\d+: network\.egress\[0\]\.except\[1\]: 10\.9\.0\.0\/16\n/);
+    const stated = await run('explain', 'except.yaml', '--why', 'ioctl', '--can', 'socket(AF_UNIX)');
+    assert.match(
+      stated.out,
+      /ioctl: allow if arg1 up to \w+ \(0x5411\)\n.*ioctl: allow if arg1 from TIOCGWINSZ \(0x5413\)\n {2}ioctl: else EPERM\n/,
+    );
+    assert.match(stated.out, /decided by .*syscalls\.drop\[1\]\.socket\.arg0\.not\[0\]: AF_UNIX\n/);
+    const whole = await run('explain', 'except.yaml');
+    assert.match(whole.out, /^limits +NOFILE 4096 open files\nresources +memory 512 MiB$/m);
+    assert.match(whole.out, /clone: allow if arg0 has none of CLONE_NEWNS, .*CLONE_NEWUSER/);
+    assert.ok(!/errno \d/.test(whole.out + denied.out + stated.out));
+  });
+
   it('compare and check give SARIF that its schema takes', async () => {
     const validate = new Ajv({ strict: false, validateFormats: false }).compile(sarifSchema());
     writeFileSync(

@@ -9,12 +9,12 @@ import type { Profile } from '../profile/model.ts';
 import { intersectClauses, witnessOf } from '../seccomp/clause.ts';
 import type { Clause } from '../seccomp/clause.ts';
 import { argumentTest } from '../seccomp/argument-test.ts';
-import { constantName, constantsOf } from '../seccomp/constants.ts';
 import { rank } from '../seccomp/outcome.ts';
 import type { Outcome } from '../seccomp/outcome.ts';
 import { decisionFor } from '../seccomp/policy.ts';
 import { argumentWidth } from '../seccomp/syscalls.ts';
 import type { Question } from './question.ts';
+import { outcomeText, valueText } from './words.ts';
 
 /**
  * The answer to a question. It is exact for the profile as it is compiled for the native architecture and the
@@ -103,28 +103,15 @@ function call(profile: Profile, name: string, when: Clause): Found {
     ]),
   ];
   return no(
-    `no program under this profile can call ${formatAsked(name, when)}: the filter answers ${answers.join(' or ')}, regardless of the other arguments`,
+    `no program under this profile can call ${formatAsked(name, when)}: the filter answers ${answers.map(outcomeText).join(' or ')}, regardless of the other arguments`,
   );
 }
 
 /** Formats a call as in C, with names where the kernel's headers have one. */
 export function callText(name: string, args: readonly bigint[]): string {
   const last = args.findLastIndex((value) => value !== 0n);
-  const shown = args.slice(0, last + 1).map((value, index) => valueText(name, index, value, args));
+  const shown = args.slice(0, last + 1).map((value, index) => valueText(name, index, value, args[0]));
   return `${name}(${shown.join(', ')})`;
-}
-
-/**
- * Returns the name of a value. A socket's protocol has different names in AF_NETLINK than in other families.
- */
-function valueText(name: string, index: number, value: bigint, args: readonly (bigint | undefined)[]): string {
-  const netlink = index === 2 && (name === 'socket' || name === 'socketpair') && args[0] === AF_NETLINK;
-  const special = [...constantsOf(name, index)].find(([known, constant]) => constant === value && known.startsWith('NETLINK_'))?.[0];
-  return (netlink ? special : constantName(name, index, value)) ?? numberText(value);
-}
-
-function numberText(value: bigint): string {
-  return value < 1000n ? value.toString() : `0x${value.toString(16)}`;
 }
 
 /** Formats a call with the arguments that a question fixed, and `_` for the others. */
@@ -134,7 +121,7 @@ function formatAsked(name: string, when: Clause): string {
     const test = when.find((one) => one.index === index);
     if (test === undefined) return '_';
     const value = test.low === test.high ? test.low : test.value;
-    const text = valueText(name, index, value, [when.find((one) => one.index === 0)?.low]);
+    const text = valueText(name, index, value, when.find((one) => one.index === 0)?.low);
     return test.low === test.high ? text : `&${text}`;
   });
   return `${name}(${shown.join(', ')})`;
@@ -189,7 +176,7 @@ function deniedBy(profile: Profile, path: string, access: string): string {
 }
 
 /** linux/socket.h */
-const [AF_INET, AF_INET6, AF_NETLINK] = [2n, 10n, 16n];
+const [AF_INET, AF_INET6] = [2n, 10n];
 
 function network(profile: Profile, { direction, protocol, cidr, port }: Extract<Question, { kind: 'network' }>): Found {
   const against: string[] = [];

@@ -2,9 +2,8 @@ import { largest } from '../../base/lists/index.ts';
 import { judgeAttacks } from '../cve/judge.ts';
 import type { Judgement } from '../cve/judge.ts';
 import type { Operand } from '../import/operand.ts';
-import type { Profile } from '../profile/model.ts';
+import type { LimitName, Profile, ResourceName } from '../profile/model.ts';
 import { callsOfCapability } from '../seccomp/default-policy.ts';
-import { formatClause } from '../seccomp/clause.ts';
 import { isConstant } from '../seccomp/decision.ts';
 import { decisionFor } from '../seccomp/policy.ts';
 import { answer } from './answer.ts';
@@ -12,6 +11,7 @@ import type { Answer } from './answer.ts';
 import { provenance } from './provenance.ts';
 import type { Provenance } from './provenance.ts';
 import { parseQuestion } from './question.ts';
+import { clauseText, limitText, outcomeText, resourceText } from './words.ts';
 import type { Question } from './question.ts';
 import { CATALOG } from '../catalog/catalog.ts';
 import { capabilityName } from '../capabilities/capability-names.ts';
@@ -49,9 +49,12 @@ export function explainAttacks({ profile }: Operand, ids: readonly string[]): Ju
 function ruleText({ syscalls }: Profile, name: string): string {
   if (!syscalls.filtered) return `${name}: allow, as every call`;
   const of = decisionFor(syscalls, name);
-  const otherwise = syscalls.rules.has(name) ? of.otherwise : `${of.otherwise}, as every call without a rule`;
+  const otherwise = syscalls.rules.has(name) ? outcomeText(of.otherwise) : `${outcomeText(of.otherwise)}, as every call without a rule`;
   if (isConstant(of)) return `${name}: ${otherwise}`;
-  return [...of.pieces.map(({ outcome, when }) => `${name}: ${outcome} if ${formatClause(when)}`), `${name}: else ${otherwise}`].join('\n');
+  return [
+    ...of.pieces.map(({ outcome, when }) => `${name}: ${outcomeText(outcome)} if ${clauseText(name, when)}`),
+    `${name}: else ${otherwise}`,
+  ].join('\n');
 }
 
 function hintsOf(profile: Profile, question: Question): string[] {
@@ -132,8 +135,8 @@ export function describeProfile(label: string, profile: Profile): string {
     ['read-only paths', listed(profile.paths.readonly)],
     ['root file system', profile.readonlyRootfs ? 'read-only' : 'writable'],
     ['/sys', profile.writableSys ? 'writable' : 'read-only'],
-    ['limits', listed(Object.entries(profile.limits).map(([name, { soft, hard }]) => `${name} ${soft}/${hard}`))],
-    ['resources', listed(Object.entries(profile.resources).map(([name, bound]) => `${name} ${bound}`))],
+    ['limits', listed(Object.entries(profile.limits).map(([name, limit]) => limitText(name as LimitName, limit)))],
+    ['resources', listed(Object.entries(profile.resources).map(([name, bound]) => resourceText(name as ResourceName, bound)))],
     ['sysctls', profile.sysctls === 'any' ? 'any namespaced one' : 'those that Kubernetes calls safe'],
     ['AppArmor', profile.apparmor === 'default' ? "this runtime's own profile, where the kernel has AppArmor" : 'none'],
   ];
@@ -148,12 +151,12 @@ function filterLines({ syscalls }: Profile): (readonly [string, string])[] {
   const conditional = all.filter(([, of]) => !isConstant(of));
   const others = all.filter(([, of]) => isConstant(of) && of.otherwise !== 'allow');
   return [
-    ['system calls', `${allowed} allowed, ${conditional.length} by their arguments; any other answers ${syscalls.fallback}`],
+    ['system calls', `${allowed} allowed, ${conditional.length} by their arguments; any other answers ${outcomeText(syscalls.fallback)}`],
     ...(syscalls.compat.length === 0 ? [] : [['', `programs of ${syscalls.compat.join(', ')} run, too`] as const]),
     ...conditional.flatMap(([name, of]) =>
-      of.pieces.map(({ outcome, when }) => ['', `${name}: ${outcome} if ${formatClause(when)}`] as const),
+      of.pieces.map(({ outcome, when }) => ['', `${name}: ${outcomeText(outcome)} if ${clauseText(name, when)}`] as const),
     ),
-    ...others.map(([name, of]) => ['', `${name}: ${of.otherwise}`] as const),
+    ...others.map(([name, of]) => ['', `${name}: ${outcomeText(of.otherwise)}`] as const),
   ];
 }
 

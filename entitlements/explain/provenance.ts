@@ -105,9 +105,21 @@ function documentParts({ files, name }: Extract<OperandSource, { kind: 'document
 /** Keys that do not affect what is granted. */
 const LABELS: readonly string[] = ['$schema', 'apiVersion', 'kind', 'metadata', 'parameters'];
 
-/** Returns the parts of a profile that can be removed individually: items of lists, and limits. */
+/** Returns the exceptions within an item of a list: the items of `except` of a rule, and of `not` of an argument. */
+function exceptionsOf(value: unknown, path: readonly PathSegment[]): PathSegment[][] {
+  if (typeof value !== 'object' || value === null) return [];
+  return Object.entries(value).flatMap(([key, part]: [string, unknown]) => {
+    const at = [...path, Array.isArray(value) ? Number(key) : key];
+    if (EXCEPTIONS.includes(key) && Array.isArray(part)) return part.map((_, index) => [...at, index]);
+    return exceptionsOf(part, at);
+  });
+}
+
+const EXCEPTIONS: readonly string[] = ['except', 'not'];
+
+/** Returns the parts of a profile that can be removed individually: items of lists, their exceptions, and limits. */
 function pathsOf(value: unknown, path: readonly PathSegment[] = []): PathSegment[][] {
-  if (Array.isArray(value)) return value.map((_, at) => [...path, at]);
+  if (Array.isArray(value)) return value.flatMap((item: unknown, at) => [[...path, at], ...exceptionsOf(item, [...path, at])]);
   if (typeof value !== 'object' || value === null) return path.length > 1 ? [[...path]] : [];
   return Object.entries(value).flatMap(([key, part]) => (path.length === 0 && LABELS.includes(key) ? [] : pathsOf(part, [...path, key])));
 }
