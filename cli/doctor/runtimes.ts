@@ -85,9 +85,14 @@ interface Judged {
  * because a file may have any name.
  */
 function askVersion(path: string): { readonly kind: string; readonly version: string } | { readonly why: string } {
-  const { status, signal, stdout, stderr, error } = spawnSync(path, ['--version'], { encoding: 'utf8', timeout: 5000, maxBuffer: 65_536 });
+  const { status, signal, stdout, stderr, error } = spawnSync(path, ['--version'], {
+    encoding: 'utf8',
+    timeout: 5000,
+    killSignal: 'SIGKILL',
+    maxBuffer: 65_536,
+  });
   if (error !== undefined)
-    return { why: reasons[(error as NodeJS.ErrnoException).code ?? ''] ?? `it cannot be executed: ${error.message}` };
+    return { why: reasons[(error as NodeJS.ErrnoException).code ?? ''] ?? `it does not answer --version: ${error.message}` };
   if (status !== 0)
     return { why: `\`${path} --version\` ended with ${signal ?? status}: ${stderr.trim().split('\n')[0]?.slice(0, 200) ?? ''}` };
   const line = stdout.split('\n')[0] ?? '';
