@@ -1,5 +1,5 @@
 import { readFile } from 'node:fs/promises';
-import { PortcullisError, reasonOf } from '../base/errors/index.ts';
+import { PortcullisError, fileReason } from '../base/errors/index.ts';
 
 /**
  * Reads a file that a command was given.
@@ -9,13 +9,12 @@ export async function readInputFile(file: string): Promise<Buffer> {
   try {
     return await readFile(file);
   } catch (error) {
-    const why = (error as NodeJS.ErrnoException).code === 'ENOENT' ? 'there is no such file' : reasonOf(error);
     throw new PortcullisError({
       code: 'CLI_FILE_UNREADABLE',
       kind: 'invalid',
       attempted: 'read file',
       on: file,
-      why,
+      why: fileReason(error, file),
       fix: 'name a readable file',
     });
   }

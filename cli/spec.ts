@@ -2,7 +2,7 @@ import { InvalidArgumentError, Option } from 'commander';
 import type { Command } from 'commander';
 import { readFile } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
-import { PortcullisError } from '../base/errors/index.ts';
+import { PortcullisError, fileReason } from '../base/errors/index.ts';
 import { boundingCapabilities } from '../base/kernel/index.ts';
 import { formatProblems } from '../base/schema/index.ts';
 import { compile, detectKernel, loadProfiles } from '../entitlements/index.ts';
@@ -106,13 +106,12 @@ async function readText(file: string): Promise<string> {
   try {
     return await readFile(file === '-' ? '/dev/stdin' : file, 'utf8');
   } catch (cause) {
-    const why = cause instanceof Error ? cause.message : String(cause);
     throw new PortcullisError({
       code: 'CLI_UNREADABLE',
       kind: 'invalid',
       attempted: 'read',
       on: file,
-      why,
+      why: fileReason(cause, file),
       fix: 'name a readable file',
       cause,
     });

@@ -96,7 +96,7 @@ test('a policy decides by name and namespace; a registry that is down is undecid
 test('invalid use exits with 2 and names what is missing', () => {
   for (const [args, says] of [
     [['verify', 'x'], /--policy FILE or --key FILE/],
-    [['verify', 'x', '--policy', 'nowhere.yaml'], /nowhere\.yaml:1:1/],
+    [['verify', 'x', '--policy', 'nowhere.yaml'], /nowhere\.yaml: cannot be read: it does not exist.*name files that exist/s],
     [['verify', 'UPPER CASE', '--key', 'nowhere.pub'], /TRUST_KEY_UNREADABLE/],
     [['sign', 'x'], /--key FILE .*or --keyless/],
     [['sign', 'x', '--key', 'nowhere.key'], /TRUST_KEY_UNREADABLE/],

@@ -1,2 +1,10 @@
-export { PortcullisError, asPortcullisError, isPortcullisError, reasonOf, errorToJson, errorFromJson } from './portcullis-error.ts';
+export {
+  PortcullisError,
+  asPortcullisError,
+  isPortcullisError,
+  reasonOf,
+  fileReason,
+  errorToJson,
+  errorFromJson,
+} from './portcullis-error.ts';
 export type { ErrorKind, Failure, SerialisedError } from './portcullis-error.ts';

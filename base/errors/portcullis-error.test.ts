@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { PortcullisError, asPortcullisError, errorFromJson, errorToJson, isPortcullisError, reasonOf } from './index.ts';
+import { PortcullisError, asPortcullisError, errorFromJson, errorToJson, fileReason, isPortcullisError, reasonOf } from './index.ts';
 import type { Failure } from './index.ts';
 
 const failure: Failure = {
@@ -60,6 +60,15 @@ describe('anything thrown', () => {
       assert.equal(reasonOf(thrown), reason);
       assert.equal(isPortcullisError(thrown), thrown instanceof PortcullisError);
     }
+  });
+
+  it('has a reason in words about its own file only', () => {
+    const missing = Object.assign(new Error("ENOENT: no such file or directory, open '/a'"), { code: 'ENOENT', path: '/a' });
+    assert.equal(fileReason(missing, '/a'), 'it does not exist');
+    assert.equal(fileReason(missing, '/b'), missing.message);
+    assert.equal(fileReason(Object.assign(new Error('EIO: x'), { code: 'EIO', path: '/a' }), '/a'), 'EIO: x');
+    assert.equal(fileReason(new Error('it is too large'), '/a'), 'it is too large');
+    assert.equal(fileReason(new PortcullisError(failure), '/a'), failure.why);
   });
 
   it('becomes a failure of the given kind, unless it is one', () => {

@@ -76,6 +76,32 @@ export function reasonOf(thrown: unknown): string {
   return String(thrown);
 }
 
+/** Reasons of the file system in words, by errno name. */
+const fileReasons: Readonly<Record<string, string>> = {
+  EACCES: 'this user has no permission',
+  EEXIST: 'it exists already, and nothing is overwritten',
+  EISDIR: 'it is a folder',
+  ELOOP: 'its symbolic links form a loop',
+  ENAMETOOLONG: 'its name is too long',
+  ENOENT: 'it does not exist',
+  ENOSPC: 'the disk is full',
+  ENOTDIR: 'a part of its path is not a folder',
+  EPERM: 'this user has no permission',
+  EROFS: 'its file system is read-only',
+};
+
+/**
+ * Returns the reason why an operation on `file` failed, in words where the file system names a usual one: the
+ * message of Node repeats the path and names a system call. An error about another file keeps its message.
+ */
+export function fileReason(thrown: unknown, file: string): string {
+  if (!(thrown instanceof Error) || isPortcullisError(thrown)) return reasonOf(thrown);
+  const { code = '', path } = thrown as NodeJS.ErrnoException;
+  // A file that cannot be created because its folder is missing has the same code as a file that is missing.
+  if (path !== undefined && path !== file) return reasonOf(thrown);
+  return fileReasons[code] ?? reasonOf(thrown);
+}
+
 /**
  * Returns `thrown` itself if it already is a {@link PortcullisError}. Otherwise wraps it in the given
  * failure, with its reason as `why`.

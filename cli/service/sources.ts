@@ -1,7 +1,7 @@
 import { createReadStream } from 'node:fs';
 import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
+import { PortcullisError, fileReason } from '../../base/errors/index.ts';
 import type { Problem } from '../../base/schema/index.ts';
 import { readText } from '../../cni-plugins/index.ts';
 
@@ -37,7 +37,7 @@ export async function sourcesOf(paths: readonly string[]): Promise<Sources> {
         if ((await stat(file)).isFile()) await take(file, createReadStream(file));
         else unread.push(unreadable(file, 'it is not a file'));
       } catch (thrown) {
-        unread.push(unreadable(file, `it cannot be read: ${reasonOf(thrown)}`));
+        unread.push(unreadable(file, `it cannot be read: ${fileReason(thrown, file)}`));
       }
     }
   };
@@ -47,7 +47,7 @@ export async function sourcesOf(paths: readonly string[]): Promise<Sources> {
       else if ((await stat(path)).isDirectory()) await takeFolder(path);
       else await take(path, createReadStream(path));
     } catch (thrown) {
-      const why = reasonOf(thrown);
+      const why = fileReason(thrown, path);
       failed.push({ on: path, why });
       unread.push(unreadable(path, `it cannot be read: ${why}`));
     }
@@ -64,5 +64,5 @@ export async function sourcesOf(paths: readonly string[]): Promise<Sources> {
 }
 
 function unreadable(file: string, message: string): Problem {
-  return { position: { file, line: 1, column: 1 }, path: '', message, hidesOthers: true };
+  return { position: { file, line: 1, column: 1 }, path: '', message, unread: true, hidesOthers: true };
 }

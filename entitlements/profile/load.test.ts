@@ -173,7 +173,7 @@ capabilities: { add: [BOGUS] }
   it('says which file cannot be read', async () => {
     await assert.rejects(loadProfiles({ paths: [join(folder, 'absent.yaml')] }), {
       code: 'ENTITLEMENTS_BAD_PROFILE',
-      message: /absent\.yaml:1:1: cannot be read/,
+      message: /absent\.yaml: cannot be read: it does not exist/,
     });
     await assert.rejects(loadProfiles({ paths: ['/dev/null'] }), { code: 'ENTITLEMENTS_BAD_PROFILE', message: /not a file/ });
   });

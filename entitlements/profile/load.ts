@@ -1,6 +1,6 @@
 import { readdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { reasonOf } from '../../base/errors/index.ts';
+import { fileReason } from '../../base/errors/index.ts';
 import { append } from '../../base/lists/index.ts';
 import { describeProblems, sortProblems } from '../../base/schema/index.ts';
 import type { Problem } from '../../base/schema/index.ts';
@@ -112,8 +112,9 @@ function unreadable(file: string, error: unknown): Problem {
   return {
     position: { file, line: 1, column: 1 },
     path: '',
-    message: `cannot be read: ${reasonOf(error)}`,
+    message: `cannot be read: ${fileReason(error, file)}`,
     fix: 'name a readable file',
+    unread: true,
     hidesOthers: true,
   };
 }
@@ -124,7 +125,7 @@ function invalid(paths: readonly string[], problems: readonly Problem[]): Error 
     attempted: 'load entitlement profiles',
     on: paths.join(', '),
     why: describeProblems(problems),
-    fix: 'correct the lines named',
+    fix: problems.every(({ unread }) => unread === true) ? 'name files that exist and can be read' : 'correct the lines named',
     details: { problems },
   });
 }

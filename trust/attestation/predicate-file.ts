@@ -1,5 +1,5 @@
 import { readFile, stat } from 'node:fs/promises';
-import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
+import { PortcullisError, reasonOf, fileReason } from '../../base/errors/index.ts';
 import { parseDocuments } from '../../base/schema/index.ts';
 import { parseStrictJson } from '../strict-json.ts';
 import { entitlementsPredicateType, predicateTypeOf } from './predicate-types.ts';
@@ -23,7 +23,7 @@ export async function readPredicate(file: string, type: string, now: Date): Prom
     if (facts.size > maximumBytes) throw new Error(`it is larger than ${maximumBytes} bytes`);
     bytes = await readFile(file);
   } catch (error) {
-    throw fail(reasonOf(error));
+    throw fail(fileReason(error, file));
   }
   if (predicateTypeOf(type) === entitlementsPredicateType) {
     const { documents, problems } = parseDocuments(bytes.toString('utf8'), file);

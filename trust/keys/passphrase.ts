@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { createInterface } from 'node:readline';
 import { Writable } from 'node:stream';
-import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
+import { PortcullisError, fileReason } from '../../base/errors/index.ts';
 
 /**
  * Where a passphrase comes from when it is needed. Never from the command line, which any process may read.
@@ -29,7 +29,7 @@ export async function readPassphrase(source: PassphraseSource, question: string)
         kind: 'invalid',
         attempted: 'read passphrase file',
         on: source.file,
-        why: reasonOf(error),
+        why: fileReason(error, source.file),
         fix: 'name a readable file whose first line is the passphrase',
       });
     }

@@ -2,7 +2,7 @@ import { createPrivateKey, createPublicKey, generateKeyPair as generate, sign } 
 import type { KeyObject } from 'node:crypto';
 import { open, stat } from 'node:fs/promises';
 import { promisify } from 'node:util';
-import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
+import { PortcullisError, reasonOf, fileReason } from '../../base/errors/index.ts';
 import type { PolicyKey } from '../types.ts';
 import { cosignPemTypes, decryptCosignKey, encryptCosignKey } from './cosign-key-file.ts';
 import { readNewPassphrase, readPassphrase } from './passphrase.ts';
@@ -32,7 +32,7 @@ export async function loadSigningKey(file: string, passphrase: PassphraseSource)
     new PortcullisError({ ...failure, why, fix });
   let text: string;
   const handle = await open(file).catch((error: unknown) => {
-    throw fail(reasonOf(error));
+    throw fail(fileReason(error, file));
   });
   try {
     const facts = await handle.stat();

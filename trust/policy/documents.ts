@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { readFile, readdir, stat } from 'node:fs/promises';
 import { basename, join } from 'node:path';
-import { reasonOf } from '../../base/errors/index.ts';
+import { fileReason } from '../../base/errors/index.ts';
 import { append } from '../../base/lists/index.ts';
 import { parseDocuments } from '../../base/schema/index.ts';
 import type { Document, Problem } from '../../base/schema/index.ts';
@@ -33,7 +33,7 @@ export async function readPolicyFiles(paths: readonly string[]): Promise<ReadFil
     try {
       bytes = await readBounded(file, maximumFileBytes);
     } catch (error) {
-      problems.push(problemOf(file, `cannot be read: ${reasonOf(error)}`, 'name a readable policy file', true));
+      problems.push(unreadable(file, error, 'name a readable policy file'));
       continue;
     }
     digests.push({ name: basename(file), digest: createHash('sha256').update(bytes).digest('hex') });
@@ -54,7 +54,7 @@ async function filesAt(path: string, problems: Problem[]): Promise<string[]> {
       problems.push(problemOf(path, 'the folder holds no .yaml, .yml or .json file', 'put a policy into it: portcullis policy init'));
     return names.map((name) => join(path, name));
   } catch (error) {
-    problems.push(problemOf(path, `cannot be read: ${reasonOf(error)}`, 'name a readable policy file or folder', true));
+    problems.push(unreadable(path, error, 'name a readable policy file or folder'));
     return [];
   }
 }
@@ -71,6 +71,10 @@ export async function readBounded(file: string, limit: number): Promise<Buffer> 
   return readFile(file);
 }
 
-function problemOf(file: string, message: string, fix: string, isUnread = false): Problem {
-  return { position: { file, line: 1, column: 1 }, path: '', message, fix, ...(isUnread && { hidesOthers: true }) };
+function unreadable(file: string, error: unknown, fix: string): Problem {
+  return { ...problemOf(file, `cannot be read: ${fileReason(error, file)}`, fix), unread: true, hidesOthers: true };
+}
+
+function problemOf(file: string, message: string, fix: string): Problem {
+  return { position: { file, line: 1, column: 1 }, path: '', message, fix };
 }

@@ -235,7 +235,10 @@ for (const [name, text, expected] of table) {
 }
 
 test('the error for a policy that cannot be read names the file', async () => {
-  await assert.rejects(loadPolicy({ paths: [join(folder, 'nowhere')] }), /nowhere:1:1: cannot be read.*TRUST_POLICY_INVALID/s);
+  await assert.rejects(
+    loadPolicy({ paths: [join(folder, 'nowhere')] }),
+    /nowhere: cannot be read: it does not exist.*TRUST_POLICY_INVALID/s,
+  );
   await mkdir(join(folder, 'empty'));
   await assert.rejects(loadPolicy({ paths: [join(folder, 'empty')] }), /holds no \.yaml/);
 });

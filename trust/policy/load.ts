@@ -1,5 +1,5 @@
 import { basename, resolve } from 'node:path';
-import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
+import { PortcullisError, fileReason } from '../../base/errors/index.ts';
 import { append } from '../../base/lists/index.ts';
 import { describeProblems, formatPath, sortProblems, validate } from '../../base/schema/index.ts';
 import type { Document, Position, Problem } from '../../base/schema/index.ts';
@@ -161,7 +161,7 @@ export async function policyOfKey(file: string): Promise<TrustPolicy> {
   try {
     text = (await readBounded(file, 64 * 1024)).toString('utf8');
   } catch (error) {
-    throw new PortcullisError({ ...failure, why: reasonOf(error), cause: error });
+    throw new PortcullisError({ ...failure, why: fileReason(error, file), cause: error });
   }
   const key = parsePublicKey(file, text);
   if ('problem' in key) throw new PortcullisError({ ...failure, why: key.problem });
@@ -196,7 +196,7 @@ export function policyInvalid(paths: readonly string[], problems: readonly Probl
     attempted: 'load trust policy',
     on: paths.join(', '),
     why: describeProblems(problems),
-    fix: 'correct the lines named',
+    fix: problems.every(({ unread }) => unread === true) ? 'name files that exist and can be read' : 'correct the lines named',
     details: { problems, files },
   });
 }

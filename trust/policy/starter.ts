@@ -1,6 +1,6 @@
 import { writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
+import { PortcullisError, fileReason } from '../../base/errors/index.ts';
 import { writeFileAtomic } from '../../base/storage/index.ts';
 import { apiVersion, trustPolicySchema, trustPolicySchemaId } from './schema.ts';
 
@@ -58,7 +58,7 @@ export async function writeStarterPolicy(file: string): Promise<{ readonly file:
       kind: 'invalid',
       attempted: 'write starter policy',
       on: file,
-      why: reasonOf(error),
+      why: fileReason(error, file),
       fix: 'name a new file in a writable folder',
     });
   }

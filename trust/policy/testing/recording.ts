@@ -1,5 +1,5 @@
 import { readFile, writeFile } from 'node:fs/promises';
-import { PortcullisError, reasonOf } from '../../../base/errors/index.ts';
+import { PortcullisError, fileReason } from '../../../base/errors/index.ts';
 import { dossierId } from '../../evidence/dossier.ts';
 import { parseStrictJson, recordOf } from '../../strict-json.ts';
 import type { Dossier, Platform, Verdict } from '../../types.ts';
@@ -34,7 +34,7 @@ export async function saveRecording(file: string, verdict: Verdict, dossier: Dos
       kind: 'invalid',
       attempted: 'keep evidence',
       on: file,
-      why: reasonOf(error),
+      why: fileReason(error, file),
       fix: 'name a new file in a writable folder',
     });
   }
@@ -55,7 +55,7 @@ export async function readRecording(file: string): Promise<Recording> {
       kind: 'invalid',
       attempted: 'read recorded evidence',
       on: file,
-      why: reasonOf(error),
+      why: fileReason(error, file),
       fix: 'record it again: portcullis verify IMAGE --policy FILE --save-dossier FILE',
     });
   }
