@@ -59,6 +59,7 @@ export { createDecider } from './verdict/decider.ts';
 export type { Decider } from './verdict/decider.ts';
 export { prepareDecision } from './verdict/prepare.ts';
 export { decideUnseen, unseenDossier } from './verdict/decide-unseen.ts';
+export { adviceOf } from './verdict/advice.ts';
 export { explainReason, explainVerdict } from './verdict/explain-verdict.ts';
 export { findVerdict, verdictLogStatements } from './verdict/log/append.ts';
 export { verdictLogMigrations } from './verdict/log/schema.ts';

@@ -2,6 +2,7 @@ import { LRUCache } from 'lru-cache';
 import type { Database, Statement } from '../../base/storage/index.ts';
 import type { PortcullisError } from '../../base/errors/index.ts';
 import {
+  adviceOf,
   canonicalJson,
   createDecider,
   decide,
@@ -194,9 +195,7 @@ export function refusal(verdict: Verdict, attempted: string): PortcullisError {
     attempted,
     on: verdict.reference,
     why: explainReason(verdict.reasons).trimEnd(),
-    fix: undecided
-      ? 'make the sources of evidence reachable and try again'
-      : 'sign the image with a key that the policy names, or change the policy',
+    fix: `${adviceOf(verdict)}; portcullis verdicts show ${shortVerdictId(verdict)} lists every signature and why it counted or did not`,
     prefix: 'SignatureValidationFailed',
     details: {
       verdictId: verdict.id,
@@ -208,6 +207,9 @@ export function refusal(verdict: Verdict, attempted: string): PortcullisError {
     },
   });
 }
+
+/** Returns the beginning of the verdict's id: enough to find the verdict in the log. */
+const shortVerdictId = ({ id }: Verdict): string => id.replace(/^sha256:/u, '').slice(0, 13);
 
 /**
  * Returns `FILE:LINE` of the first rule that did not admit; a rule that does not match counts only if no rule
