@@ -6,10 +6,11 @@ import { exitCodes, run, withOutput } from './output.ts';
 import type { OutputFormat } from './output.ts';
 import { isApart, runApart, whenToldToEnd } from './quickstart/apart.ts';
 import { makeFolders } from './quickstart/setting.ts';
-import { createStory, paperFor } from './quickstart/story.ts';
+import { createStory } from './quickstart/story.ts';
 import { unmountBelow } from './quickstart/sweep.ts';
 import { tell } from './quickstart/tell.ts';
 import { requireRoot } from './require-root.ts';
+import { paperFor } from './terminal.ts';
 
 interface QuickstartFlags {
   readonly keep: boolean;

@@ -1,15 +1,46 @@
 import { largest } from '../base/lists/index.ts';
 import { printable } from './printable.ts';
+import { outputFit, pieces, textWidth } from './terminal.ts';
+
+/** A column is not made narrower than this to fit a terminal. */
+const leastColumn = 6;
 
 /**
- * Formats rows as aligned columns with two spaces between; the text ends with a newline. A cell is always one
- * line, whatever characters it holds.
+ * Formats rows as aligned columns with two spaces between; the text ends with a newline. A cell is one line,
+ * whatever characters it holds, unless the row is longer than `width`: then its longest cells continue on the
+ * next line.
+ * @param width columns of the terminal; infinite for programs
  */
-export function table(header: readonly string[], rows: readonly (readonly string[])[]): string {
+export function table(header: readonly string[], rows: readonly (readonly string[])[], width: number = outputFit().width): string {
   const all = [header, ...rows.map((row) => row.map(printable))];
-  const widths = header.map((_, column) => largest(all.map((row) => row[column]?.length ?? 0)));
-  const line = (row: readonly string[]): string => row.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join('  ');
-  return all.map((row) => `${line(row).trimEnd()}\n`).join('');
+  const widths = narrowed(
+    header.map((_, column) => largest(all.map((row) => textWidth(row[column] ?? '')))),
+    width,
+  );
+  const pad = (cell: string, column: number): string => cell + ' '.repeat(Math.max(0, (widths[column] ?? 0) - textWidth(cell)));
+  const lines = all.flatMap((row) => {
+    const cells = row.map((cell, column) => (textWidth(cell) > (widths[column] ?? 0) ? pieces(cell, widths[column] ?? 0) : [cell]));
+    return Array.from({ length: largest(cells.map((parts) => parts.length)) }, (_, index) =>
+      cells.map((parts, column) => pad(parts[index] ?? '', column)).join('  '),
+    );
+  });
+  return lines.map((line) => `${line.trimEnd()}\n`).join('');
+}
+
+/** Makes the widest columns narrower until a row has at most `width` columns, or each column is at its least. */
+function narrowed(widths: readonly number[], width: number): readonly number[] {
+  const found = [...widths];
+  let excess = found.reduce((sum, each) => sum + each, 2 * (found.length - 1)) - width;
+  while (excess > 0) {
+    const most = largest(found);
+    if (most <= leastColumn) break;
+    const next = largest([leastColumn, ...found.filter((each) => each < most)]);
+    const column = found.indexOf(most);
+    const less = Math.min(excess, Math.max(1, most - next));
+    found[column] = Math.max(leastColumn, most - less);
+    excess -= most - (found[column] ?? 0);
+  }
+  return found;
 }
 
 /** Returns the time since `createdAt` in its largest unit: `45s`, `3m`, `5h`, `12d`. */

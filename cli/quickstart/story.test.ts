@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { PortcullisError } from '../../base/errors/index.ts';
-import { createStory, wrap } from './story.ts';
-import type { Paper } from './story.ts';
+import { wrap } from '../terminal.ts';
+import type { Paper } from '../terminal.ts';
+import { createStory } from './story.ts';
 
 function told(paper: Partial<Paper> = {}) {
   let text = '';

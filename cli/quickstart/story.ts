@@ -1,4 +1,6 @@
 import { isPortcullisError, reasonOf } from '../../base/errors/index.ts';
+import { shortenDigests, wrap } from '../terminal.ts';
+import type { Paper } from '../terminal.ts';
 
 /** Output of the quickstart: chapters of steps, each with its findings and duration. */
 export interface Story {
@@ -23,31 +25,6 @@ export interface Step {
   readonly ms: number;
   /** What the step found, or why it failed. */
   readonly found: readonly string[];
-}
-
-export interface Paper {
-  readonly write: (text: string) => void;
-  /** A terminal: shows a running step before it is done, and uses colours. */
-  readonly live: boolean;
-  readonly colour: boolean;
-  readonly unicode: boolean;
-  readonly width: number;
-}
-
-/**
- * Returns how to write to this stream: colours on a terminal unless NO_COLOR is set; ASCII marks where the
- * locale has no UTF-8.
- */
-export function paperFor(stream: NodeJS.WriteStream, env: NodeJS.ProcessEnv): Paper {
-  const locale = env['LC_ALL'] ?? env['LC_CTYPE'] ?? env['LANG'] ?? '';
-  const live = stream.isTTY && env['TERM'] !== 'dumb';
-  return {
-    write: (text) => void stream.write(text),
-    live,
-    colour: live && (env['NO_COLOR'] ?? '') === '',
-    unicode: !stream.isTTY || /utf-?8/i.test(locale),
-    width: Math.min(stream.isTTY ? stream.columns : 100, 100),
-  };
 }
 
 export function createStory(paper: Paper, clock: () => number = () => performance.now()): Story {
@@ -111,29 +88,6 @@ export function createStory(paper: Paper, clock: () => number = () => performanc
       return whole;
     },
   };
-}
-
-/** Shortens digests to `sha256:` and twelve digits: enough to compare by eye. */
-function shortenDigests(text: string): string {
-  return text.replace(/\b(sha256[:-][0-9a-f]{12})[0-9a-f]{52}\b/g, '$1…');
-}
-
-/**
- * Wraps text at spaces to lines of at most `width` characters. Continued lines are indented two spaces
- * deeper.
- */
-export function wrap(text: string, width: number): string[] {
-  const indent = ' '.repeat(text.length - text.trimStart().length);
-  const lines: string[] = [];
-  let line = indent;
-  for (const word of text.trimStart().split(' ')) {
-    const begun = line.trim() !== '';
-    if (begun && line.length + 1 + word.length > width) {
-      lines.push(line);
-      line = `${indent}    ${word}`;
-    } else line += begun ? ` ${word}` : word;
-  }
-  return [...lines, line];
 }
 
 function duration(ms: number): string {
