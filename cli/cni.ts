@@ -5,6 +5,7 @@ import type { ConfUse, InstalledPlugin } from '../cni-plugins/index.ts';
 import { exitCodes, print, run, withOutput } from './output.ts';
 import type { OutputFormat } from './output.ts';
 import { table } from './table.ts';
+import { withWide } from './terminal.ts';
 
 /**
  * `portcullis cni install|status`: manages our CNI plugins for containerd, CRI-O, podman and other callers of
@@ -26,7 +27,7 @@ export function register(program: Command): void {
       '\nA second run with the same options changes nothing. Plugins that are running are not disturbed.\n\nExamples:\n  portcullis cni install --bin-dir /opt/cni/bin\n  portcullis cni install --bin-dir /opt/portcullis/cni --loopback\n  portcullis cni install --bin-dir /usr/libexec/cni --socket /run/portcullis/cni.sock --data /var/lib/portcullis\n',
     )
     .action((options: InstallFlags) => run(options.output, () => install(options)));
-  withOutput(cni.command('status'))
+  withOutput(withWide(cni.command('status')))
     .description('which plugins are installed, whether the daemon answers them, which configurations name them')
     .option('--bin-dir <dir...>', 'folders of plugins', ['/opt/cni/bin'])
     .option('--conf-dir <dir>', 'folder of network configurations', '/etc/cni/net.d')

@@ -1,10 +1,8 @@
 import { Option } from 'commander';
 import type { Command } from 'commander';
 import { resolve } from 'node:path';
-import type { PortcullisError } from '../base/errors/index.ts';
 import { createCriClient } from '../runtime/index.ts';
 import type { CriClient } from '../runtime/index.ts';
-import { exitCodes } from './output.ts';
 
 /** Adds `--socket`, the option of every command that talks to a running daemon. */
 export function withSocket(command: Command): Command {
@@ -20,13 +18,4 @@ export async function withClient<T>(socket: string, body: (client: CriClient) =>
   } finally {
     client.close();
   }
-}
-
-/**
- * Returns the exit code for a daemon's failure where it is neither 2 nor 4: denied or undecided. Otherwise
- * undefined.
- */
-export function exitCodeOf(error: PortcullisError): number | undefined {
-  if (error.kind === 'denied') return exitCodes.no;
-  return error.kind === 'undecided' ? exitCodes.undecided : undefined;
 }

@@ -3,7 +3,7 @@ import type { Command } from 'commander';
 import { once } from 'node:events';
 import { ContainerEventType, enforcementEventId, enforcementReasons, policyEventsHeader, policyReasons } from '../runtime/index.ts';
 import type { ContainerEvent, CriClient } from '../runtime/index.ts';
-import { exitCodeOf, withClient, withSocket } from './endpoint.ts';
+import { withClient, withSocket } from './endpoint.ts';
 import { run, withOutput } from './output.ts';
 import type { OutputFormat } from './output.ts';
 import { isoTime, shortId } from './table.ts';
@@ -39,7 +39,7 @@ Examples:
   portcullis events --filter pod=web --output json | jq .exitCode
 `,
     )
-    .action((options: Options) => run(options.output, () => tell(options), exitCodeOf));
+    .action((options: Options) => run(options.output, () => tell(options)));
 }
 
 function filter(text: string, before: Filters = new Map()): Filters {

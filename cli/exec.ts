@@ -1,7 +1,7 @@
 import { InvalidArgumentError } from 'commander';
 import type { Command } from 'commander';
 import { findContainer } from '../runtime/index.ts';
-import { exitCodeOf, withClient, withSocket } from './endpoint.ts';
+import { withClient, withSocket } from './endpoint.ts';
 import { print, run, withOutput } from './output.ts';
 import type { OutputFormat } from './output.ts';
 
@@ -16,23 +16,20 @@ export function register(program: Command): void {
     .passThroughOptions()
     .addHelpText('after', '\nExamples:\n  portcullis exec web cat /etc/hosts\n  portcullis exec --timeout 5 web sh -c "ls -l /"\n')
     .action((container: string, command: string[], options: { timeout: number; socket: string; output: OutputFormat }) =>
-      run(
-        options.output,
-        () =>
-          withClient(options.socket, async (client) => {
-            const { id } = await findContainer(client, container);
-            const result = await client.runtime.execSync({ containerId: id, cmd: command, timeout: options.timeout });
-            const stdout = Buffer.from(result.stdout);
-            const stderr = Buffer.from(result.stderr);
-            if (options.output === 'json')
-              print('json', { exitCode: result.exitCode, stdout: stdout.toString(), stderr: stderr.toString() }, '');
-            else {
-              process.stdout.write(stdout);
-              process.stderr.write(stderr);
-            }
-            return result.exitCode;
-          }),
-        exitCodeOf,
+      run(options.output, () =>
+        withClient(options.socket, async (client) => {
+          const { id } = await findContainer(client, container);
+          const result = await client.runtime.execSync({ containerId: id, cmd: command, timeout: options.timeout });
+          const stdout = Buffer.from(result.stdout);
+          const stderr = Buffer.from(result.stderr);
+          if (options.output === 'json')
+            print('json', { exitCode: result.exitCode, stdout: stdout.toString(), stderr: stderr.toString() }, '');
+          else {
+            process.stdout.write(stdout);
+            process.stderr.write(stderr);
+          }
+          return result.exitCode;
+        }),
       ),
     );
 }

@@ -7,6 +7,7 @@ import type { AskedConnection, DenialExplanation, DenialQuestion } from '../cni-
 import { exitCodes, print, run, withOutput } from './output.ts';
 import type { OutputFormat } from './output.ts';
 import { shortId, table } from './table.ts';
+import { withWide } from './terminal.ts';
 
 type Peer = Omit<AskedConnection, 'direction'>;
 
@@ -32,7 +33,7 @@ type Explained = Omit<DenialExplanation, 'denied'> & {
 
 /** `portcullis explain-denial`: asks the running daemon what allows or denies a pod's connection. */
 export function register(program: Command): void {
-  withOutput(program.command('explain-denial'))
+  withOutput(withWide(program.command('explain-denial')))
     .description('explain what allows or denies a pod’s connection, and what to write to allow it')
     .argument('[pod]', "NAMESPACE/NAME, NAME, or the beginning of the sandbox's id")
     .option('--to <PEER[:PORT[/PROTOCOL]]>', 'a connection that the pod opens; the peer is an address or a pod', peer)

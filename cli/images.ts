@@ -3,11 +3,12 @@ import { parseJson } from '../base/json/index.ts';
 import type { Command } from 'commander';
 import { PortcullisError } from '../base/errors/index.ts';
 import type { CriClient } from '../runtime/index.ts';
-import { exitCodeOf, withClient, withSocket } from './endpoint.ts';
+import { withClient, withSocket } from './endpoint.ts';
 import { registerCopy } from './images/copy.ts';
 import { print, run, withOutput } from './output.ts';
 import type { OutputFormat } from './output.ts';
 import { shortId, table } from './table.ts';
+import { withWide } from './terminal.ts';
 
 type Image = Awaited<ReturnType<CriClient['image']['listImages']>>['images'][number];
 
@@ -26,7 +27,7 @@ export function register(program: Command): void {
   registerCopy(images);
   images.addHelpText('after', '\nExamples:\n  portcullis images ls\n  portcullis images pull registry.example.com/app:1 --namespace pay\n');
 
-  withSocket(withOutput(images.command('ls')))
+  withSocket(withOutput(withWide(images.command('ls'))))
     .description('list images')
     .addHelpText('after', '\nExamples:\n  portcullis images ls\n  portcullis images ls --output json\n')
     .action((options: Options) => perform(options, (client) => list(client, options.output)));
@@ -38,7 +39,7 @@ export function register(program: Command): void {
     .option('-u, --username <name>', 'user at the registry; the password is read from standard input')
     .addHelpText(
       'after',
-      '\nExamples:\n  portcullis images pull registry.example.com/app:1\n  portcullis images pull -u robot registry.example.com/app:1 < password\n',
+      '\nExamples:\n  portcullis images pull registry.example.com/app:1\n  portcullis images pull -u robot registry.example.com/app:1 < password\n\nCredentials: --username, with the password on standard input; for a mirror, its authFile in the configuration of the daemon.\nWithout them the daemon pulls anonymously: it reads no credential files of users.\n',
     )
     .action((image: string, options: PullOptions) => perform(options, (client) => pull(client, image, options)));
 
@@ -56,7 +57,7 @@ export function register(program: Command): void {
 }
 
 function perform(options: Options, body: (client: CriClient) => Promise<number>): Promise<void> {
-  return run(options.output, () => withClient(options.socket, body), exitCodeOf);
+  return run(options.output, () => withClient(options.socket, body));
 }
 
 async function list(client: CriClient, output: OutputFormat): Promise<number> {

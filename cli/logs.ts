@@ -3,7 +3,7 @@ import type { Command } from 'commander';
 import { once } from 'node:events';
 import { PortcullisError } from '../base/errors/index.ts';
 import { ContainerState, entryBytes, findContainer, followContainerLog } from '../runtime/index.ts';
-import { exitCodeOf, withClient, withSocket } from './endpoint.ts';
+import { withClient, withSocket } from './endpoint.ts';
 import { run, withOutput } from './output.ts';
 import type { OutputFormat } from './output.ts';
 
@@ -24,7 +24,7 @@ export function register(program: Command): void {
     .option('--tail <lines>', 'only the last lines', lineCount)
     .option('-t, --timestamps', 'print the time of each line')
     .addHelpText('after', '\nExamples:\n  portcullis logs web\n  portcullis logs -f --tail 20 3f2a9c\n')
-    .action((container: string, options: Options) => run(options.output, () => printLog(container, options), exitCodeOf));
+    .action((container: string, options: Options) => run(options.output, () => printLog(container, options)));
 }
 
 function lineCount(text: string): number {

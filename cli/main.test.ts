@@ -28,7 +28,7 @@ const leavesOf = (command: Command): readonly Command[] =>
   command.commands.length === 0 ? [command] : command.commands.filter((one) => one.name() !== 'help').flatMap(leavesOf);
 
 for (const { name, summary, load } of commands) {
-  test(`portcullis ${name}: its module registers it as help says, with --output and examples`, async () => {
+  test(`portcullis ${name}: its module registers it as help says, with -o, --output`, async () => {
     const program = new Command().enablePositionalOptions();
     (await load()).register(program);
     const command = program.commands.find((candidate) => candidate.name() === name);
@@ -36,8 +36,8 @@ for (const { name, summary, load } of commands) {
     assert.equal(command.description(), summary);
     for (const leaf of leavesOf(command)) {
       assert.ok(
-        leaf.options.some((option) => option.long === '--output'),
-        `${leaf.name()} --output`,
+        leaf.options.some((option) => option.long === '--output' && option.short === '-o'),
+        `${leaf.name()} -o, --output`,
       );
     }
   });

@@ -1,10 +1,12 @@
 import { Command, CommanderError } from 'commander';
 import manifest from '../package.json' with { type: 'json' };
 import { commands } from './commands.ts';
+import { exitCodesHelp } from './exit-codes.ts';
+import { exitCodes, fail } from './output.ts';
+import { formatAsked, printWrongUse } from './wrong-use.ts';
 
-const wrongUse = 2;
-const failed = 4;
-
+const args = process.argv.slice(2);
+const format = formatAsked(args);
 const program = new Command('portcullis')
   .description(manifest.description)
   .version(manifest.version)
@@ -13,8 +15,10 @@ const program = new Command('portcullis')
   .showHelpAfterError('(see --help)')
   .addHelpText(
     'after',
-    '\nExamples:\n  portcullis quickstart            the whole flow, on this machine\n  portcullis daemon --help         how to serve a kubelet\n',
+    `\nExamples:\n  portcullis quickstart            the whole flow, on this machine\n  portcullis daemon --help         how to serve a kubelet\n${exitCodesHelp}`,
   );
+// Subcommands inherit this when they are created.
+if (format === 'json') program.configureOutput({ writeErr: () => undefined });
 
 // A reader that closes the pipe early, such as `head`, is not a failure.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
@@ -22,11 +26,14 @@ process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   process.stderr.write(
     `portcullis: write the result to standard output: ${error.message}; make room, and check what was done before you run it again [CLI_OUTPUT_UNWRITABLE]\n`,
   );
-  process.exit(failed);
+  process.exit(exitCodes.failed);
 });
 
+// A reader of errors that has gone changes neither the work nor the exit code.
+process.stderr.on('error', () => undefined);
+
 // `help sign` and `sign --help` are equivalent.
-const words = process.argv.slice(2).filter((word) => !word.startsWith('-'));
+const words = args.filter((word) => !word.startsWith('-'));
 const wanted = words[0] === 'help' ? words[1] : words[0];
 for (const { name, summary, load } of commands) {
   if (name === wanted) (await load()).register(program);
@@ -36,7 +43,9 @@ for (const { name, summary, load } of commands) {
 try {
   await program.parseAsync();
 } catch (thrown) {
-  if (!(thrown instanceof CommanderError)) throw thrown;
-  // commander has already printed the error.
-  process.exitCode = thrown.exitCode === 0 ? 0 : wrongUse;
+  if (thrown instanceof CommanderError) {
+    // As text, commander has already printed the error.
+    if (thrown.exitCode !== 0 && format === 'json') printWrongUse(thrown, program, args);
+    process.exitCode = thrown.exitCode === 0 ? exitCodes.yes : exitCodes.usage;
+  } else await fail(format, thrown);
 }

@@ -6,7 +6,7 @@ import { registerConnections } from './network/connections.ts';
 import { registerDockerDriver } from './network/docker-driver.ts';
 import { registerOverlay } from './network/overlay.ts';
 import { registerShow } from './network/show.ts';
-import { exitCodeOf, sourceOf, withSource } from './network/source.ts';
+import { sourceOf, withSource } from './network/source.ts';
 import type { Flags } from './network/source.ts';
 import { exitCodes, print, run } from './output.ts';
 import { collect } from './registry-options.ts';
@@ -54,7 +54,7 @@ export function register(program: Command): void {
     )
     .action((name: string, flags: CreateFlags, command: Command) => {
       if ((flags.subnet ?? flags.ipv6) === undefined) command.error('error: give --subnet or --ipv6', { exitCode: exitCodes.usage });
-      return run(flags.output, () => Promise.resolve(create(name, flags)), exitCodeOf);
+      return run(flags.output, () => Promise.resolve(create(name, flags)));
     });
   withSource(
     network
@@ -63,7 +63,7 @@ export function register(program: Command): void {
       .argument('<name>'),
   )
     .addHelpText('after', '\nExits with 1 while something is attached.\n\nExamples:\n  $ portcullis network rm pods')
-    .action((name: string, flags: Flags) => run(flags.output, () => Promise.resolve(remove(name, flags)), exitCodeOf));
+    .action((name: string, flags: Flags) => run(flags.output, () => Promise.resolve(remove(name, flags))));
   registerShow(network);
   registerConnections(network);
   registerDockerDriver(network);

@@ -2,16 +2,17 @@ import { Option } from 'commander';
 import type { Command } from 'commander';
 import { asPortcullisError, errorToJson, isPortcullisError } from '../base/errors/index.ts';
 import type { PortcullisError } from '../base/errors/index.ts';
+import { exitCodeOf } from './exit-codes.ts';
+import type { Answers } from './exit-codes.ts';
 import { printableText } from './printable.ts';
+
+export { exitCodes } from './exit-codes.ts';
 
 export type OutputFormat = 'text' | 'json';
 
-/** Exit codes of commands (design: the command). */
-export const exitCodes = { yes: 0, no: 1, usage: 2, undecided: 3, failed: 4 } as const;
-
-/** Adds `--output text|json`, the option of every command. */
+/** Adds `-o, --output text|json`, the option of every command. */
 export function withOutput(command: Command): Command {
-  return command.addOption(new Option('--output <format>', 'how to print the result').choices(['text', 'json']).default('text'));
+  return command.addOption(new Option('-o, --output <format>', 'how to print the result').choices(['text', 'json']).default('text'));
 }
 
 /**
@@ -23,29 +24,34 @@ export function print(format: OutputFormat, value: unknown, text: string): void 
 }
 
 /**
- * Runs a command's action, which returns its exit code. A failure is printed on standard error. It sets the
- * exit code that `codeOf` returns, else 2 for wrong input and 4 for anything else.
+ * Runs a command's action, which returns its exit code. A failure is printed on standard error, and sets the
+ * exit code of its row in the table of exit codes.
+ * @param answers failures that are the answer of this command to its question
  */
-export async function run(
-  format: OutputFormat,
-  action: () => Promise<number>,
-  codeOf: (error: PortcullisError) => number | undefined = () => undefined,
-): Promise<void> {
+export async function run(format: OutputFormat, action: () => Promise<number>, answers?: Answers): Promise<void> {
   try {
     process.exitCode = await action();
   } catch (thrown) {
-    const error = asPortcullisError(await named(thrown), {
-      code: 'CLI_FAILED',
-      kind: 'internal',
-      attempted: 'run the command',
-      on: '',
-      fix: 'report this',
-    });
-    process.stderr.write(
-      format === 'json' ? `${JSON.stringify({ error: errorToJson(error) }, null, 2)}\n` : printableText(`portcullis: ${error.message}\n`),
-    );
-    process.exitCode = codeOf(error) ?? (error.kind === 'invalid' ? exitCodes.usage : exitCodes.failed);
+    await fail(format, thrown, answers);
   }
+}
+
+/** Prints a failure on standard error, and sets the exit code of its row in the table of exit codes. */
+export async function fail(format: OutputFormat, thrown: unknown, answers?: Answers): Promise<void> {
+  const error = asPortcullisError(await named(thrown), {
+    code: 'CLI_FAILED',
+    kind: 'internal',
+    attempted: 'run the command',
+    on: '',
+    fix: 'report this',
+  });
+  process.stderr.write(format === 'json' ? errorJson(error) : printableText(`portcullis: ${error.message}\n`));
+  process.exitCode = exitCodeOf(error, answers);
+}
+
+/** Formats an error as the JSON that every command prints on standard error. */
+export function errorJson(error: PortcullisError): string {
+  return `${JSON.stringify({ error: errorToJson(error) }, null, 2)}\n`;
 }
 
 /**

@@ -1,29 +1,27 @@
 import type { Command } from 'commander';
 import { PodSandboxState } from '../runtime/index.ts';
 import type { PodSandbox } from '../runtime/index.ts';
-import { exitCodeOf, withClient, withSocket } from './endpoint.ts';
+import { withClient, withSocket } from './endpoint.ts';
 import { print, run, withOutput } from './output.ts';
 import type { OutputFormat } from './output.ts';
 import { age, isoTime, shortId, table } from './table.ts';
+import { withWide } from './terminal.ts';
 
 /** `portcullis pods`: the pods of the running daemon. */
 export function register(program: Command): void {
-  withSocket(withOutput(program.command('pods')))
+  withSocket(withOutput(withWide(program.command('pods'))))
     .description('list pods')
     .option('-a, --all', 'also stopped pods')
     .addHelpText('after', '\nExamples:\n  portcullis pods\n  portcullis pods -a --output json\n')
     .action((options: { all?: boolean; socket: string; output: OutputFormat }) =>
-      run(
-        options.output,
-        () =>
-          withClient(options.socket, async (client) => {
-            const filter = options.all === true ? {} : { state: { state: PodSandboxState.SANDBOX_READY } };
-            const { items } = await client.runtime.listPodSandbox({ filter });
-            const pods = items.toSorted((a, b) => (a.createdAt < b.createdAt ? 1 : -1));
-            print(options.output, pods.map(asJson), asTable(pods));
-            return 0;
-          }),
-        exitCodeOf,
+      run(options.output, () =>
+        withClient(options.socket, async (client) => {
+          const filter = options.all === true ? {} : { state: { state: PodSandboxState.SANDBOX_READY } };
+          const { items } = await client.runtime.listPodSandbox({ filter });
+          const pods = items.toSorted((a, b) => (a.createdAt < b.createdAt ? 1 : -1));
+          print(options.output, pods.map(asJson), asTable(pods));
+          return 0;
+        }),
       ),
     );
 }

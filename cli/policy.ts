@@ -1,12 +1,14 @@
 import type { Command } from 'commander';
 import { describePolicy, explainPolicy, explainReason, loadPolicy, starterPolicy, writeStarterPolicy } from '../trust/index.ts';
 import type { PolicyExplanation } from '../trust/index.ts';
+import { policyCheckAnswers } from './exit-codes.ts';
 import { exitCodes, print, run, withOutput } from './output.ts';
 import type { OutputFormat } from './output.ts';
 import { registerConvert } from './policy/convert.ts';
 import { registerFormat } from './policy/format.ts';
 import { registerTest } from './policy/test.ts';
 import { collect } from './registry-options.ts';
+import { tree, withWide } from './terminal.ts';
 
 interface Flags {
   readonly output: OutputFormat;
@@ -40,16 +42,9 @@ export function register(program: Command): void {
       'after',
       '\nExamples:\n  $ portcullis policy check policy.yaml\n  $ portcullis policy check /etc/portcullis/policy.d --output json\n\nExit status: 0 valid: the daemon puts these files in force; 1 not.',
     )
-    .action((paths: readonly string[], flags: Flags) =>
-      run(
-        flags.output,
-        () => check(paths, flags),
-        (error) => (error.code === 'TRUST_POLICY_INVALID' ? exitCodes.no : undefined),
-      ),
-    );
+    .action((paths: readonly string[], flags: Flags) => run(flags.output, () => check(paths, flags), policyCheckAnswers));
   withOutput(
-    policy
-      .command('explain')
+    withWide(policy.command('explain'))
       .description('say which rules match an image and what they demand; asks no registry')
       .argument('[image]', 'reference of the image; without one, every rule is described')
       .requiredOption('--policy <path>', 'policy file or folder; may be repeated', collect)
@@ -95,10 +90,10 @@ async function explain(image: string | undefined, flags: ExplainFlags): Promise<
   const { policy } = await loadPolicy({ paths: flags.policy });
   if (image === undefined) {
     const reasons = describePolicy(policy, new Date());
-    print(flags.output, { policyRevision: policy.revision, reasons }, explainReason(reasons));
+    print(flags.output, { policyRevision: policy.revision, reasons }, tree(explainReason(reasons)));
     return exitCodes.yes;
   }
   const explanation: PolicyExplanation = explainPolicy(policy, image, flags.namespace);
-  print(flags.output, explanation, explainReason(explanation.reasons));
+  print(flags.output, explanation, tree(explainReason(explanation.reasons)));
   return explanation.outcome === 'denied' ? exitCodes.no : exitCodes.yes;
 }

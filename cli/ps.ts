@@ -1,34 +1,32 @@
 import type { Command } from 'commander';
 import { ContainerState } from '../runtime/index.ts';
 import type { Container, PodSandbox } from '../runtime/index.ts';
-import { exitCodeOf, withClient, withSocket } from './endpoint.ts';
+import { withClient, withSocket } from './endpoint.ts';
 import { print, run, withOutput } from './output.ts';
 import type { OutputFormat } from './output.ts';
 import { age, isoTime, shortId, table } from './table.ts';
+import { withWide } from './terminal.ts';
 
 /** `portcullis ps`: the containers of the running daemon. */
 export function register(program: Command): void {
-  withSocket(withOutput(program.command('ps')))
+  withSocket(withOutput(withWide(program.command('ps'))))
     .description('list containers')
     .option('-a, --all', 'also containers that are not running')
     .addHelpText('after', '\nExamples:\n  portcullis ps\n  portcullis ps -a --output json\n')
     .action((options: { all?: boolean; socket: string; output: OutputFormat }) =>
-      run(
-        options.output,
-        () =>
-          withClient(options.socket, async (client) => {
-            const filter = options.all === true ? {} : { state: { state: ContainerState.CONTAINER_RUNNING } };
-            const [list, pods] = await Promise.all([client.runtime.listContainers({ filter }), client.runtime.listPodSandbox({})]);
-            const containers = list.containers.toSorted((a, b) => (a.createdAt < b.createdAt ? 1 : -1));
-            const podOf = new Map(pods.items.map((pod) => [pod.id, pod]));
-            print(
-              options.output,
-              containers.map((container) => asJson(container, podOf.get(container.podSandboxId))),
-              asTable(containers, podOf),
-            );
-            return 0;
-          }),
-        exitCodeOf,
+      run(options.output, () =>
+        withClient(options.socket, async (client) => {
+          const filter = options.all === true ? {} : { state: { state: ContainerState.CONTAINER_RUNNING } };
+          const [list, pods] = await Promise.all([client.runtime.listContainers({ filter }), client.runtime.listPodSandbox({})]);
+          const containers = list.containers.toSorted((a, b) => (a.createdAt < b.createdAt ? 1 : -1));
+          const podOf = new Map(pods.items.map((pod) => [pod.id, pod]));
+          print(
+            options.output,
+            containers.map((container) => asJson(container, podOf.get(container.podSandboxId))),
+            asTable(containers, podOf),
+          );
+          return 0;
+        }),
       ),
     );
 }

@@ -11,6 +11,7 @@ import { printableText } from './printable.ts';
 import { collect } from './registry-options.ts';
 import { sourcesOf } from './service/sources.ts';
 import { serviceTable } from './service/table.ts';
+import { withWide } from './terminal.ts';
 
 interface Flags {
   readonly cniSocket: string;
@@ -43,14 +44,16 @@ export function register(program: Command): void {
     .action((flags: ApplyFlags, command: Command) => {
       if (flags.file === undefined && flags.backend === undefined)
         command.error('error: give --file or --backend', { exitCode: exitCodes.usage });
-      return run(jsonOr(flags), () => apply(flags), exitCodeOf);
+      return run(jsonOr(flags), () => apply(flags));
     });
-  withDaemon(service.command('ls').description('list services, their load balancer and the state of each backend').argument('[name...]'))
+  withDaemon(
+    withWide(service.command('ls')).description('list services, their load balancer and the state of each backend').argument('[name...]'),
+  )
     .addHelpText(
       'after',
       '\nExits with 1 when a service that was named is not there.\n\nExamples:\n  $ portcullis service ls\n  $ portcullis service ls shop/web -o yaml',
     )
-    .action((names: string[], flags: Flags) => run(jsonOr(flags), () => list(names, flags), exitCodeOf));
+    .action((names: string[], flags: Flags) => run(jsonOr(flags), () => list(names, flags)));
   withDaemon(
     service
       .command('drain')
@@ -63,7 +66,7 @@ export function register(program: Command): void {
       'after',
       '\nA drain persists over restarts, and when the service is applied again, until --undo.\n\nExamples:\n  $ portcullis service drain shop/web 10.0.0.2\n  $ portcullis service drain shop/web 10.0.0.2 --undo',
     )
-    .action((name: string, addresses: string[], flags: DrainFlags) => run(jsonOr(flags), () => drain(name, addresses, flags), exitCodeOf));
+    .action((name: string, addresses: string[], flags: DrainFlags) => run(jsonOr(flags), () => drain(name, addresses, flags)));
   withDaemon(
     service
       .command('rm')
@@ -71,7 +74,7 @@ export function register(program: Command): void {
       .argument('<service...>'),
   )
     .addHelpText('after', '\nExamples:\n  $ portcullis service rm shop/web')
-    .action((names: string[], flags: Flags) => run(jsonOr(flags), () => remove(names, flags), exitCodeOf));
+    .action((names: string[], flags: Flags) => run(jsonOr(flags), () => remove(names, flags)));
 }
 
 function withDaemon(command: Command): Command {
@@ -85,17 +88,6 @@ const jsonOr = ({ output }: Flags): OutputFormat => (output === 'text' ? 'text' 
 function printAs({ output }: Flags, value: unknown, text: string): void {
   if (output === 'yaml') process.stdout.write(writeYaml(value));
   else print(output, value, text);
-}
-
-function exitCodeOf({ code }: PortcullisError): number | undefined {
-  return [
-    'NETWORK_SERVICE_UNKNOWN',
-    'NETWORK_SERVICE_NOT_YOURS',
-    'NETWORK_SERVICE_BACKEND_UNKNOWN',
-    'NETWORK_SERVICE_UNSUPPORTED',
-  ].includes(code)
-    ? exitCodes.no
-    : undefined;
 }
 
 /** @throws the daemon's own error · CLI_NO_DAEMON */

@@ -1,6 +1,7 @@
 import type { Command } from 'commander';
 import { downloadTargets, initialiseTuf, refreshTuf } from '../trust/index.ts';
 import { readInputFile } from './input-file.ts';
+import { protocolAnswers } from './exit-codes.ts';
 import { exitCodes, print, run, withOutput } from './output.ts';
 import type { OutputFormat } from './output.ts';
 
@@ -96,5 +97,5 @@ const attempt = (format: OutputFormat, body: () => Promise<{ readonly value: obj
       print(format, value, text);
       return exitCodes.yes;
     },
-    () => exitCodes.no,
+    protocolAnswers,
   );

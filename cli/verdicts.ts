@@ -3,7 +3,7 @@ import type { Command } from 'commander';
 import { readFile, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { parseJson } from '../base/json/index.ts';
-import { PortcullisError } from '../base/errors/index.ts';
+import { PortcullisError, fileReason } from '../base/errors/index.ts';
 import {
   explainVerdict,
   exportHead,
@@ -20,10 +20,12 @@ import {
 import type { LogSource, LogVerification, LoggedVerdict, NoteKey, Verdict, VerdictFilter } from '../trust/index.ts';
 import { writeNewFile } from './output-file.ts';
 import { printable } from './printable.ts';
+import { logAnswers } from './exit-codes.ts';
 import { exitCodes, print, run, withOutput } from './output.ts';
 import type { OutputFormat } from './output.ts';
 import { collect } from './registry-options.ts';
 import { shortId, table } from './table.ts';
+import { tree, withWide } from './terminal.ts';
 
 interface Flags {
   readonly root: string;
@@ -45,7 +47,7 @@ const mostBytes = 400 * 1024 * 1024;
  */
 export function register(program: Command): void {
   const verdicts = program.command('verdicts').description('the verdict log: list, show, replay, verify, export');
-  withLog(verdicts.command('ls').description('list verdicts, newest first'))
+  withLog(withWide(verdicts.command('ls')).description('list verdicts, newest first'))
     .option('--image <text>', 'only those whose reference or digest contains this')
     .option('--namespace <name>', 'only those for this namespace')
     .addOption(new Option('--outcome <outcome>', 'only those with this outcome').choices(['admit', 'deny', 'undecided']))
@@ -57,8 +59,7 @@ export function register(program: Command): void {
     )
     .action((flags: ListFlags) => run(flags.output, () => withSource(flags, (log) => Promise.resolve(list(log, flags)))));
   withLog(
-    verdicts
-      .command('show')
+    withWide(verdicts.command('show'))
       .description('show a verdict with the whole tree of its reasons')
       .argument('<verdict>', 'id, abbreviated id, or row number'),
   )
@@ -67,8 +68,7 @@ export function register(program: Command): void {
       run(flags.output, () => withSource(flags, (log) => Promise.resolve(show(log, wanted, flags)))),
     );
   withLog(
-    verdicts
-      .command('replay')
+    withWide(verdicts.command('replay'))
       .description('decide again from the stored evidence, offline, and compare byte for byte')
       .argument('[verdict]', 'id, abbreviated id, or row number; default: the only verdict of the file'),
   )
@@ -101,7 +101,7 @@ export function register(program: Command): void {
         flags.output,
         () => verify(flags),
         // A damaged log is a finding (not intact), not a failure of the command.
-        (error) => (error.kind === 'data-loss' || error.code === 'STORAGE_IO' ? exitCodes.no : undefined),
+        logAnswers,
       ),
     );
   withLog(
@@ -172,7 +172,7 @@ async function readText(file: string, attempted: string): Promise<string> {
   try {
     facts = await stat(file);
   } catch (error) {
-    throw new PortcullisError({ ...failure, why: (error as Error).message, cause: error });
+    throw new PortcullisError({ ...failure, why: fileReason(error, file), cause: error });
   }
   if (!facts.isFile() || facts.size > mostBytes)
     throw new PortcullisError({ ...failure, why: facts.isFile() ? 'it is too large' : 'it is not a file' });
@@ -218,7 +218,7 @@ function show(log: LogSource, wanted: string, flags: Flags): number {
   const reasons =
     verdict === undefined
       ? `${entry.outcome} ${printable(entry.reference)}: the configured retention has dropped the reasons\n`
-      : explainVerdict(verdict);
+      : tree(explainVerdict(verdict));
   print(
     flags.output,
     { row: { seq: row.seq, hash: row.hash, evidence: row.evidence }, entry, ...(verdict !== undefined && { verdict }) },
@@ -259,7 +259,7 @@ async function replay(log: LogSource, wanted: string | undefined, flags: ReplayF
   };
   const text = equal
     ? `the same bytes: ${recorded.outcome} ${printable(recorded.reference)}, verdict ${recorded.id}\n`
-    : `other bytes: recorded ${recorded.outcome} as ${recorded.id}, replayed ${replayed.outcome} as ${replayed.id}\n${explainVerdict(replayed)}`;
+    : `other bytes: recorded ${recorded.outcome} as ${recorded.id}, replayed ${replayed.outcome} as ${replayed.id}\n${tree(explainVerdict(replayed))}`;
   print(flags.output, facts, text);
   return equal ? exitCodes.yes : exitCodes.no;
 }

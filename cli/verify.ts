@@ -6,6 +6,7 @@ import type { Command } from 'commander';
 import { formatReference, parseReference } from '../base/distribution/index.ts';
 import { PortcullisError } from '../base/errors/index.ts';
 import {
+  adviceOf,
   createTrustServices,
   decide,
   explainVerdict,
@@ -22,6 +23,7 @@ import { exitCodes, print, run, withOutput } from './output.ts';
 import type { OutputFormat } from './output.ts';
 import { collect, withRegistries } from './registry-options.ts';
 import type { RegistryFlags } from './registry-options.ts';
+import { tree, withWide } from './terminal.ts';
 
 interface VerifyFlags extends RegistryFlags {
   readonly policy?: readonly string[];
@@ -43,7 +45,7 @@ Examples:
   $ portcullis verify registry.example.com/team/app:1 --policy policy.yaml --platform linux/arm64/v8 --save-dossier app.json
   $ portcullis verify registry.example.com/team/app:1 --policy policy.yaml --offline --dossier app.json
 
-Exit status: 0 admitted, 1 denied, 2 wrong use, 3 undecided (evidence could not be asked for), 4 failed.`;
+Exit status: 0 admitted, 1 denied, 2 wrong use, 3 undecided (a registry or another service did not answer), 4 failed.`;
 
 export function register(program: Command): void {
   const command = program
@@ -63,17 +65,12 @@ export function register(program: Command): void {
     .option('--trust-state <folder>', 'where the state of trust services is stored, to detect rollbacks', trustState())
     .option('--save-dossier <file>', 'write evidence and verdict to a new file, for policy test, simulate and replays')
     .addHelpText('after', examples);
-  withOutput(withRegistries(command)).action((image: string, flags: VerifyFlags) => {
+  withOutput(withRegistries(withWide(command))).action((image: string, flags: VerifyFlags) => {
     if ((flags.policy === undefined) === (flags.key === undefined))
       command.error('error: name --policy FILE or --key FILE', { exitCode: exitCodes.usage });
     if (flags.offline !== (flags.dossier !== undefined))
       command.error('error: --offline and --dossier FILE go together', { exitCode: exitCodes.usage });
-    // Without the registry there is no evidence. The result is "undecided", not a failure of the command.
-    return run(
-      flags.output,
-      () => verify(image, flags),
-      (error) => (['unavailable', 'denied', 'deadline'].includes(error.kind) ? exitCodes.undecided : undefined),
-    );
+    return run(flags.output, () => verify(image, flags));
   });
 }
 
@@ -92,7 +89,8 @@ async function verify(reference: string, flags: VerifyFlags): Promise<number> {
       ? await verifyOnline(reference, policy, flags)
       : await verifyOffline(reference, policy, flags.dossier, flags);
   if (flags.saveDossier !== undefined && dossier !== undefined) await saveRecording(flags.saveDossier, verdict, dossier);
-  print(flags.output, verdict, explainVerdict(verdict));
+  const advice = verdict.outcome === 'admit' ? '' : `  to do: ${adviceOf(verdict)}\n`;
+  print(flags.output, verdict, tree(`${explainVerdict(verdict)}${advice}`));
   return outcomeCodes[verdict.outcome];
 }
 

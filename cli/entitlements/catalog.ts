@@ -1,4 +1,6 @@
+import { isPortcullisError, PortcullisError } from '../../base/errors/index.ts';
 import { parseJson } from '../../base/json/index.ts';
+import { closest } from '../../base/lists/index.ts';
 import type { Command } from 'commander';
 import { CATALOG, describeProfile, exactProfile, writeExactProfile } from '../../entitlements/index.ts';
 import type { Entitlement } from '../../entitlements/index.ts';
@@ -7,13 +9,14 @@ import type { OutputFormat } from '../output.ts';
 import { table } from '../table.ts';
 import { operand, withOperands } from './operands.ts';
 import type { OperandFlags } from './operands.ts';
+import { withWide } from '../terminal.ts';
 
 interface ListFlags {
   readonly output: OutputFormat;
 }
 
 export function registerCatalog(entitlements: Command): void {
-  withOutput(entitlements.command('list').description('list the entitlements that profiles are written in'))
+  withOutput(withWide(entitlements.command('list')).description('list the entitlements that profiles are written in'))
     .addHelpText(
       'after',
       '\nExamples:\n  $ portcullis entitlements list\n  $ portcullis entitlements list --output json | jq -r ".[].name"',
@@ -53,7 +56,14 @@ async function show(name: string, flags: OperandFlags & ListFlags): Promise<numb
     print(flags.output, plain(entitlement), describe(entitlement));
     return exitCodes.yes;
   }
-  const found = await operand(name, flags);
+  let found: Awaited<ReturnType<typeof operand>>;
+  try {
+    found = await operand(name, flags);
+  } catch (thrown) {
+    const better = near(thrown, name);
+    if (better === undefined) throw thrown;
+    throw better;
+  }
   const called = /^[a-z0-9][a-z0-9.-]*$/.test(found.label) ? found.label : 'profile';
   print(
     flags.output,
@@ -61,6 +71,13 @@ async function show(name: string, flags: OperandFlags & ListFlags): Promise<numb
     `${describeProfile(found.label, found.profile).replaceAll(/^/gm, '# ').replace(/# $/, '')}${writeExactProfile(called, found.profile)}`,
   );
   return exitCodes.yes;
+}
+
+/** Returns the error about an unknown name with the entitlement that was probably meant, if one is close. */
+function near(thrown: unknown, name: string): PortcullisError | undefined {
+  const meant = closest(name, [...CATALOG.keys()]);
+  if (meant === undefined || !isPortcullisError(thrown) || thrown.code !== 'ENTITLEMENTS_UNKNOWN_PROFILE') return undefined;
+  return new PortcullisError({ ...thrown.failure, fix: `did you mean ${meant}? portcullis entitlements list shows every entitlement` });
 }
 
 function plain({ argument, ...entitlement }: Entitlement): unknown {

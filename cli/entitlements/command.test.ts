@@ -50,6 +50,13 @@ describe('portcullis entitlements', () => {
     });
   }
 
+  it('show and explain: an unknown name is answered with the one that was probably meant', async () => {
+    const [shown, explained] = [await run('show', 'netwrok.proxy'), await run('explain', 'basline')];
+    assert.match(shown.err, /did you mean network\.proxy\?/);
+    assert.match(explained.err, /did you mean baseline\?/);
+    assert.deepEqual([shown.code, explained.code], [2, 2]);
+  });
+
   it('compare: same, different with a witness, within', async () => {
     assert.deepEqual(await run('compare', docker, docker), { code: 0, out: 'the first and the second grant the same\n', err: '' });
     const different = await run('compare', crio, docker);

@@ -56,7 +56,7 @@ export function registerDocuments(entitlements: Command): void {
     .description('check profiles: every problem at once, as file:line:column, and lint findings')
     .argument('<path...>', 'files or folders')
     .option('--strict', 'fail on lint findings too', false)
-    .addOption(new Option('--output <format>', 'how to print the result').choices(['text', 'json', 'sarif']).default('text'))
+    .addOption(new Option('-o, --output <format>', 'how to print the result').choices(['text', 'json', 'sarif']).default('text'))
     .addHelpText('after', checkExamples)
     .action((paths: readonly string[], flags: CheckFlags) => run(flags.output === 'text' ? 'text' : 'json', () => check(paths, flags)));
   withOutput(

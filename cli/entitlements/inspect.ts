@@ -7,7 +7,7 @@ import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
 import { largest } from '../../base/lists/index.ts';
 import { parseSeccompJson } from '../../entitlements/index.ts';
 import { ContainerState, findContainer } from '../../runtime/index.ts';
-import { exitCodeOf, withClient, withSocket } from '../endpoint.ts';
+import { withClient, withSocket } from '../endpoint.ts';
 import { exitCodes, print, run, withOutput } from '../output.ts';
 import type { OutputFormat } from '../output.ts';
 import { linkFindings } from './link-findings.ts';
@@ -37,7 +37,7 @@ export function registerInspect(entitlements: Command): void {
   )
     .argument('<container>', 'a running container: its id, the beginning of it, or its name')
     .addHelpText('after', examples)
-    .action((container: string, flags: Flags) => run(flags.output, () => inspect(container, flags), exitCodeOf));
+    .action((container: string, flags: Flags) => run(flags.output, () => inspect(container, flags)));
 }
 
 async function inspect(named: string, flags: Flags): Promise<number> {

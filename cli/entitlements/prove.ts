@@ -9,8 +9,9 @@ import { attestFilters, basePolicy, parseSeccompJson } from '../../entitlements/
 import type { Attestation, Expected } from '../../entitlements/index.ts';
 import { ContainerState, findContainer } from '../../runtime/index.ts';
 import type { CriClient } from '../../runtime/index.ts';
-import { exitCodeOf, withClient, withSocket } from '../endpoint.ts';
+import { withClient, withSocket } from '../endpoint.ts';
 import { readInputFile } from '../input-file.ts';
+import { proofAnswers } from '../exit-codes.ts';
 import { exitCodes, print, run, withOutput } from '../output.ts';
 import type { OutputFormat } from '../output.ts';
 import { operand, operandHelp, withOperands } from './operands.ts';
@@ -61,13 +62,7 @@ export function registerProve(entitlements: Command): void {
       ]),
     )
     .addHelpText('after', examples)
-    .action((flags: Flags) =>
-      run(
-        flags.output,
-        () => prove(flags),
-        (error) => (error.code === 'ENTITLEMENTS_TOO_COMPLEX' ? exitCodes.undecided : exitCodeOf(error)),
-      ),
-    );
+    .action((flags: Flags) => run(flags.output, () => prove(flags), proofAnswers));
 }
 
 /** What is to be proved: the filters, oldest first, and what they should be. */

@@ -7,7 +7,7 @@ import type { CollectOptions, ConnectSource } from '../../cni-plugins/index.ts';
 import { exitCodes, print, run } from '../output.ts';
 import { collect } from '../registry-options.ts';
 import { shortId } from '../table.ts';
-import { exitCodeOf, sourceOf, withSource } from './source.ts';
+import { sourceOf, withSource } from './source.ts';
 import type { Flags } from './source.ts';
 
 interface ConnectFlags extends Flags {
@@ -52,7 +52,7 @@ export function registerConnections(network: Command): void {
       'after',
       '\nExamples:\n  $ portcullis network connect shop default/web --alias front\n  $ portcullis network connect shop /run/netns/blue --ip 10.90.0.9\n  $ portcullis network connect shop pid:4242 --ifname eth9\n  $ portcullis network connect shop docker://web\n  $ portcullis network connect shop default/web --service front --service-port 80:8080',
     )
-    .action((name: string, target: string, flags: ConnectFlags) => run(flags.output, () => connect(name, target, flags), exitCodeOf));
+    .action((name: string, target: string, flags: ConnectFlags) => run(flags.output, () => connect(name, target, flags)));
   withConnections(
     network
       .command('disconnect')
@@ -62,7 +62,7 @@ export function registerConnections(network: Command): void {
   )
     .option('--docker-socket <path>', "socket of docker's API, for docker://NAME; default: /run/docker.sock")
     .addHelpText('after', '\nExamples:\n  $ portcullis network disconnect shop default/web')
-    .action((name: string, target: string, flags: ConnectFlags) => run(flags.output, () => disconnect(name, target, flags), exitCodeOf));
+    .action((name: string, target: string, flags: ConnectFlags) => run(flags.output, () => disconnect(name, target, flags)));
   withConnections(
     network
       .command('gc')

@@ -8,6 +8,7 @@ import { exitCodes, print, run } from '../output.ts';
 import type { OutputFormat } from '../output.ts';
 import { printableText } from '../printable.ts';
 import { table } from '../table.ts';
+import { withWide } from '../terminal.ts';
 
 interface Flags {
   readonly cniSocket: string;
@@ -19,7 +20,7 @@ export function registerOverlay(network: Command): void {
   const overlay = network
     .command('overlay')
     .description('the network that spans hosts: status, services over all hosts, hosts that are gone');
-  withDaemon(overlay.command('status').description('show the hosts that this host reaches, and how'))
+  withDaemon(withWide(overlay.command('status')).description('show the hosts that this host reaches, and how'))
     .addHelpText('after', '\nExits with 1 while etcd is away or refuses this host.\n\nExamples:\n  $ portcullis network overlay status')
     .action((flags: Flags) => run(flags.output, () => status(flags)));
   withDaemon(
@@ -38,7 +39,7 @@ export function registerOverlay(network: Command): void {
       'after',
       '\nExits with 1, and removes none, when one does not exist.\n\nExamples:\n  $ portcullis network overlay rm shop/web',
     )
-    .action((names: string[], flags: Flags) => run(flags.output, () => remove(names, flags), exitCodeOf));
+    .action((names: string[], flags: Flags) => run(flags.output, () => remove(names, flags)));
   withDaemon(overlay.command('rotate-key').description('give this host a new key; the other hosts follow'))
     .addHelpText(
       'after',
@@ -53,17 +54,13 @@ export function registerOverlay(network: Command): void {
     .action((flags: Flags) => run(flags.output, () => leave(flags)));
   withDaemon(overlay.command('release').description('give back the subnets of a host that is gone for good').argument('<host>'))
     .addHelpText('after', '\nRefused while the host is in the network.\n\nExamples:\n  $ portcullis network overlay release host-7')
-    .action((host: string, flags: Flags) => run(flags.output, () => release(host, flags), exitCodeOf));
+    .action((host: string, flags: Flags) => run(flags.output, () => release(host, flags)));
 }
 
 const withDaemon = (command: Command): Command =>
   command
     .addOption(new Option('-o, --output <format>', 'how to print the result').choices(['text', 'json']).default('text'))
     .option('--cni-socket <path>', 'where the daemon answers (its setting cni.socket)', defaultCniSocket);
-
-/** Maps an unknown service or host to the exit code for "no". */
-const exitCodeOf = ({ code }: PortcullisError): number | undefined =>
-  code === 'OVERLAY_SERVICE_UNKNOWN' || code === 'OVERLAY_HOST_UNKNOWN' ? exitCodes.no : undefined;
 
 async function ask<Value>({ cniSocket }: Flags, question: OverlayQuestion): Promise<Value> {
   const answer = await askNetwork<Value>(cniSocket, 'overlay', JSON.stringify(question));

@@ -3,20 +3,21 @@ import { askNetwork, askNetworkReport, requireNetwork } from '../../cni-plugins/
 import type { ReportedAttachment, ReportedNetwork } from '../../cni-plugins/index.ts';
 import { exitCodes, print, run } from '../output.ts';
 import { shortId, table } from '../table.ts';
-import { exitCodeOf, sourceOf, withSource } from './source.ts';
+import { sourceOf, withSource } from './source.ts';
 import type { Flags } from './source.ts';
+import { withWide } from '../terminal.ts';
 
 /** `portcullis network ls` and `inspect`. */
 export function registerShow(network: Command): void {
-  withSource(network.command('ls').description('list networks with their plugins, subnets, attachments and leases'))
+  withSource(withWide(network.command('ls')).description('list networks with their plugins, subnets, attachments and leases'))
     .addHelpText(
       'after',
       '\nExits with 1 when no network can be used.\n\nExamples:\n  $ portcullis network ls\n  $ portcullis network ls --output json',
     )
     .action((flags: Flags) => run(flags.output, () => list(flags)));
-  withSource(network.command('inspect').description('show a network: configuration, attachments and denials').argument('<name>'))
+  withSource(withWide(network.command('inspect')).description('show a network: configuration, attachments and denials').argument('<name>'))
     .addHelpText('after', '\nExamples:\n  $ portcullis network inspect pods\n  $ portcullis network inspect pods --output json')
-    .action((name: string, flags: Flags) => run(flags.output, () => inspect(name, flags), exitCodeOf));
+    .action((name: string, flags: Flags) => run(flags.output, () => inspect(name, flags)));
 }
 
 async function list(flags: Flags): Promise<number> {

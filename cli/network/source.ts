@@ -1,10 +1,9 @@
 import { Option } from 'commander';
 import type { Command } from 'commander';
 import { join, resolve } from 'node:path';
-import type { PortcullisError } from '../../base/errors/index.ts';
 import { defaultCniSocket } from '../../cni-plugins/index.ts';
 import type { ReportSource } from '../../cni-plugins/index.ts';
-import { exitCodes, withOutput } from '../output.ts';
+import { withOutput } from '../output.ts';
 import type { OutputFormat } from '../output.ts';
 
 /** Locations of networks, for every `network` command. */
@@ -29,18 +28,3 @@ export const sourceOf = ({ confDir, root, plugins }: Flags): ReportSource => ({
   confDir: resolve(confDir),
   choice: { plugins, maxConfigs: 1 },
 });
-
-/** Returns the exit code for "no" when something exists that should not, or does not exist but should. */
-export function exitCodeOf({ code }: PortcullisError): number | undefined {
-  return [
-    'NETWORK_IN_USE',
-    'NETWORK_EXISTS',
-    'NETWORK_SUBNET_TAKEN',
-    'NETWORK_UNKNOWN',
-    'NETWORK_NOT_CONNECTED',
-    'NETWORK_ALREADY_CONNECTED',
-    'NETWORK_TARGET_UNKNOWN',
-  ].includes(code)
-    ? exitCodes.no
-    : undefined;
-}

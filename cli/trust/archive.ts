@@ -18,6 +18,7 @@ import { exitCodes, print, run, withOutput } from '../output.ts';
 import type { OutputFormat } from '../output.ts';
 import { collect, withRegistries } from '../registry-options.ts';
 import type { RegistryFlags } from '../registry-options.ts';
+import { tree, withWide } from '../terminal.ts';
 
 interface Flags extends RegistryFlags {
   readonly metadata?: string;
@@ -86,25 +87,21 @@ export function registerArchive(trust: Command): void {
     .option('--archive-key <file>', 'public key that must have signed the archive')
     .option('--namespace <name>', 'Kubernetes namespace', '')
     .option('--trust-state <folder>', 'where accepted state is stored, to detect older archives', trustState());
-  withOutput(verify).action((file: string, flags: Flags) =>
-    run(
-      flags.output,
-      async () => {
-        const { policy } = await loadPolicy({ paths: flags.policy });
-        const input = {
-          file,
-          policy,
-          namespace: flags.namespace,
-          trustState: flags.trustState,
-          now: new Date(),
-          ...keyOf(flags.archiveKey),
-        };
-        const { verdict, statement } = await verifyArchive(input);
-        print(flags.output, { statement, verdict }, explainVerdict(verdict));
-        return { admit: exitCodes.yes, deny: exitCodes.no, undecided: exitCodes.undecided }[verdict.outcome];
-      },
-      ({ kind }) => (kind === 'denied' ? exitCodes.no : undefined),
-    ),
+  withOutput(withWide(verify)).action((file: string, flags: Flags) =>
+    run(flags.output, async () => {
+      const { policy } = await loadPolicy({ paths: flags.policy });
+      const input = {
+        file,
+        policy,
+        namespace: flags.namespace,
+        trustState: flags.trustState,
+        now: new Date(),
+        ...keyOf(flags.archiveKey),
+      };
+      const { verdict, statement } = await verifyArchive(input);
+      print(flags.output, { statement, verdict }, tree(explainVerdict(verdict)));
+      return { admit: exitCodes.yes, deny: exitCodes.no, undecided: exitCodes.undecided }[verdict.outcome];
+    }),
   );
 
   const load = archive
@@ -138,16 +135,12 @@ function keyOf(file: string | undefined): { readonly key?: PolicyKey } {
 }
 
 function withRegistry(flags: Flags, body: (registry: Awaited<ReturnType<typeof openRegistries>>) => Promise<number>): Promise<void> {
-  return run(
-    flags.output,
-    async () => {
-      const registry = await openRegistries({ mirrors: flags.registryMirror, insecureHosts: flags.insecureRegistry });
-      try {
-        return await body(registry);
-      } finally {
-        await registry.close();
-      }
-    },
-    ({ kind }) => (kind === 'denied' ? exitCodes.no : undefined),
-  );
+  return run(flags.output, async () => {
+    const registry = await openRegistries({ mirrors: flags.registryMirror, insecureHosts: flags.insecureRegistry });
+    try {
+      return await body(registry);
+    } finally {
+      await registry.close();
+    }
+  });
 }

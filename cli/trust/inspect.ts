@@ -3,6 +3,7 @@ import { exitCodes, print } from '../output.ts';
 import { table } from '../table.ts';
 import { performOwner, withOwner } from './owner-options.ts';
 import type { OwnerFlags } from './owner-options.ts';
+import { withWide } from '../terminal.ts';
 
 export function registerInspect(trust: Command): void {
   const command = trust
@@ -10,7 +11,7 @@ export function registerInspect(trust: Command): void {
     .description('show the roles of a collection: versions, expiry, keys, thresholds, and what is staged')
     .argument('<name>', 'of the collection')
     .addHelpText('after', `\nExamples:\n  $ portcullis trust inspect registry.example.com/pay/app --output json\n`);
-  withOwner(command).action((name: string, flags: OwnerFlags) =>
+  withOwner(withWide(command)).action((name: string, flags: OwnerFlags) =>
     performOwner(name, flags, async (owner) => {
       const [settings, roles, staged] = await Promise.all([owner.settings(), owner.roles(), owner.staged()]);
       const rows = roles.map((role) => [

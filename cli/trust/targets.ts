@@ -7,6 +7,7 @@ import { exitCodes, print } from '../output.ts';
 import { table } from '../table.ts';
 import { ownerHelp, performOwner, withOwner } from './owner-options.ts';
 import type { OwnerFlags } from './owner-options.ts';
+import { withWide } from '../terminal.ts';
 
 interface AddFlags extends OwnerFlags {
   readonly role: string;
@@ -81,7 +82,7 @@ export function registerTargets(trust: Command): void {
     .description('list the targets of a collection, as they are after the next publish')
     .argument('<name>', 'of the collection')
     .addHelpText('after', `\nExamples:\n  $ portcullis trust list registry.example.com/pay/app\n`);
-  withOwner(list).action((name: string, flags: OwnerFlags) =>
+  withOwner(withWide(list)).action((name: string, flags: OwnerFlags) =>
     performOwner(name, flags, async (owner) => {
       const targets = await owner.targets();
       const staged = new Set((await owner.staged()).flatMap((change) => (change.kind === 'add' ? [`${change.role}\n${change.path}`] : [])));

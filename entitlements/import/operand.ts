@@ -1,5 +1,6 @@
 import { readFile, stat } from 'node:fs/promises';
 import { reasonOf } from '../../base/errors/index.ts';
+import { closest } from '../../base/lists/index.ts';
 import { formatProblems, parseDocuments } from '../../base/schema/index.ts';
 import type { Document } from '../../base/schema/index.ts';
 import { entitlementsError } from '../errors.ts';
@@ -143,11 +144,12 @@ function invalid(file: string, why: string): Error {
 }
 
 function unknown(text: string, why = 'there is no such profile and no such file'): Error {
+  const near = closest(text, builtinNames());
   return entitlementsError('ENTITLEMENTS_UNKNOWN_PROFILE', {
     kind: 'invalid',
     attempted: 'find entitlement profile',
     on: text,
     why,
-    fix: `use ${builtinNames().join(', ')}, a file, FILE#name, or name the files that define it by --policy`,
+    fix: `${near === undefined ? '' : `did you mean ${near}? `}use ${builtinNames().join(', ')}, a file, FILE#name, or name the files that define it by --policy`,
   });
 }

@@ -1,0 +1,65 @@
+import type { Command, CommanderError } from 'commander';
+import { PortcullisError } from '../base/errors/index.ts';
+import { errorJson } from './output.ts';
+import type { OutputFormat } from './output.ts';
+
+/**
+ * Returns the output format that a command line asks for, whether or not the rest of it is valid. Words after
+ * `--` belong to the command that `exec` runs.
+ */
+export function formatAsked(args: readonly string[]): OutputFormat {
+  const end = args.indexOf('--');
+  const own = end === -1 ? args : args.slice(0, end);
+  const asked = own.flatMap((word, index) => {
+    if (word === '--output' || word === '-o') return [own[index + 1]];
+    return [/^(?:--output=|-o)(.*)$/su.exec(word)?.[1]];
+  });
+  return asked.findLast((value) => value !== undefined) === 'json' ? 'json' : 'text';
+}
+
+/** Prints wrong use of a command line on standard error as JSON, like every other error. */
+export function printWrongUse({ code, message }: CommanderError, program: Command, args: readonly string[]): void {
+  const { command, name } = named(program, args);
+  // commander: "error: unknown option '--x'\n(Did you mean --y?)"
+  const [, why = message, , suggestion] = /^(?:error: )?(.*?)(\n\((.*)\))?$/su.exec(message) ?? [];
+  // A group of commands, such as `images`, has no option for its output.
+  const groupAlone = command.commands.length > 0 && /^unknown option '(?:-o|--output)/u.test(why);
+  const help = `see ${name} --help`;
+  process.stderr.write(
+    errorJson(
+      new PortcullisError({
+        code: groupAlone ? 'CLI_MISSING_COMMAND' : (codes[code] ?? 'CLI_WRONG_USE'),
+        kind: 'invalid',
+        attempted: 'run',
+        on: name,
+        why: groupAlone ? 'it has several commands, and none is given' : why,
+        fix: suggestion === undefined ? help : `${suggestion.replace(/^Did/u, 'did')} ${help}`,
+      }),
+    ),
+  );
+}
+
+/** Returns the command that the words name, as far as they name one, and its name: `portcullis images ls`. */
+function named(program: Command, args: readonly string[]): { readonly command: Command; readonly name: string } {
+  let command = program;
+  let name = program.name();
+  for (const word of args) {
+    const next = command.commands.find((each) => each.name() === word);
+    if (next === undefined) break;
+    command = next;
+    name += ` ${word}`;
+  }
+  return { command, name };
+}
+
+/** Stable codes for commander's own. */
+const codes: Readonly<Record<string, string>> = {
+  'commander.unknownCommand': 'CLI_UNKNOWN_COMMAND',
+  'commander.unknownOption': 'CLI_UNKNOWN_OPTION',
+  'commander.missingArgument': 'CLI_MISSING_ARGUMENT',
+  'commander.excessArguments': 'CLI_TOO_MANY_ARGUMENTS',
+  'commander.missingMandatoryOptionValue': 'CLI_MISSING_OPTION',
+  'commander.optionMissingArgument': 'CLI_MISSING_OPTION_VALUE',
+  'commander.invalidArgument': 'CLI_INVALID_ARGUMENT',
+  'commander.conflictingOption': 'CLI_CONFLICTING_OPTIONS',
+};
