@@ -1,9 +1,18 @@
 import { InvalidArgumentError } from 'commander';
 import type { Command } from 'commander';
-import { findContainer } from '../runtime/index.ts';
+import { findContainer, runStreamedCommand } from '../runtime/index.ts';
+import type { CriClient } from '../runtime/index.ts';
 import { withClient, withSocket } from './endpoint.ts';
-import { print, run, withOutput } from './output.ts';
+import { exitCodes, print, run, withOutput } from './output.ts';
 import type { OutputFormat } from './output.ts';
+
+interface Flags {
+  readonly timeout: number;
+  readonly interactive: boolean;
+  readonly tty: boolean;
+  readonly socket: string;
+  readonly output: OutputFormat;
+}
 
 /** `portcullis exec`: runs a command in a container and exits with its exit code. */
 export function register(program: Command): void {
@@ -11,27 +20,71 @@ export function register(program: Command): void {
     .description('run a command in a container; exits with the exit code of the command')
     .argument('<container>', 'its id, the beginning of its id, or its name')
     .argument('<command...>', 'the program and its arguments')
+    .option('-i, --interactive', 'pass standard input to the command', false)
+    .option('-t, --tty', 'give the command a terminal', false)
     .option('--timeout <seconds>', 'time limit; 0: none', seconds, 0)
     // Everything after the container, flags included, belongs to the command.
     .passThroughOptions()
-    .addHelpText('after', '\nExamples:\n  portcullis exec web cat /etc/hosts\n  portcullis exec --timeout 5 web sh -c "ls -l /"\n')
-    .action((container: string, command: string[], options: { timeout: number; socket: string; output: OutputFormat }) =>
-      run(options.output, () =>
-        withClient(options.socket, async (client) => {
+    .addHelpText(
+      'after',
+      '\nExamples:\n  portcullis exec web cat /etc/hosts\n  portcullis exec -it web sh\n  portcullis exec -i web tar -x -C /srv < files.tar\n  portcullis exec --timeout 5 web sh -c "ls -l /"\n',
+    )
+    .action((container: string, words: string[], flags: Flags, command: Command) => {
+      const streamed = flags.interactive || flags.tty;
+      const wrong = wrongUse(flags);
+      if (wrong !== undefined) command.error(`error: ${wrong}`, { exitCode: exitCodes.usage });
+      return run(flags.output, () =>
+        withClient(flags.socket, async (client) => {
           const { id } = await findContainer(client, container);
-          const result = await client.runtime.execSync({ containerId: id, cmd: command, timeout: options.timeout });
-          const stdout = Buffer.from(result.stdout);
-          const stderr = Buffer.from(result.stderr);
-          if (options.output === 'json')
-            print('json', { exitCode: result.exitCode, stdout: stdout.toString(), stderr: stderr.toString() }, '');
-          else {
-            process.stdout.write(stdout);
-            process.stderr.write(stderr);
-          }
-          return result.exitCode;
+          return streamed ? executeStreamed(client, id, words, flags) : execute(client, id, words, flags);
         }),
-      ),
-    );
+      );
+    });
+}
+
+function wrongUse({ interactive, tty, timeout, output }: Flags): string | undefined {
+  if (!interactive && !tty) return undefined;
+  if (output === 'json') return '--output json does not go with --interactive or --tty';
+  if (timeout > 0) return '--timeout does not go with --interactive or --tty';
+  // Without a terminal here, the command would wait for keys that nobody can press.
+  return interactive && tty && !process.stdin.isTTY ? '--tty: standard input is not a terminal; leave out -t' : undefined;
+}
+
+async function execute(client: CriClient, containerId: string, cmd: string[], { timeout, output }: Flags): Promise<number> {
+  const result = await client.runtime.execSync({ containerId, cmd, timeout });
+  const stdout = Buffer.from(result.stdout);
+  const stderr = Buffer.from(result.stderr);
+  if (output === 'json') print('json', { exitCode: result.exitCode, stdout: stdout.toString(), stderr: stderr.toString() }, '');
+  else {
+    process.stdout.write(stdout);
+    process.stderr.write(stderr);
+  }
+  return result.exitCode;
+}
+
+async function executeStreamed(client: CriClient, containerId: string, cmd: string[], { interactive, tty }: Flags): Promise<number> {
+  const { stdin, stdout, stderr } = process;
+  // A terminal has one output.
+  const { url } = await client.runtime.exec({ containerId, cmd, tty, stdin: interactive, stdout: true, stderr: !tty });
+  const raw = tty && interactive && stdin.isTTY;
+  // Keys such as Ctrl-C belong to the command.
+  if (raw) stdin.setRawMode(true);
+  const size = {
+    now: () => ({ columns: stdout.columns, rows: stdout.rows }),
+    onChange: (listener: () => void) => stdout.on('resize', listener),
+  };
+  try {
+    return await runStreamedCommand(url, {
+      ...(interactive && { stdin }),
+      stdout,
+      stderr,
+      ...(tty && stdout.isTTY && { size }),
+    });
+  } finally {
+    if (raw) stdin.setRawMode(false);
+    // An input that nobody reads any more must not keep the process alive.
+    if (interactive) stdin.destroy();
+  }
 }
 
 function seconds(text: string): number {

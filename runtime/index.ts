@@ -24,6 +24,7 @@ export { configFlags } from './config/flags.ts';
 export type { DaemonConfig } from './config/types.ts';
 export type { ImageRecord, PullRequest } from './images/types.ts';
 export type { EnforcementState } from './enforcement/enforcement.ts';
+export { runStreamedCommand } from './streaming/command-client.ts';
 export { findContainer } from './cri/lookup.ts';
 export { entryBytes } from './cri/log-line.ts';
 export { ContainerEventType, ContainerState, PodSandboxState } from './cri/contract/contract.types.ts';

@@ -7,9 +7,9 @@ import type { AskedStreams } from './plan.ts';
 import type { CommandProtocol } from './protocols.ts';
 
 /** Channels of a remote command (k8s.io/streaming, wsstream): the first byte of each message. */
-const channels = { stdin: 0, stdout: 1, stderr: 2, error: 3, resize: 4 } as const;
+export const channels = { stdin: 0, stdout: 1, stderr: 2, error: 3, resize: 4 } as const;
 /** v5: the message names the channel that the client closes. */
-const closeSignal = 255;
+export const closeSignal = 255;
 
 /** Returns the streams of a WebSocket client, `[v4.|v5.][base64.]channel.k8s.io`. */
 export function webSocketCommandStreams(socket: WebSocket, protocol: CommandProtocol, asked: AskedStreams): CommandStreams {

@@ -1,0 +1,111 @@
+import { once } from 'node:events';
+import type { Readable, Writable } from 'node:stream';
+import type { RawData, WebSocket } from 'ws';
+import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
+import { parseJson } from '../../base/json/index.ts';
+import type { WindowSize } from './command-streams.ts';
+import { channels, closeSignal } from './websocket-command.ts';
+
+/** The ends of a streamed command on the side of its client. */
+export interface CommandEnds {
+  readonly stdin?: Readable;
+  readonly stdout: Writable;
+  readonly stderr: Writable;
+  /** The size of the client's terminal, now and at each change; absent without a terminal. */
+  readonly size?: { now(): WindowSize; onChange(listener: () => void): void };
+}
+
+const protocol = 'v5.channel.k8s.io';
+/** The status is a short JSON object; a longer one is not a status. */
+const mostStatusBytes = 64 * 1024;
+
+/**
+ * Runs a command at the URL that a CRI server returned for Exec, over WebSocket as kubectl does, and returns
+ * the exit code of the command. A slow reader of the output slows the command down.
+ * @throws PortcullisError `CRI_STREAM_FAILED`
+ */
+export async function runStreamedCommand(url: string, ends: CommandEnds): Promise<number> {
+  // Only this function needs the library.
+  const { WebSocket: Client } = await import('ws');
+  const socket = new Client(url.replace(/^http/u, 'ws'), [protocol], { perMessageDeflate: false });
+  let problem = '';
+  socket.on('error', (error) => (problem = error.message));
+  const closed = new Promise<void>((resolve) => socket.once('close', () => resolve()));
+  const status = statusOf(socket, ends);
+  socket.once('open', () => {
+    const sendSize = (): void => send(socket, channels.resize, Buffer.from(sizeText(ends.size?.now())));
+    if (ends.size !== undefined) {
+      sendSize();
+      ends.size.onChange(sendSize);
+    }
+    if (ends.stdin !== undefined) void sendInput(socket, ends.stdin).catch((error: unknown) => (problem = reasonOf(error)));
+  });
+  await closed;
+  return exitCodeOf(status(), problem, url);
+}
+
+const sizeText = (size: WindowSize | undefined): string => JSON.stringify({ Width: size?.columns ?? 80, Height: size?.rows ?? 24 });
+
+function send(socket: WebSocket, channel: number, bytes: Uint8Array): void {
+  if (socket.readyState === socket.OPEN) socket.send(Buffer.concat([Buffer.from([channel]), bytes]));
+}
+
+/** Sends the input and its end. Waits for each chunk, so that a command that does not read stops the input. */
+async function sendInput(socket: WebSocket, stdin: Readable): Promise<void> {
+  for await (const chunk of stdin) {
+    if (socket.readyState !== socket.OPEN) return;
+    const message = Buffer.concat([Buffer.from([channels.stdin]), chunk as Buffer]);
+    await new Promise<void>((resolve) => socket.send(message, () => resolve()));
+  }
+  send(socket, closeSignal, Buffer.from([channels.stdin]));
+}
+
+/** Writes the output of the command as it arrives. Returns the text of the status so far. */
+function statusOf(socket: WebSocket, { stdout, stderr }: CommandEnds): () => string {
+  let status = '';
+  socket.on('message', (data: RawData) => {
+    const bytes = data as Buffer;
+    const [channel] = bytes;
+    const content = bytes.subarray(1);
+    if (channel === channels.error && status.length < mostStatusBytes) status += content.toString();
+    const output = channel === channels.stdout ? stdout : channel === channels.stderr ? stderr : undefined;
+    if (output === undefined || content.length === 0 || output.write(content)) return;
+    socket.pause();
+    void once(output, 'drain').then(
+      () => socket.resume(),
+      () => socket.terminate(),
+    );
+  });
+  return () => status;
+}
+
+interface Status {
+  readonly status?: unknown;
+  readonly message?: unknown;
+  readonly details?: { readonly causes?: readonly { readonly reason?: unknown; readonly message?: unknown }[] };
+}
+
+/** Reads the metav1.Status that ends a command (v4 and later). */
+function exitCodeOf(text: string, problem: string, url: string): number {
+  const fails = (why: string): PortcullisError =>
+    new PortcullisError({
+      code: 'CRI_STREAM_FAILED',
+      kind: 'unavailable',
+      attempted: 'run a command at',
+      // The path is a token.
+      on: new URL(url).origin,
+      why,
+      fix: 'see the log of the daemon, and try again',
+    });
+  if (text === '') throw fails(problem === '' ? 'the connection ended before the command did' : problem);
+  let read: Status;
+  try {
+    read = parseJson(text) as Status;
+  } catch {
+    throw fails('the status at its end is not JSON');
+  }
+  if (read.status === 'Success') return 0;
+  const code = read.details?.causes?.find(({ reason }) => reason === 'ExitCode')?.message;
+  if (typeof code === 'string' && /^\d{1,3}$/u.test(code)) return Number(code);
+  throw fails(typeof read.message === 'string' ? read.message : 'its status names no exit code');
+}
