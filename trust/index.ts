@@ -20,7 +20,7 @@ export { exportFormats, exportPolicy, importFormats, importPolicy } from './impo
 export type { ExportedPolicy, ExportFormat, ImportFormat } from './import/convert.ts';
 export { describeUnmapped, importedText, writeImported } from './import/write-imported.ts';
 export type { ImportedPolicy, ImportedRule, Unmapped } from './import/imported.ts';
-export { starterPolicy, writeStarterPolicy } from './policy/starter.ts';
+export { defaultImages, starterPolicy, starterPolicyFiles, writeStarterPolicy } from './policy/starter.ts';
 export { createNegativeCache } from './evidence/negative-cache.ts';
 export type { NegativeCache, KnownAbsent } from './evidence/negative-cache.ts';
 export { gather } from './evidence/gather.ts';
@@ -77,7 +77,7 @@ export type { LogSource } from './verdict/log/source.ts';
 export { verifyLog } from './verdict/log/verify.ts';
 export type { LogVerification } from './verdict/log/verify.ts';
 export { parsePublicKey } from './keys/public-key.ts';
-export { generateKeyPair, loadSigningKey } from './keys/private-key.ts';
+export { ensureKeyPair, generateKeyPair, loadSigningKey } from './keys/private-key.ts';
 export type { SigningKey } from './keys/private-key.ts';
 export { parseDuration } from './policy/duration.ts';
 export { processPassphrase } from './keys/passphrase.ts';

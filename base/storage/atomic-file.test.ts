@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, readFileSync, readdirSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, readdirSync, rmSync, statSync, symlinkSync, utimesSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { dropAbandonedWrites, dropOldAbandonedWrites, writeFileAtomic } from './index.ts';
+import { createFileAtomic, dropAbandonedWrites, dropOldAbandonedWrites, writeFileAtomic } from './index.ts';
 
 test('what killed writes left beside a file goes; the file, and what others wrote, stays', async (t) => {
   const folder = mkdtempSync(join(tmpdir(), 'portcullis-atomic-'));
@@ -29,4 +29,25 @@ test('of a shared folder only old abandoned writes go: a write that is under way
   await dropOldAbandonedWrites(folder);
   assert.deepEqual(readdirSync(folder).sort(), ['.a.json.ba9876543210.tmp', '.d.tmp', 'c.0123456789ab.tmp']);
   await dropOldAbandonedWrites(join(folder, 'none'));
+});
+
+test('a new file is complete, has its mode, and never replaces a file or a link', async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'portcullis-atomic-'));
+  t.after(() => rmSync(folder, { recursive: true }));
+  const [file, link] = [join(folder, 'a'), join(folder, 'link')];
+  assert.equal(await createFileAtomic(file, 'first', { mode: 0o640 }), true);
+  assert.equal(statSync(file).mode & 0o777, 0o640);
+  assert.equal(await createFileAtomic(file, 'second'), false);
+  symlinkSync(join(folder, 'elsewhere'), link);
+  assert.equal(await createFileAtomic(link, 'third'), false);
+  assert.equal(readFileSync(file, 'utf8'), 'first');
+  assert.deepEqual(readdirSync(folder).sort(), ['a', 'link']);
+});
+
+test('a file that cannot be created leaves nothing behind', async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'portcullis-atomic-'));
+  t.after(() => rmSync(folder, { recursive: true }));
+  await assert.rejects(createFileAtomic(join(folder, 'none/a'), 'x'), /STORAGE_/);
+  await assert.rejects(createFileAtomic(join(folder, 'n'.repeat(255)), 'x'), /STORAGE_/);
+  assert.deepEqual(readdirSync(folder), []);
 });

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { constants } from 'node:fs';
-import { open, readdir, rename, stat, unlink } from 'node:fs/promises';
+import { link, open, readdir, rename, stat, unlink } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { storageFailure } from './failure.ts';
 
@@ -18,6 +18,43 @@ export async function writeFileAtomic(
   options: { readonly mode?: number; readonly durable?: boolean } = {},
 ): Promise<void> {
   const { mode = 0o600, durable = true } = options;
+  await place(path, data, { mode, durable, publish: (temporary) => rename(temporary, path) });
+}
+
+/**
+ * Creates a file completely or not at all, and never replaces another one: like {@link writeFileAtomic}, with
+ * link in place of rename. A link with that name also counts as an existing file.
+ * @returns false if a file of that name exists, which is then unchanged
+ * @throws PortcullisError STORAGE_DISK_FULL, STORAGE_READ_ONLY, STORAGE_NO_ACCESS, STORAGE_IO; nothing is then
+ * left
+ */
+export async function createFileAtomic(
+  path: string,
+  data: string | Uint8Array,
+  { mode = 0o600 }: { readonly mode?: number } = {},
+): Promise<boolean> {
+  let created = true;
+  const publish = async (temporary: string): Promise<void> => {
+    try {
+      await link(temporary, path);
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
+      created = false;
+    }
+    await unlink(temporary);
+  };
+  await place(path, data, { mode, durable: true, publish });
+  return created;
+}
+
+interface Placement {
+  readonly mode: number;
+  readonly durable: boolean;
+  /** Gives the complete temporary file its name. */
+  readonly publish: (temporary: string) => Promise<void>;
+}
+
+async function place(path: string, data: string | Uint8Array, { mode, durable, publish }: Placement): Promise<void> {
   const folder = dirname(path);
   const temporary = join(folder, `.${basename(path)}.${randomBytes(6).toString('hex')}.tmp`);
   try {
@@ -29,7 +66,7 @@ export async function writeFileAtomic(
     } finally {
       await file.close();
     }
-    await rename(temporary, path);
+    await publish(temporary);
     if (durable) await syncFolder(folder);
   } catch (error) {
     await unlink(temporary).catch(() => undefined);

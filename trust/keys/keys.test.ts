@@ -9,7 +9,7 @@ import { isPortcullisError } from '../../base/errors/index.ts';
 import { decryptCosignKey } from './cosign-key-file.ts';
 import type { PassphraseSource } from './passphrase.ts';
 import { writePem } from './pem.ts';
-import { generateKeyPair, loadSigningKey, signMessage } from './private-key.ts';
+import { ensureKeyPair, generateKeyPair, loadSigningKey, signMessage } from './private-key.ts';
 import { describeKey, parsePublicKey, policyKey } from './public-key.ts';
 import { verifySignature } from './verify-signature.ts';
 
@@ -73,6 +73,19 @@ test('a generated pair is encrypted, mode 0600, loads again, and is never overwr
   const published = parsePublicKey('pair.pub', await readFile(publicFile, 'utf8'));
   assert.ok('spki' in published && verifySignature(published, message, signMessage(key, message)));
   await assert.rejects(generateKeyPair(prefix, words('x')), (error) => isPortcullisError(error) && error.code === 'TRUST_KEY_EXISTS');
+});
+
+test('a pair is completed after a run that wrote only its private key, and is then unchanged', async () => {
+  const prefix = join(folder, 'halves');
+  const { privateFile, publicFile } = await ensureKeyPair(prefix, words('open sesame'));
+  const [made, published] = [await readFile(privateFile), await readFile(publicFile)];
+  await rm(publicFile);
+  await assert.rejects(ensureKeyPair(prefix, words('wrong')), /TRUST_KEY_UNREADABLE/);
+  await ensureKeyPair(prefix, words('open sesame'));
+  await ensureKeyPair(prefix, words('a whole pair needs no passphrase'));
+  assert.deepEqual([await readFile(privateFile), await readFile(publicFile)], [made, published]);
+  await rm(privateFile);
+  await assert.rejects(ensureKeyPair(prefix, words('open sesame')), /TRUST_KEY_EXISTS/);
 });
 
 test('a new passphrase that a person types is asked for twice', async () => {

@@ -2,7 +2,8 @@ import { createPrivateKey, createPublicKey, generateKeyPair as generate, sign } 
 import type { KeyObject } from 'node:crypto';
 import { open, stat } from 'node:fs/promises';
 import { promisify } from 'node:util';
-import { PortcullisError, reasonOf, fileReason } from '../../base/errors/index.ts';
+import { isPortcullisError, PortcullisError, fileReason, reasonOf } from '../../base/errors/index.ts';
+import { createFileAtomic } from '../../base/storage/index.ts';
 import type { PolicyKey } from '../types.ts';
 import { cosignPemTypes, decryptCosignKey, encryptCosignKey } from './cosign-key-file.ts';
 import { readNewPassphrase, readPassphrase } from './passphrase.ts';
@@ -105,23 +106,50 @@ export async function generateKeyPair(
   const pair = await promisify(generate)('ec', { namedCurve: 'P-256' });
   const content = await encryptCosignKey(pair.privateKey.export({ type: 'pkcs8', format: 'der' }), words);
   await writeNew(privateFile, writePem(cosignPemTypes[0], content), 0o600);
-  await writeNew(publicFile, pair.publicKey.export({ type: 'spki', format: 'pem' }).toString(), 0o644);
+  await writeNew(publicFile, publicPem(pair.publicKey), 0o644);
   return { privateFile, publicFile };
 }
 
-async function writeNew(file: string, text: string, mode: number): Promise<void> {
-  try {
-    // wx: never writes through another user's link, and never over a key.
-    const handle = await open(file, 'wx', mode);
-    try {
-      await handle.writeFile(text);
-      await handle.sync();
-    } finally {
-      await handle.close();
-    }
-  } catch (error) {
-    throw notWritten('TRUST_KEY_NOT_WRITTEN', file, reasonOf(error), 'choose a prefix in a writable folder');
+/**
+ * Makes a key pair as {@link generateKeyPair} does, unless it exists. If a run ended after it wrote the private
+ * key, the public key is restored from it.
+ * @throws PortcullisError `TRUST_KEY_EXISTS` if only the public key exists, and the errors of {@link
+ * generateKeyPair} and {@link loadSigningKey}
+ */
+export async function ensureKeyPair(
+  prefix: string,
+  passphrase: PassphraseSource,
+): Promise<{ readonly privateFile: string; readonly publicFile: string }> {
+  const files = { privateFile: `${prefix}.key`, publicFile: `${prefix}.pub` };
+  const exists = (file: string): Promise<boolean> =>
+    stat(file).then(
+      () => true,
+      () => false,
+    );
+  if (!(await exists(files.privateFile))) return generateKeyPair(prefix, passphrase);
+  if (!(await exists(files.publicFile))) {
+    const { private: key } = await loadSigningKey(files.privateFile, passphrase);
+    await writeNew(files.publicFile, publicPem(createPublicKey(key)), 0o644);
   }
+  return files;
+}
+
+const publicPem = (key: KeyObject): string => key.export({ type: 'spki', format: 'pem' }).toString();
+
+async function writeNew(file: string, text: string, mode: number): Promise<void> {
+  let created: boolean;
+  try {
+    // It never writes through another user's link, and never over a key.
+    created = await createFileAtomic(file, text, { mode });
+  } catch (error) {
+    throw notWritten(
+      'TRUST_KEY_NOT_WRITTEN',
+      file,
+      isPortcullisError(error) ? error.failure.why : reasonOf(error),
+      'choose a prefix in a writable folder',
+    );
+  }
+  if (!created) throw notWritten('TRUST_KEY_EXISTS', file, 'the file exists', 'choose another prefix, or remove it');
 }
 
 function notWritten(code: string, file: string, why: string, fix: string): PortcullisError {

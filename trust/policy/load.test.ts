@@ -250,7 +250,18 @@ test('the starter policy is valid once its key is there, and its schema is no pa
   await writeStarterPolicy(join(home, 'policy.yaml'));
   assert.equal((await loadPolicy({ paths: [home] })).policy.rules.length, 1);
   assert.match(starterPolicy(), /^# yaml-language-server: \$schema=https:/);
-  await assert.rejects(writeStarterPolicy(join(home, 'policy.yaml')), /TRUST_POLICY_NOT_WRITTEN/);
+  await assert.rejects(writeStarterPolicy(join(home, 'policy.yaml')), /it exists already.*TRUST_POLICY_NOT_WRITTEN/);
+});
+
+test('the starter policy names the given images, and an invalid pattern is refused', async () => {
+  const home = await place({});
+  await rm(join(home, 'one.pub'));
+  await copyFile(join(keys, 'ecdsa-p256.pub'), join(home, 'cosign.pub'));
+  const images = ['one.example/a/**', 'localhost:*/b'];
+  await writeFile(join(home, 'policy.yaml'), starterPolicy(undefined, images));
+  assert.deepEqual((await loadPolicy({ paths: [home] })).policy.rules[0]?.images, images);
+  for (const wrong of ['', 'a"b/**', 'one.example/**x', 'one.example/a\n- b'])
+    assert.throws(() => starterPolicy(undefined, [wrong]), /TRUST_IMAGE_PATTERN_INVALID/);
 });
 
 test('a single key is a policy of its own', async () => {

@@ -1,14 +1,19 @@
-import { writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { PortcullisError, fileReason } from '../../base/errors/index.ts';
-import { writeFileAtomic } from '../../base/storage/index.ts';
+import { fileReason, isPortcullisError, PortcullisError } from '../../base/errors/index.ts';
+import { createFileAtomic, writeFileAtomic } from '../../base/storage/index.ts';
+import { parseImagePattern } from './image-pattern.ts';
 import { apiVersion, trustPolicySchema, trustPolicySchemaId } from './schema.ts';
 
+/** The images that the starter policy names by default. */
+export const defaultImages: readonly string[] = ['registry.example.com/team/**'];
+
 /**
- * Returns a commented policy to start with. It admits only images signed by `cosign.pub`. `schema`: a URL or
- * a path beside the file.
+ * Returns a commented policy to start with. It admits only images that match one of the patterns and are
+ * signed by `cosign.pub`. `schema`: a URL or a path beside the file.
+ * @throws PortcullisError `TRUST_IMAGE_PATTERN_INVALID`
  */
-export function starterPolicy(schema: string = trustPolicySchemaId): string {
+export function starterPolicy(schema: string = trustPolicySchemaId, images: readonly string[] = defaultImages): string {
+  for (const pattern of images) checkPattern(pattern);
   return `# yaml-language-server: $schema=${schema}
 # Which images may run here. Every rule that matches an image must admit it; an image that no rule matches is denied.
 # Check this file:            portcullis policy check FILE
@@ -19,7 +24,7 @@ default: deny
 rules:
   # Images of one registry path, signed with one key.
   # "*" is one path segment, "**" is any number of them, "localhost:*" is any port.
-  - images: ["registry.example.com/team/**"]
+  - images: [${images.map((pattern) => JSON.stringify(pattern)).join(', ')}]
     # namespaces: ["team-*"]         # only in these namespaces; elsewhere this rule does not match
     require:
       cosign: { key: cosign.pub } #   a file beside this policy: portcullis sign --generate-key cosign
@@ -41,26 +46,61 @@ rules:
 `;
 }
 
+/** A file of the starter policy. */
+interface StarterFile {
+  readonly file: string;
+  readonly content: string;
+}
+
 /**
- * Writes the starter policy to a new file, and the schema beside it. The schema file is hidden, so that a
- * policy folder does not load it.
+ * Returns the files of the starter policy: the schema for editors, and the policy itself. The schema file is
+ * hidden, so that a policy folder does not load it.
+ * @throws PortcullisError `TRUST_IMAGE_PATTERN_INVALID`
+ */
+export function starterPolicyFiles(
+  file: string,
+  images?: readonly string[],
+): { readonly schema: StarterFile; readonly policy: StarterFile } {
+  const schemaName = '.trust-policy.schema.json';
+  return {
+    schema: { file: join(dirname(file), schemaName), content: `${JSON.stringify(trustPolicySchema, null, 2)}\n` },
+    policy: { file, content: starterPolicy(`./${schemaName}`, images) },
+  };
+}
+
+/**
+ * Writes the starter policy to a new file, and the schema beside it.
  * @throws PortcullisError `TRUST_POLICY_NOT_WRITTEN`
  */
 export async function writeStarterPolicy(file: string): Promise<{ readonly file: string; readonly schemaFile: string }> {
-  const schemaName = '.trust-policy.schema.json';
-  const schemaFile = join(dirname(file), schemaName);
+  const { schema, policy } = starterPolicyFiles(file);
   try {
-    await writeFile(file, starterPolicy(`./${schemaName}`), { flag: 'wx', mode: 0o644 });
-    await writeFileAtomic(schemaFile, `${JSON.stringify(trustPolicySchema, null, 2)}\n`, { mode: 0o644 });
+    if (!(await createFileAtomic(file, policy.content, { mode: 0o644 }))) throw new Error('it exists already, and nothing is overwritten');
+    await writeFileAtomic(schema.file, schema.content, { mode: 0o644 });
   } catch (error) {
     throw new PortcullisError({
       code: 'TRUST_POLICY_NOT_WRITTEN',
       kind: 'invalid',
       attempted: 'write starter policy',
       on: file,
-      why: fileReason(error, file),
+      why: isPortcullisError(error) ? error.failure.why : fileReason(error, file),
       fix: 'name a new file in a writable folder',
     });
   }
-  return { file, schemaFile };
+  return { file, schemaFile: schema.file };
+}
+
+function checkPattern(pattern: string): void {
+  try {
+    parseImagePattern(pattern);
+  } catch (error) {
+    throw new PortcullisError({
+      code: 'TRUST_IMAGE_PATTERN_INVALID',
+      kind: 'invalid',
+      attempted: 'write a policy for images',
+      on: pattern,
+      why: reasonOf(error),
+      fix: 'name images by a pattern such as registry.example.com/team/**',
+    });
+  }
 }
