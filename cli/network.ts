@@ -1,9 +1,10 @@
 import { InvalidArgumentError, Option } from 'commander';
 import type { Command } from 'commander';
-import { createNetwork, forwardDroppers, readNetworkReport, removeNetwork, requireNetwork } from '../cni-plugins/index.ts';
+import { createNetwork, readNetworkReport, removeNetwork, requireNetwork } from '../cni-plugins/index.ts';
 import type { NewNetwork } from '../cni-plugins/index.ts';
 import { registerConnections } from './network/connections.ts';
 import { registerDockerDriver } from './network/docker-driver.ts';
+import { tellDropped } from './network/dropped.ts';
 import { registerOverlay } from './network/overlay.ts';
 import { registerShow } from './network/show.ts';
 import { sourceOf, withSource } from './network/source.ts';
@@ -115,22 +116,6 @@ function create(name: string, flags: CreateFlags): number {
 /** Returns the network of every pod: the first configuration file that can be used. */
 const podsNetwork = (flags: Flags): string | undefined =>
   readNetworkReport(sourceOf(flags)).networks.find(({ file }) => file !== undefined)?.name;
-
-/**
- * Warns when another chain drops what a valid network forwards. Without the warning nothing would explain why
- * the network carries no traffic.
- */
-function tellDropped(bridges: readonly string[]): void {
-  if (process.getuid?.() !== 0) return;
-  const droppers = forwardDroppers();
-  if (droppers.length === 0) return;
-  const rules = bridges.flatMap((bridge) => [
-    `  iptables -I DOCKER-USER -i ${bridge} -j ACCEPT`,
-    `  iptables -I DOCKER-USER -o ${bridge} -m conntrack --ctstate DNAT,RELATED,ESTABLISHED -j ACCEPT`,
-  ]);
-  const how = rules.length === 0 ? 'accept the network there' : `accept the network there; with docker:\n${rules.join('\n')}`;
-  process.stderr.write(`note: ${droppers.join(', ')} drops forwarded packets unless a rule there accepts them: ${how}\n`);
-}
 
 function remove(name: string, flags: Flags): number {
   const removed = removeNetwork(sourceOf(flags), name);

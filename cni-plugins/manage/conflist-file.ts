@@ -1,7 +1,8 @@
 import { createHash, randomUUID } from 'node:crypto';
-import { linkSync, mkdirSync, rmSync, unlinkSync, writeFileSync } from 'node:fs';
+import { linkSync, mkdirSync, mkdtempSync, rmSync, unlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
+import { isPortcullisError, PortcullisError, reasonOf } from '../../base/errors/index.ts';
 import { makeFolderSync } from '../../base/storage/index.ts';
 import { networksIn } from '../attach/networks.ts';
 import { bareType } from '../attach/plugin-type.ts';
@@ -39,13 +40,18 @@ export interface NewNetwork {
  */
 const longestName = 150;
 
+/** The configuration of a network that can be written. */
+interface PlannedNetwork {
+  readonly file: string;
+  readonly text: string;
+  readonly bridges: readonly string[];
+}
+
 /**
- * Writes a configuration of our plugins that this engine can read. The write is atomic and never overwrites
- * another file.
- * @returns the path of the file
- * @throws NETWORK_EXISTS · NETWORK_SUBNET_TAKEN · any error that reading the file throws
+ * Returns the configuration that {@link createNetwork} would write, after the same checks.
+ * @throws the errors of {@link createNetwork}
  */
-export function createNetwork(source: ReportSource, wanted: NewNetwork): string {
+export function planNetwork(source: ReportSource, wanted: NewNetwork): PlannedNetwork {
   const { confDir } = source;
   if (!/^[a-zA-Z0-9][a-zA-Z0-9_.-]*$/u.test(wanted.name))
     throw invalid(wanted.name, 'a name is of letters, digits, _, . and -, the first a letter or digit');
@@ -61,26 +67,29 @@ export function createNetwork(source: ReportSource, wanted: NewNetwork): string 
   const chosen = linkChosen(wanted, networks);
   refuseOwnAddress(chosen);
   const text = `${JSON.stringify(documentOf(chosen), null, 2)}\n`;
-  const file = join(confDir, `${wanted.order}-${wanted.name}.conflist`);
-  makeFolderSync(confDir, 0o755);
-  // The draft has a folder of its own, so that it is checked before any runtime can read it. That folder is
-  // inside the conf folder, so that one link call publishes the file.
-  const draft = join(confDir, `.${randomUUID()}`);
+  refuseUnreadable(wanted.name, text);
+  return {
+    file: join(confDir, `${wanted.order}-${wanted.name}.conflist`),
+    text,
+    bridges: wanted.type === 'bridge' ? [chosen.link ?? defaultBridge] : [],
+  };
+}
+
+/**
+ * Writes a configuration of our plugins that this engine can read. The write is atomic and never overwrites
+ * another file.
+ * @returns the path of the file
+ * @throws NETWORK_EXISTS · NETWORK_SUBNET_TAKEN · any error that reading the file throws
+ */
+export function createNetwork(source: ReportSource, wanted: NewNetwork): string {
+  const { file, text } = planNetwork(source, wanted);
+  makeFolderSync(source.confDir, 0o755);
+  // The draft has a folder of its own, inside the conf folder, so that one link call publishes the file.
+  const draft = join(source.confDir, `.${randomUUID()}`);
   mkdirSync(draft, { mode: 0o700 });
   try {
     const written = join(draft, `${wanted.name}.conflist`);
     writeFileSync(written, text, { mode: 0o644, flush: true });
-    try {
-      networksIn(draft, { plugins: 'auto', maxConfigs: 1 });
-    } catch (thrown) {
-      // The positions refer to the draft file, which the user never sees.
-      throw invalid(
-        wanted.name,
-        reasonOf(thrown)
-          .replaceAll(`${written}:`, '')
-          .replaceAll(/^\d+:\d+: /gmu, ''),
-      );
-    }
     try {
       linkSync(written, file);
     } catch (thrown) {
@@ -91,6 +100,26 @@ export function createNetwork(source: ReportSource, wanted: NewNetwork): string 
     rmSync(draft, { recursive: true, force: true });
   }
   return file;
+}
+
+/** Refuses a configuration that this engine could not read. It is checked where no runtime reads it. */
+function refuseUnreadable(name: string, text: string): void {
+  const draft = mkdtempSync(join(tmpdir(), 'portcullis-network-'));
+  try {
+    const written = join(draft, `${name}.conflist`);
+    writeFileSync(written, text, { mode: 0o644 });
+    networksIn(draft, { plugins: 'auto', maxConfigs: 1 });
+  } catch (thrown) {
+    // The positions refer to the draft file, which the user never sees.
+    throw invalid(
+      name,
+      reasonOf(thrown)
+        .replaceAll(`${join(draft, `${name}.conflist`)}:`, '')
+        .replaceAll(/^\d+:\d+: /gmu, ''),
+    );
+  } finally {
+    rmSync(draft, { recursive: true, force: true });
+  }
 }
 
 export interface RemovedNetwork {
@@ -118,6 +147,20 @@ export function requireNetwork(source: ReportSource, name: string, report = read
   const found = report.networks.find((network) => network.name === name);
   if (found === undefined) throw unknown(name, source.confDir);
   return found;
+}
+
+/**
+ * Returns the network that every pod gets: the first one of the folder. Returns undefined if the folder holds
+ * no configuration.
+ * @throws the other errors of reading the folder
+ */
+export function findPodNetwork({ confDir, choice }: ReportSource): { readonly name: string; readonly file: string } | undefined {
+  try {
+    return networksIn(confDir, { ...choice, maxConfigs: 1 }).networks[0];
+  } catch (thrown) {
+    if (isPortcullisError(thrown) && thrown.code === 'NETWORK_NO_CONFLIST') return undefined;
+    throw thrown;
+  }
 }
 
 const overlap = (some: readonly string[], others: readonly string[]): boolean =>

@@ -3,30 +3,56 @@ import { NETLINK_ROUTE } from '../../base/kernel/index.ts';
 import { deleteLink, listLinks, readLink } from '../netlink/links.ts';
 import type { Link } from '../netlink/links.ts';
 import { isRefusal } from '../netlink/kernel-failure.ts';
-import { listHostAddresses } from '../netlink/route-tables.ts';
+import { listHostAddresses, listRoutes } from '../netlink/route-tables.ts';
 import { openNetlink } from '../netlink/socket.ts';
+import type { NetlinkSocket } from '../netlink/socket.ts';
 import { ipFromBytes } from '../spec/address.ts';
-import type { IpAddress } from '../spec/address.ts';
+import type { IpAddress, IpPrefix } from '../spec/address.ts';
 
 /**
  * Returns the addresses of all links of the caller's network namespace, whether the links are up or down.
  * Synchronous.
  * @throws NETWORK_KERNEL_<ERRNO>
  */
-export function hostAddresses(): readonly { readonly link: string; readonly address: IpAddress }[] {
+export function hostAddresses(): readonly { readonly link: string; readonly address: IpAddress; readonly length: number }[] {
   const route = openNetlink(NETLINK_ROUTE);
   try {
-    const names = new Map(
-      route
-        .dump(listLinks)
-        .map(readLink)
-        .map(({ index, name }) => [index, name]),
-    );
-    return listHostAddresses(route).map(({ index, address }) => ({ link: names.get(index) ?? '', address: ipFromBytes(address) }));
+    const names = namesByIndex(route);
+    return listHostAddresses(route).map(({ index, address, length }) => ({
+      link: names.get(index) ?? '',
+      address: ipFromBytes(address),
+      length,
+    }));
   } finally {
     route.close();
   }
 }
+
+/**
+ * Returns the unicast routes of every table of the caller's network namespace. A route with several next hops
+ * has the link ''. Synchronous.
+ * @throws NETWORK_KERNEL_<ERRNO>
+ */
+export function hostRoutes(): readonly { readonly link: string; readonly prefix: IpPrefix }[] {
+  const route = openNetlink(NETLINK_ROUTE);
+  try {
+    const names = namesByIndex(route);
+    return listRoutes(route).map(({ index, destination, length }) => ({
+      link: names.get(index) ?? '',
+      prefix: { address: ipFromBytes(destination), length },
+    }));
+  } finally {
+    route.close();
+  }
+}
+
+const namesByIndex = (route: NetlinkSocket): ReadonlyMap<number, string> =>
+  new Map(
+    route
+      .dump(listLinks)
+      .map(readLink)
+      .map(({ index, name }) => [index, name]),
+  );
 
 /**
  * Returns the names of all links of the caller's network namespace. Synchronous.

@@ -62,9 +62,15 @@ export function loadNetworks(confDir: string, options: LoadOptions): LoadedNetwo
     attempted: 'load the pod network',
     on: confDir,
     why: 'the folder holds no .conflist, .conf or .json file',
-    fix: 'put a CNI conflist there; it is read at once, without a restart',
+    fix: `write a network with \`portcullis network create pods --subnet 10.210.0.0/16${confDir === defaultConfDir ? '' : ` --conf-dir ${shellWord(confDir)}`}\` (any free subnet), or put a CNI conflist there; it is read at once, without a restart`,
   });
 }
+
+/** The conf folder of commands that are given none. */
+const defaultConfDir = '/etc/cni/net.d';
+
+/** Quotes a path for a shell if it needs that. */
+const shellWord = (path: string): string => (/^[\w@%+=:,./-]+$/u.test(path) ? path : `'${path.replaceAll("'", "'\\''")}'`);
 
 /** Returns a network, or the reasons why libcni would not load the file. */
 function loadFile(confDir: string, file: string, { exec, isOurs }: LoadOptions): LoadedNetwork | string[] {
