@@ -13,6 +13,11 @@ interface Entry {
 export const commands: readonly Entry[] = [
   { name: 'quickstart', summary: 'run the whole flow with an embedded registry', load: () => import('./quickstart.ts') },
   { name: 'doctor', summary: 'report what this machine has, what is degraded and why', load: () => import('./doctor.ts') },
+  {
+    name: 'setup',
+    summary: 'prepare this machine for the daemon: policy, network, key pair and configuration',
+    load: () => import('./setup.ts'),
+  },
   { name: 'daemon', summary: 'serve the CRI endpoint (portcullisd)', load: () => import('./daemon.ts') },
   { name: 'config', summary: 'convert another runtime’s configuration to ours', load: () => import('./config.ts') },
   { name: 'policy', summary: 'write, check, explain, test, simulate, import and export trust policies', load: () => import('./policy.ts') },

@@ -1,7 +1,7 @@
-import { Option } from 'commander';
 import type { Command } from 'commander';
-import { configFlags, formatDaemonConfig, loadDaemonConfig, startDaemon } from '../runtime/launch.ts';
+import { formatDaemonConfig, loadDaemonConfig, startDaemon } from '../runtime/launch.ts';
 import type { DaemonConfig } from '../runtime/launch.ts';
+import { daemonFlagsOf, withDaemonFlags } from './daemon-flags.ts';
 import { exitCodes, print, run, withOutput } from './output.ts';
 import type { OutputFormat } from './output.ts';
 import { requireRoot } from './require-root.ts';
@@ -14,11 +14,7 @@ export function register(program: Command): void {
     .description('serve the CRI endpoint (portcullisd)')
     .option('--config <FILE>', 'configuration file (default: /etc/portcullis/config.yaml)')
     .option('--print-config', 'print the effective configuration and exit');
-  for (const flag of configFlags) {
-    const option = new Option(`${flag.name} <${flag.value}>`, flag.repeatable ? `${flag.help} (repeatable)` : flag.help);
-    command.addOption(option.argParser((value: string, before: readonly string[] | undefined) => [...(before ?? []), value]));
-  }
-  command
+  withDaemonFlags(command)
     .addHelpText(
       'after',
       '\nFlags override the file. It runs as root. Exit status: 0 it was asked to stop; 2 wrong use or a wrong configuration; 4 it cannot start, for example as another user, or\nit failed.\n\nExamples:\n  portcullis daemon --policy /etc/portcullis/policy\n  portcullis daemon --config my.yaml --print-config\n',
@@ -34,20 +30,11 @@ export function register(program: Command): void {
 async function serve(options: Options): Promise<number> {
   if (options.printConfig !== true) requireRoot('start the daemon', 'create containers, mounts and networks');
   const file = options.config as string | undefined;
-  const flags: Record<string, readonly string[]> = {};
-  for (const flag of configFlags) {
-    const given = options[optionKey(flag.name)];
-    if (Array.isArray(given)) flags[flag.name] = given as readonly string[];
-  }
+  const flags = daemonFlagsOf(options);
   const config = await loadDaemonConfig(file === undefined ? { flags } : { file, flags });
   if (options.printConfig === true) print(options.output, config, formatDaemonConfig(config));
   else await untilStopped(config);
   return 0;
-}
-
-/** `--cni-conf-dir` → `cniConfDir`, as commander does. */
-function optionKey(name: string): string {
-  return name.slice(2).replace(/-([a-z])/g, (_, letter: string) => letter.toUpperCase());
 }
 
 /** Time from the last step of a stop until the process is ended. */

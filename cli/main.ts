@@ -15,7 +15,7 @@ const program = new Command('portcullis')
   .showHelpAfterError('(see --help)')
   .addHelpText(
     'after',
-    `\nExamples:\n  portcullis quickstart            the whole flow, on this machine\n  portcullis daemon --help         how to serve a kubelet\n${exitCodesHelp}`,
+    `\nExamples:\n  portcullis quickstart            the whole flow, on this machine\n  portcullis setup                 prepare this machine for the daemon\n  portcullis daemon --help         how to serve a kubelet\n${exitCodesHelp}`,
   );
 // Subcommands inherit this when they are created.
 if (format === 'json') program.configureOutput({ writeErr: () => undefined });

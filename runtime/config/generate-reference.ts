@@ -17,6 +17,7 @@ export function configurationReference(): string {
 The daemon reads its options from \`${defaultConfigFile}\`, or from the file given with \`--config\`. The file is YAML. Every option has a default, so the default file need not exist.
 
 - Flags take precedence over the file.
+- \`portcullis setup\` with flags of the daemon writes the file, if it does not exist ([kubelet.md](kubelet.md#portcullis-setup)).
 - \`portcullis daemon --print-config\` prints the effective configuration, which is itself a valid file, and exits.
 - If the file has a mistake, the daemon does not start. It exits with status 2 and reports every problem as \`file:line:column\`.
 - The daemon runs as root. As another user it says so, exits with status 4 and changes nothing.

@@ -15,6 +15,8 @@ import type { DaemonConfig } from './types.ts';
 export interface LoadConfigInput {
   /** Default: /etc/portcullis/config.yaml, which does not have to exist. A file that is given must exist. */
   readonly file?: string;
+  /** Whether a file that is given may be missing, like the default file. */
+  readonly mayBeMissing?: boolean;
   readonly flags?: FlagValues;
   /** The folder that relative paths of flags are relative to. Default: the working folder. */
   readonly workingFolder?: string;
@@ -29,7 +31,7 @@ export async function loadDaemonConfig(input: LoadConfigInput = {}): Promise<Dae
   const workingFolder = input.workingFolder ?? process.cwd();
   const file = resolve(workingFolder, input.file ?? defaultConfigFile);
   const problems: string[] = [];
-  const written = await readDocument(file, input.file !== undefined, problems);
+  const written = await readDocument(file, input.file !== undefined && input.mayBeMissing !== true, problems);
   const complete = withDefaults(configSchema, absolutePaths(configSchema, written, dirname(file)));
   const flagged = applyFlags(complete, input.flags ?? {}, (path) => resolve(workingFolder, path));
   append(problems, [...flagged.problems, ...checkFlagged(flagged.value)]);

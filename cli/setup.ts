@@ -1,0 +1,144 @@
+import type { Command } from 'commander';
+import { PortcullisError } from '../base/errors/index.ts';
+import { freeSubnet } from '../cni-plugins/index.ts';
+import { defaultImages, processPassphrase } from '../trust/index.ts';
+import { daemonFlagsOf, withDaemonFlags } from './daemon-flags.ts';
+import { tellDropped } from './network/dropped.ts';
+import { exitCodes, print, run, withOutput } from './output.ts';
+import type { OutputFormat } from './output.ts';
+import { collect } from './registry-options.ts';
+import { openQuestions } from './setup/ask.ts';
+import type { Questions } from './setup/ask.ts';
+import { readFound } from './setup/found.ts';
+import type { Found } from './setup/found.ts';
+import { makePlan } from './setup/plan.ts';
+import type { Choices, Plan } from './setup/plan.ts';
+import { formatPlan, formatResult } from './setup/print.ts';
+import { writePlan } from './setup/write.ts';
+
+interface Flags {
+  readonly config?: string;
+  readonly images?: readonly string[];
+  readonly key?: string;
+  readonly passphraseFile?: string;
+  readonly subnet?: readonly string[];
+  readonly network: boolean;
+  readonly yes: boolean;
+  readonly dryRun: boolean;
+  readonly output: OutputFormat;
+}
+
+const help = `
+Prepares a node for its first image: a trust policy, the network of pods and, if asked for, a key pair for signing. It reads the
+configuration of the daemon, and writes to the folders that the daemon reads. The flags of the daemon are written into its
+configuration file. On a terminal it asks; elsewhere give flags and --yes. Existing files are never changed, and a run can be repeated.
+
+Examples:
+  $ portcullis setup                                          asks, shows each file, and asks before it writes
+  $ portcullis setup --dry-run                                shows what would be written
+  $ portcullis setup --images 'registry.example.com/team/**' --key cosign --passphrase-file passphrase --yes
+  $ portcullis setup --subnet 10.88.0.0/16 --registry-mirror docker.io=https://mirror.example.com --yes
+
+Exit status: 0 prepared, or shown by --dry-run, 1 the answer was no, 2 wrong use, or nothing confirmed it, 4 it failed.`;
+
+/** `portcullis setup`: writes what a node needs before the daemon can run a first image. */
+export function register(program: Command): void {
+  const command = withOutput(program.command('setup'))
+    .description('prepare this machine for the daemon: policy, network, key pair and configuration')
+    .option('--images <pattern>', 'images that the new policy admits once they are signed; may be repeated', collect)
+    .option('--key <prefix>', 'make the key pair PREFIX.key and PREFIX.pub, and let the new policy trust it')
+    .option('--passphrase-file <file>', 'file with the passphrase of the private key (else PORTCULLIS_PASSPHRASE, or the terminal)')
+    .option(
+      '--subnet <cidr>',
+      'subnet of the pods, IPv4 or IPv6; may be repeated; default: a private one that this host does not use',
+      collect,
+    )
+    .option('--no-network', 'write no network')
+    .option('--yes', 'write without asking', false)
+    .option('--dry-run', 'show what would be written, and write nothing', false)
+    .option('--config <FILE>', 'configuration file of the daemon (default: /etc/portcullis/config.yaml)');
+  withDaemonFlags(command)
+    .addHelpText('after', help)
+    .action((flags: Flags) => {
+      if (!flags.network && flags.subnet !== undefined)
+        command.error('error: give --subnet or --no-network, not both', { exitCode: exitCodes.usage });
+      return run(flags.output, () => setUp(flags));
+    });
+}
+
+async function setUp(flags: Flags): Promise<number> {
+  const found = await readFound(flags.config, daemonFlagsOf({ ...flags }));
+  const asks = flags.output === 'text' && !flags.yes && !flags.dryRun && process.stdin.isTTY && process.stderr.isTTY;
+  if (!asks) {
+    const plan = await makePlan(found, choicesOf(flags));
+    if (flags.yes && !flags.dryRun) return write(plan, flags);
+    show(plan, flags);
+    if (flags.dryRun || isComplete(plan)) return exitCodes.yes;
+    throw unconfirmed();
+  }
+  const questions = openQuestions();
+  let plan: Plan;
+  try {
+    plan = await makePlan(found, await askChoices(questions, found, flags));
+    show(plan, flags);
+    if (isComplete(plan)) return exitCodes.yes;
+    if (!(await questions.confirm('Write these files? [y/N] '))) {
+      process.stderr.write('nothing was written\n');
+      return exitCodes.no;
+    }
+  } finally {
+    // The question for a passphrase reads the terminal itself.
+    questions.close();
+  }
+  return write(plan, flags);
+}
+
+function choicesOf({ images = defaultImages, key, subnet, network }: Flags): Choices {
+  return { images, ...(key !== undefined && { key }), subnets: network ? (subnet ?? 'auto') : 'none' };
+}
+
+/** Asks for what no flag gives and the machine does not have. */
+async function askChoices(questions: Questions, found: Found, flags: Flags): Promise<Choices> {
+  const given = choicesOf(flags);
+  const words = async (question: string): Promise<readonly string[]> =>
+    (await questions.ask(question)).split(/\s+/u).filter((word) => word !== '');
+  let { images, key, subnets } = given;
+  if (flags.images === undefined && !found.policy.kept) {
+    const answer = await words(`Images that may run once they are signed [${defaultImages.join(' ')}]: `);
+    if (answer.length > 0) images = answer;
+  }
+  if (key === undefined && !found.policy.kept) {
+    const answer = await questions.ask('Key pair for signing: prefix of its files, such as ./cosign (empty: none, or you have one): ');
+    if (answer !== '') key = answer;
+  }
+  if (subnets === 'auto' && found.network === undefined) {
+    const free = freeSubnet(found.networks);
+    const answer = await words(`Subnet of the pods, or none [${free}]: `);
+    subnets = answer.length === 0 ? [free] : answer[0] === 'none' ? 'none' : answer;
+  }
+  return { images, ...(key !== undefined && { key }), subnets };
+}
+
+const isComplete = ({ files }: Plan): boolean => files.every(({ state }) => state === 'kept');
+
+function show({ files, next }: Plan, { output }: Flags): void {
+  print(output, { written: false, files, next }, formatPlan(files));
+}
+
+async function write(plan: Plan, { output, passphraseFile }: Flags): Promise<number> {
+  const files = await writePlan(plan, processPassphrase(passphraseFile));
+  print(output, { written: true, files, next: plan.next }, formatResult(files, plan.next));
+  if (plan.bridges.length > 0) tellDropped(plan.bridges);
+  return exitCodes.yes;
+}
+
+function unconfirmed(): PortcullisError {
+  return new PortcullisError({
+    code: 'CLI_SETUP_UNCONFIRMED',
+    kind: 'invalid',
+    attempted: 'prepare this machine',
+    on: '',
+    why: 'there is no terminal to ask at, and nothing was written',
+    fix: 'give --yes to write these files, or --dry-run only to see them',
+  });
+}

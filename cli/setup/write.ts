@@ -1,0 +1,67 @@
+import { constants } from 'node:fs';
+import { access, readFile, stat } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
+import { createFileAtomic, makeFolder } from '../../base/storage/index.ts';
+import { ensureKeyPair } from '../../trust/index.ts';
+import type { PassphraseSource } from '../../trust/index.ts';
+import type { Plan, SetupFile } from './plan.ts';
+
+/**
+ * Creates the new files of a plan in their order. Each file is created completely or not at all, and none is
+ * replaced, so a run that failed can be repeated. The key pair comes first, because it can need a passphrase.
+ * @returns the files with their new states
+ * @throws PortcullisError CLI_SETUP_NO_ACCESS before anything is written; STORAGE_…, TRUST_…
+ */
+export async function writePlan({ files, key }: Plan, passphrase: PassphraseSource): Promise<readonly SetupFile[]> {
+  const made = files.filter(({ state }) => state === 'new');
+  const keyFiles = key === undefined ? [] : [`${key.prefix}.key`, `${key.prefix}.pub`];
+  for (const { path } of made) await requireWritable(path, keyFiles.includes(path));
+  const pair = key === undefined ? undefined : { ...key, ...(await ensureKeyPair(key.prefix, passphrase)) };
+  for (const file of made) {
+    if (keyFiles.includes(file.path)) continue;
+    const content = file.path === pair?.policyKey ? await readFile(pair.publicFile) : (file.content ?? '');
+    await makeFolder(dirname(file.path), 0o755);
+    if (!(await createFileAtomic(file.path, content, { mode: parseInt(file.mode, 8) }))) throw createdMeanwhile(file.path);
+  }
+  return files.map((file) => (file.state === 'new' ? { ...file, state: 'written' } : file));
+}
+
+/** @param only the folder itself must exist: a mistyped path of a key must not create folders */
+async function requireWritable(path: string, only: boolean): Promise<void> {
+  let folder = dirname(path);
+  for (;;) {
+    try {
+      if (!(await stat(folder)).isDirectory()) throw new Error(`${folder} is not a folder`);
+      await access(folder, constants.W_OK | constants.X_OK);
+      return;
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'ENOENT' && !only && dirname(folder) !== folder) folder = dirname(folder);
+      else throw noAccess(path, folder, error);
+    }
+  }
+}
+
+function noAccess(path: string, folder: string, cause: unknown): PortcullisError {
+  const isRoot = process.getuid?.() === 0;
+  return new PortcullisError({
+    code: 'CLI_SETUP_NO_ACCESS',
+    kind: 'precondition',
+    attempted: 'create the file',
+    on: path,
+    why: reasonOf(cause),
+    fix: `${isRoot ? `make ${folder} a folder that can be written` : 'run the command as root'}; nothing was written`,
+    cause,
+  });
+}
+
+function createdMeanwhile(path: string): PortcullisError {
+  return new PortcullisError({
+    code: 'CLI_SETUP_INTERRUPTED',
+    kind: 'precondition',
+    attempted: 'create the file',
+    on: path,
+    why: 'another program created it at the same time',
+    fix: 'look at the file, and run the command again: it completes what is missing',
+  });
+}
