@@ -14,6 +14,8 @@ export default defineConfig(
     ignores: [
       'node_modules/',
       'dist/',
+      'site/dist/',
+      'site/vitepress/',
       'coverage/',
       '**/*.js',
       '**/*.cjs',
@@ -78,7 +80,7 @@ export default defineConfig(
     rules: { 'no-restricted-syntax': ['error', noDefaultExport, noConsole] },
   },
   {
-    files: ['test/**', 'bench/**', 'packaging/**'],
+    files: ['test/**', 'bench/**', 'packaging/**', 'site/**'],
     rules: { 'no-restricted-properties': 'off', 'no-restricted-syntax': ['error', noDefaultExport] },
   },
 );

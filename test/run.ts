@@ -47,6 +47,7 @@ const besideTheCode = [
   'test/house',
   'test/fixtures',
   'test/trust-requests',
+  'site',
 ].map((room) => `${room}/**/*.test.ts`);
 const acrossRooms = [
   'test/e2e/**/*.test.ts',

@@ -3,6 +3,7 @@ import { execFileSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { test } from 'node:test';
+import { documents } from '../../site/navigation.ts';
 
 const root = join(import.meta.dirname, '../..');
 const files = execFileSync('git', ['ls-files', '--cached', '--others', '--exclude-standard'], { cwd: root, encoding: 'utf8' })
@@ -14,7 +15,7 @@ test('each folder with code has a README.md', () => {
     files
       .filter(
         (file) =>
-          /^(base|trust|entitlements|cni-plugins|runtime|cli|test|bench|packaging)\/.*(?<!\.test)\.ts$/.test(file) &&
+          /^(base|trust|entitlements|cni-plugins|runtime|cli|test|bench|packaging|site)\/.*(?<!\.test)\.ts$/.test(file) &&
           !file.includes('/fixtures/'),
       )
       .map((file) => dirname(file)),
@@ -36,13 +37,44 @@ test('links between the documents resolve', () => {
   assert.deepEqual(broken, []);
 });
 
+test('docs/architecture.md has the picture, and follows five operations with a file for each step', () => {
+  const text = readFileSync(join(root, 'docs/architecture.md'), 'utf8');
+  assert.match(text, /^```mermaid$/m);
+  const walks = [...text.matchAll(/^## (.+), file by file$([^]*?)(?=^## )/gm)].map(({ 1: title = '', 2: body = '' }) => ({ title, body }));
+  for (const title of ['PullImage', 'CreateContainer', 'RunPodSandbox', 'CNI ADD', 'A service change']) {
+    const steps =
+      walks
+        .find((walk) => walk.title === title)
+        ?.body.split(/^(?=\d+\. )/m)
+        .slice(1) ?? [];
+    assert.ok(steps.length >= 5, `${title} has ${steps.length} steps`);
+    const silent = steps.filter((step) => !/\]\(\.\.\/[^)]+\.ts\)/.test(step)).map((step) => step.split('\n')[0]);
+    assert.deepEqual(silent, [], `${title}: each step names the file that does it`);
+  }
+});
+
+test('the site has a place for each document', () => {
+  const pages = files.filter((file) => /^docs\/[^/]+\.md$|^docs\/tutorials\//.test(file));
+  assert.deepEqual(
+    pages.filter((file) => !documents.includes(file)),
+    [],
+  );
+});
+
 test('docs/dependencies.md gives the reason for each package', () => {
-  const manifest = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as Record<
-    'dependencies' | 'devDependencies' | 'optionalDependencies',
-    Record<string, string>
-  >;
+  const read = (file: string) =>
+    JSON.parse(readFileSync(join(root, file), 'utf8')) as Record<
+      'dependencies' | 'devDependencies' | 'optionalDependencies',
+      Record<string, string>
+    >;
+  const manifest = read('package.json');
   const reasons = readFileSync(join(root, 'docs/dependencies.md'), 'utf8');
-  const npm = Object.keys({ ...manifest.dependencies, ...manifest.devDependencies, ...manifest.optionalDependencies });
+  const npm = Object.keys({
+    ...manifest.dependencies,
+    ...manifest.devDependencies,
+    ...manifest.optionalDependencies,
+    ...read('site/vitepress/package.json').devDependencies,
+  });
   const debian = readFileSync(join(root, 'packaging/debian-packages'), 'utf8')
     .split('\n')
     .filter((line) => line !== '' && !line.startsWith('#'))

@@ -17,7 +17,7 @@ export interface Gate {
 const tool = (name: string, ...args: readonly string[]): Gate['command'] => {
   return () => [join('node_modules/.bin', name), ...args];
 };
-const rooms = ['base', 'trust', 'entitlements', 'cni-plugins', 'runtime', 'cli', 'bench', 'packaging', 'test'];
+const rooms = ['base', 'trust', 'entitlements', 'cni-plugins', 'runtime', 'cli', 'bench', 'packaging', 'site', 'test'];
 
 /** The static gates of `npm test` and `npm run check`. The slowest gate is first. */
 export const gates: readonly Gate[] = [

@@ -1,0 +1,229 @@
+import ts from 'typescript';
+import { reasonCodes } from '../../trust/policy/reason-codes.ts';
+import { cell, code as codeSpan } from '../markdown.ts';
+import { declarationOf, fileName, sourcesOf } from './program.ts';
+
+/** The pages, and the first words of the codes on each. */
+const groups: readonly { readonly name: string; readonly title: string; readonly prefixes: readonly string[] }[] = [
+  { name: 'trust', title: 'Error codes of trust', prefixes: ['TRUST'] },
+  { name: 'entitlements', title: 'Error codes of entitlements', prefixes: ['ENTITLEMENTS'] },
+  { name: 'network', title: 'Error codes of networks and services', prefixes: ['NETWORK', 'OVERLAY', 'CNI'] },
+  { name: 'runtime', title: 'Error codes of pods, containers and images', prefixes: ['RUNTIME', 'IMAGES', 'CRI', 'CONFIG'] },
+  { name: 'command', title: 'Error codes of the command', prefixes: ['CLI'] },
+  {
+    name: 'base',
+    title: 'Error codes of storage, requests and the kernel',
+    prefixes: ['STORAGE', 'KERNEL', 'PROCESS', 'HTTP', 'DISTRIBUTION'],
+  },
+];
+const codePattern = new RegExp(`^(?:${groups.flatMap(({ prefixes }) => prefixes).join('|')})(?:_[A-Z0-9]+)+$`);
+/** The names of properties and parameters that hold the parts of an error. */
+const parts = { attempted: ['attempted'], why: ['why', 'problem', 'reason', 'text'], fix: ['fix'] } as const;
+
+interface Case {
+  readonly attempted: string | undefined;
+  readonly why: string | undefined;
+  readonly fix: string | undefined;
+}
+
+export interface Declared {
+  readonly files: Set<string>;
+  readonly cases: Case[];
+}
+
+/** What the names in an expression stand for. */
+interface Scope {
+  readonly checker: ts.TypeChecker;
+  /** The code of the error. */
+  readonly code: string;
+  /** The arguments of the call, by the names of the parameters, when the expression is in the called function. */
+  readonly given?: ReadonlyMap<string, ts.Expression>;
+}
+
+/** Finds each error code in the sources, with the causes and remedies that the code is reported with. */
+export function errorCodes(program: ts.Program, sources: readonly ts.SourceFile[] = sourcesOf(program)): Map<string, Declared> {
+  const checker = program.getTypeChecker();
+  const found = new Map<string, Declared>();
+  const take = (name: string, file: ts.SourceFile, one: Case): void => {
+    const declared = found.get(name) ?? { files: new Set(), cases: [] };
+    found.set(name, declared);
+    declared.files.add(fileName(file));
+    const key = (it: Case): string => `${it.why ?? ''}|${it.fix ?? ''}`;
+    if ((one.why ?? one.fix) !== undefined && !declared.cases.some((other) => key(other) === key(one))) declared.cases.push(one);
+  };
+  for (const file of sources) {
+    const visit = (node: ts.Node): void => {
+      if (ts.isObjectLiteralExpression(node)) {
+        const value = propertyOf(node, 'code');
+        for (const code of value === undefined ? [] : codesIn(value))
+          take(
+            code,
+            file,
+            caseOf((part) => propertyOf(node, part), { checker, code }),
+          );
+      }
+      // A table of codes: `{ HTTP_TOO_SLOW: { kind, fix } }`, or `fixes = { HTTP_TOO_SLOW: '…' }`.
+      if (ts.isPropertyAssignment(node) && codePattern.test(node.name.getText())) {
+        const [code, value] = [node.name.getText(), node.initializer];
+        if (ts.isObjectLiteralExpression(value))
+          take(
+            code,
+            file,
+            caseOf((part) => propertyOf(value, part), { checker, code }),
+          );
+        else if (isTableOfFixes(node.parent))
+          take(
+            code,
+            file,
+            caseOf((part) => (part === 'fix' ? value : undefined), { checker, code }),
+          );
+      }
+      if (ts.isCallExpression(node))
+        for (const code of node.arguments.flatMap(codesIn)) take(code, file, caseOfCall(node, { checker, code }));
+      ts.forEachChild(node, visit);
+    };
+    visit(file);
+  }
+  return found;
+}
+
+function isTableOfFixes(table: ts.Node): boolean {
+  return ts.isVariableDeclaration(table.parent) && /^(?:fix|remed)/.test(table.parent.name.getText());
+}
+
+/** Returns the codes that an expression can be: a text, or either side of a choice. */
+function codesIn(node: ts.Expression): string[] {
+  if (ts.isStringLiteral(node)) return codePattern.test(node.text) ? [node.text] : [];
+  if (ts.isConditionalExpression(node)) return [...codesIn(node.whenTrue), ...codesIn(node.whenFalse)];
+  return [];
+}
+
+/** Returns the value of a property; for `{ why }`, the name itself. */
+function propertyOf(node: ts.ObjectLiteralExpression, name: string): ts.Expression | undefined {
+  for (const property of node.properties) {
+    if (property.name?.getText() !== name) continue;
+    if (ts.isPropertyAssignment(property)) return property.initializer;
+    if (ts.isShorthandPropertyAssignment(property)) return property.name;
+  }
+  return undefined;
+}
+
+function caseOf(valueOf: (name: string) => ts.Expression | undefined, scope: Scope): Case {
+  const read = (names: readonly string[]): string | undefined =>
+    names
+      .map((name) => valueOf(name))
+      .map((value) => (value === undefined ? undefined : textOf(value, scope)))
+      .find((text) => text !== undefined);
+  return { attempted: read(parts.attempted), why: read(parts.why), fix: read(parts.fix) };
+}
+
+/** Reads the parts from the error that the called function creates, and otherwise from the arguments. */
+function caseOfCall(call: ts.CallExpression, scope: Scope): Case {
+  const declaration = declarationOf(scope.checker, call.expression);
+  const callee = declaration !== undefined && ts.isVariableDeclaration(declaration) ? declaration.initializer : declaration;
+  if (callee === undefined || !ts.isFunctionLike(callee)) return { attempted: undefined, why: undefined, fix: undefined };
+  const given = new Map<string, ts.Expression>();
+  callee.parameters.forEach((parameter, index) => {
+    const argument = call.arguments[index];
+    if (argument !== undefined && ts.isIdentifier(parameter.name)) given.set(parameter.name.text, argument);
+    if (argument === undefined || !ts.isObjectLiteralExpression(argument)) return;
+    for (const property of argument.properties)
+      if (ts.isPropertyAssignment(property)) given.set(property.name.getText(), property.initializer);
+  });
+  let body: Case = { attempted: undefined, why: undefined, fix: undefined };
+  const visit = (node: ts.Node): void => {
+    if (ts.isObjectLiteralExpression(node) && propertyOf(node, 'code') !== undefined && propertyOf(node, 'fix') !== undefined)
+      body = caseOf((name) => propertyOf(node, name), { ...scope, given });
+    ts.forEachChild(node, visit);
+  };
+  visit(callee);
+  const own = caseOf((name) => given.get(name), scope);
+  return { attempted: body.attempted ?? own.attempted, why: body.why ?? own.why, fix: body.fix ?? own.fix };
+}
+
+/** Returns the text of an expression, with `…` for what is known only when the error occurs. Undefined when nothing of it is known. */
+function textOf(node: ts.Expression, scope: Scope): string | undefined {
+  if (ts.isStringLiteral(node) || ts.isNoSubstitutionTemplateLiteral(node)) return node.text;
+  if (ts.isTemplateExpression(node)) {
+    const text = node.head.text + node.templateSpans.map((span) => `${textOf(span.expression, scope) ?? '…'}${span.literal.text}`).join('');
+    return text.replaceAll(/…(?:\s*…)+/g, '…');
+  }
+  if (ts.isParenthesizedExpression(node)) return textOf(node.expression, scope);
+  if (ts.isConditionalExpression(node)) {
+    const sides = [textOf(node.whenTrue, scope), textOf(node.whenFalse, scope)].filter((side) => side !== undefined && side !== '');
+    return sides.length === 0 ? undefined : sides.join(' / ');
+  }
+  if (ts.isBinaryExpression(node) && node.operatorToken.kind === ts.SyntaxKind.PlusToken) {
+    const [left, right] = [textOf(node.left, scope), textOf(node.right, scope)];
+    return left === undefined && right === undefined ? undefined : `${left ?? '…'}${right ?? '…'}`;
+  }
+  if (ts.isBinaryExpression(node) && node.operatorToken.kind === ts.SyntaxKind.QuestionQuestionToken)
+    return textOf(node.left, scope) ?? textOf(node.right, scope);
+  // `shortened(why, 2048)` is the same text.
+  if (ts.isCallExpression(node) && node.arguments[0] !== undefined && scope.given !== undefined) return textOf(node.arguments[0], scope);
+  return named(node, scope);
+}
+
+/** Returns the text behind a name: an argument of the call, a constant, a default, or the entry of a table of codes. */
+function named(node: ts.Expression, { checker, code, given }: Scope): string | undefined {
+  const name = ts.isIdentifier(node) ? node.text : ts.isPropertyAccessExpression(node) ? node.name.text : undefined;
+  const argument = name === undefined ? undefined : given?.get(name);
+  if (argument !== undefined) return textOf(argument, { checker, code });
+  if (ts.isElementAccessExpression(node)) {
+    const table = declarationOf(checker, node.expression);
+    const entries = table !== undefined && ts.isVariableDeclaration(table) ? table.initializer : undefined;
+    const entry = entries !== undefined && ts.isObjectLiteralExpression(entries) ? propertyOf(entries, code) : undefined;
+    return entry === undefined ? undefined : textOf(entry, { checker, code });
+  }
+  const declaration = ts.isIdentifier(node) ? declarationOf(checker, node) : undefined;
+  if (declaration === undefined) return undefined;
+  const constant = ts.isVariableDeclaration(declaration) && (ts.getCombinedNodeFlags(declaration) & ts.NodeFlags.Const) !== 0;
+  const value = constant || ts.isBindingElement(declaration) || ts.isParameter(declaration) ? declaration.initializer : undefined;
+  return value === undefined || ts.isIdentifier(value) ? undefined : textOf(value, { checker, code });
+}
+
+export interface ErrorPage {
+  readonly name: string;
+  readonly title: string;
+  readonly text: string;
+}
+
+/** Returns a page for each group of codes. */
+export function errorPages(codes: ReadonlyMap<string, Declared>): ErrorPage[] {
+  return groups.map(({ name, title, prefixes }) => {
+    const own = [...codes].filter(([code]) => prefixes.includes(code.split('_')[0] ?? '')).sort(([a], [b]) => (a < b ? -1 : 1));
+    const intro =
+      'A failure ends with its code in brackets. Codes are stable. `…` stands for a value that is known only when the failure occurs. ' +
+      'Where a part is not listed here, the message itself states it.';
+    return { name, title, text: `# ${title}\n\n${intro}\n\n${own.map(([code, declared]) => sectionOf(code, declared)).join('\n\n')}\n` };
+  });
+}
+
+function sectionOf(code: string, { files, cases }: Declared): string {
+  const meaning = reasonCodes[code];
+  const items = cases.map(({ attempted, why, fix }) => {
+    const said = [
+      known(attempted) ? `Attempted: ${plain(attempted)}.` : '',
+      known(why) ? `Cause: ${plain(why)}.` : '',
+      known(fix) ? `Remedy: ${plain(fix)}.` : '',
+    ];
+    return said.filter((part) => part !== '').join(' ');
+  });
+  const list = [...new Set(items)].filter((item) => item !== '').map((item) => `- ${item}`);
+  const place = `Reported by ${[...files].map(codeSpan).join(', ')}.`;
+  return [`## ${code}`, meaning === undefined ? '' : `As the reason of a verdict: ${plain(meaning)}.`, list.join('\n'), place]
+    .filter((part) => part !== '')
+    .join('\n\n');
+}
+
+function known(text: string | undefined): text is string {
+  return text !== undefined && /\p{L}/u.test(text);
+}
+
+/** Keeps the text of a message from being read as Markdown, except for its code spans, and without a full stop. */
+function plain(text: string): string {
+  return cell(text)
+    .replaceAll('\\|', '|')
+    .replace(/\.$/, '')
+    .replaceAll(/`[^`]*`|[<>*_[\]]/g, (found) => (found.length === 1 ? `\\${found}` : found));
+}

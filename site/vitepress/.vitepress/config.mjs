@@ -1,0 +1,55 @@
+// Settings of VitePress. `npm run docs` writes the pages, and the navigation into pages/navigation.json, before VitePress reads this file.
+import { readFileSync } from 'node:fs';
+import { defineConfig } from 'vitepress';
+
+const { nav, sidebar } = JSON.parse(readFileSync(new URL('../pages/navigation.json', import.meta.url), 'utf8'));
+
+/** Anchors as the documents link to them: lower case, no punctuation, a dash for each space. */
+const slugify = (text) =>
+  text
+    .toLowerCase()
+    .replace(/[^\p{L}\p{N}\s_-]/gu, '')
+    .trim()
+    .replace(/\s/g, '-');
+
+export default defineConfig({
+  title: 'Portcullis',
+  description: 'A container runtime for Kubernetes (CRI v1) that verifies each image before it pulls it',
+  lang: 'en',
+  srcDir: 'pages',
+  outDir: '../dist',
+  cacheDir: 'pages/.cache',
+  cleanUrls: false,
+  lastUpdated: false,
+  metaChunk: true,
+  // Nothing is loaded from another host: fonts are those of the system.
+  useWebFonts: false,
+  // The index of the search is one file.
+  vite: { build: { chunkSizeWarningLimit: 4000 } },
+  markdown: {
+    // The documents are plain Markdown. A `<NAME>` or `{{ x }}` in them is text.
+    html: false,
+    attrs: { disable: true },
+    anchor: { slugify },
+    languages: ['yaml', 'json', 'sh', 'console', 'ts', 'js', 'toml', 'ini'],
+    config(md) {
+      const fence = md.renderer.rules.fence;
+      md.renderer.rules.fence = (tokens, index, ...rest) => {
+        const { info, content } = tokens[index];
+        if (info.trim() === 'mermaid') return `<Diagram code="${Buffer.from(content).toString('base64')}" />\n`;
+        return fence(tokens, index, ...rest);
+      };
+      const text = md.renderer.rules.text;
+      md.renderer.rules.text = (...all) => text(...all).replaceAll('{{', '&#123;&#123;');
+    },
+  },
+  themeConfig: {
+    nav,
+    sidebar,
+    outline: [2, 3],
+    search: {
+      provider: 'local',
+      options: { _render: (source, env, md) => (env.frontmatter?.search === false ? '' : md.render(source, env)) },
+    },
+  },
+});
