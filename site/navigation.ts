@@ -12,12 +12,12 @@ const guides = [
 ].map((name) => `docs/${name}.md`);
 const reference = [
   ...['configuration', 'policy', 'profiles', 'attestations', 'tuf', 'verdicts', 'enforcement', 'observability'],
-  ...['networking', 'cni-plugins', 'image-limits', 'trust-library', 'entitlements-library'],
+  ...['networking', 'cni-plugins', 'image-limits', 'exit-codes', 'trust-library', 'entitlements-library'],
 ].map((name) => `docs/${name}.md`);
 const explanation = [
   ...['docs/architecture.md', 'docs/glossary.md', 'docs/threat-model.md', 'docs/guarantees.md', 'docs/security-advisories.md'],
   ...['docs/performance.md', 'docs/performance-history.md', 'docs/dependencies.md', 'docs/decisions/README.md', 'CONTRIBUTING.md'],
-  'SECURITY.md',
+  ...['docs/test-suites.md', 'SECURITY.md'],
 ];
 
 export const documents: readonly string[] = [...tutorials, ...guides, ...reference, ...explanation];

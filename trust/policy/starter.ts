@@ -1,5 +1,5 @@
 import { dirname, join } from 'node:path';
-import { fileReason, isPortcullisError, PortcullisError } from '../../base/errors/index.ts';
+import { fileReason, isPortcullisError, PortcullisError, reasonOf } from '../../base/errors/index.ts';
 import { createFileAtomic, writeFileAtomic } from '../../base/storage/index.ts';
 import { parseImagePattern } from './image-pattern.ts';
 import { apiVersion, trustPolicySchema, trustPolicySchemaId } from './schema.ts';

@@ -114,8 +114,13 @@ function contentFlaw({ content }: Bundle, message: SignedMessage): ArtifactFindi
 
 function identityFlaw(identity: CertificateIdentity | undefined, signer: VerifyArtifactInput['signer']): ArtifactFinding | undefined {
   if ('key' in signer) return undefined;
-  if (identity?.issuer !== signer.issuer)
-    return no('TRUST_SIGSTORE_IDENTITY', `it was made by an identity of ${identity?.issuer ?? 'nobody'}, not of ${signer.issuer}`);
+  if (identity === undefined || identity.issuer !== signer.issuer)
+    return no(
+      'TRUST_SIGSTORE_IDENTITY',
+      identity === undefined
+        ? `it was made without an identity, not by one of ${signer.issuer}`
+        : `it was made by an identity of ${identity.issuer}, not of ${signer.issuer}`,
+    );
   if (identity.subjects.includes(signer.identity)) return undefined;
   return no('TRUST_SIGSTORE_IDENTITY', `it was made by ${identity.subjects.join(', ')}, not by ${signer.identity}`);
 }
