@@ -51,7 +51,7 @@ export async function tellRun(scene: Scene, imageRef: string): Promise<void> {
     await runtime.stopPodSandbox({ podSandboxId });
     await runtime.removePodSandbox({ podSandboxId });
   });
-  await story.step('its port answers no more', async () => {
+  await story.step('its port no longer answers', async () => {
     expect(!(await portAnswers(address)), 'no answer', 'it still answers');
   });
   await story.step(

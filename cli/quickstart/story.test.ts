@@ -26,7 +26,7 @@ describe('the story', () => {
     assert.equal(value, 7);
     assert.equal(text(), `  ✓ push an image${' '.repeat(36)}5.0 ms\n      7 layers\n      one manifest\n`);
     assert.equal(story.close(), true);
-    assert.match(text(), /✓ all 1 steps held in 0\.0 s/);
+    assert.match(text(), /✓ all 1 steps succeeded in 0\.0 s/);
   });
 
   it('shows why a step does not hold and what to do, throws it on, and ends badly', async () => {
@@ -40,7 +40,7 @@ describe('the story', () => {
     );
     assert.match(text(), /✗ go out +5\.0 ms\n {6}it is raining\n {6}wait\n {6}\[X_Y\]\n/);
     assert.equal(story.close(), false);
-    assert.match(text(), /✗ 1 of 1 steps did not hold/);
+    assert.match(text(), /✗ 1 of 1 steps failed/);
   });
 
   it('shortens digests', async () => {

@@ -83,7 +83,7 @@ export function createStory(paper: Paper, clock: () => number = () => performanc
       const held = steps.filter((step) => step.held).length;
       const whole = held === steps.length;
       const seconds = ((clock() - began) / 1000).toFixed(1);
-      const verdict = whole ? `${good} all ${held} steps held` : `${bad} ${steps.length - held} of ${steps.length} steps did not hold`;
+      const verdict = whole ? `${good} all ${held} steps succeeded` : `${bad} ${steps.length - held} of ${steps.length} steps failed`;
       paper.write(`\n${paint(whole ? 32 : 31, verdict)} in ${seconds} s\n`);
       return whole;
     },

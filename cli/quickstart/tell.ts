@@ -23,7 +23,7 @@ export type Undo = (action: () => Promise<unknown>) => void;
  * Runs the whole flow, and returns how to look at what stays (`keep`). Throws at the first step that fails.
  */
 export async function tell(story: Story, folder: string, undo: Undo, keep: boolean): Promise<readonly string[]> {
-  story.chapter('A world of its own');
+  story.chapter('A registry, a policy and a daemon of their own');
   const registry = await story.step(
     'a real registry, on loopback, in a network namespace of its own',
     () => startRegistry(join(folder, 'registry')),
@@ -51,7 +51,7 @@ export async function tell(story: Story, folder: string, undo: Undo, keep: boole
   const [repository] = await registries.repositories(parseReference(reference));
   if (repository === undefined) throw new Error('a registry client without a registry');
 
-  story.chapter('An image that nobody signed');
+  story.chapter('An image without a signature');
   const image = await story.step(
     'push an image: busybox and a page',
     async () => {
@@ -110,7 +110,7 @@ async function tellUnsigned(scene: Scene): Promise<void> {
       expect(filesThatHold([setting.root], [verdictId]).length > 0, `verdict ${verdictId} is recorded`, 'it is nowhere');
       return { count: folders.flatMap(filesBelow).length, verdictId };
     },
-    ({ count, verdictId }) => `searched ${count} files; verdict ${shortDigest(verdictId)} stays, with its evidence`,
+    ({ count, verdictId }) => `searched ${count} files; verdict ${shortDigest(verdictId)} remains, with its evidence`,
   );
 }
 

@@ -83,7 +83,7 @@ function inTime({ signature }: SignedMessage, { key, signing }: Signer, now: num
   const refuse = (code: string, says: string, until?: number): SignatureFinding => ({
     counted: false,
     code,
-    says: `the signature is right, but ${says}`,
+    says: `the signature is valid, but ${says}`,
     ...(until === undefined ? {} : { validUntil: isoTime(until) }),
   });
   const holds = (revoked: Revocation | undefined): boolean => revoked !== undefined && (revoked.always || revoked.at <= now);

@@ -83,12 +83,12 @@ function verdict(policy: TrustPolicy, items: readonly EvidenceItem[], now = new 
 const email = 'pki: { roots: roots.pem, email: mitr@example.com }';
 const known = 'pki: { roots: roots.pem, intermediates: between.pem, email: mitr@example.com, hostname: sign.example.com }';
 const rows: readonly (readonly [name: string, pki: string, item: () => EvidenceItem, outcome: Verdict['outcome'], says: RegExp])[] = [
-  ['a signature that brings its chain', email, () => simple(), 'admit', /signature.*is right/],
+  ['a signature that brings its chain', email, () => simple(), 'admit', /signature.*is valid/],
   ['a signature without the way to the root', email, () => simple(signer, []), 'deny', /no trusted authority has issued/],
-  ['a signature whose way the policy knows', known, () => simple(signer, []), 'admit', /is right/],
-  ['a bundle', known, () => bundle(), 'admit', /is right/],
+  ['a signature whose way the policy knows', known, () => simple(signer, []), 'admit', /is valid/],
+  ['a bundle', known, () => bundle(), 'admit', /is valid/],
   ['a bundle whose way nobody knows', email, () => bundle(), 'deny', /no trusted authority has issued/],
-  ['an Ed25519 certificate', email, () => simple(edward), 'admit', /is right/],
+  ['an Ed25519 certificate', email, () => simple(edward), 'admit', /is valid/],
   [
     'somebody else',
     'pki: { roots: roots.pem, email: other@example.com }',

@@ -119,7 +119,7 @@ const table: readonly (readonly [name: string, verdict: () => Verdict, outcome: 
     'a right statement',
     () => decided([statement(`{"_type":"https://in-toto.io/Statement/v1",${subject},${signPredicate}}`)]),
     'admit',
-    /the signature is right/,
+    /the signature is valid/,
   ],
   [
     'a payload with the digest twice',
@@ -151,7 +151,7 @@ const table: readonly (readonly [name: string, verdict: () => Verdict, outcome: 
         manifestDigest: sha256Digest(manifestBytes),
       }),
     'admit',
-    /signature over the manifest is right/,
+    /signature over the manifest is valid/,
   ],
   ['a message signature over another manifest', () => decided([messageBundle(manifestBytes)]), 'deny', /signature of another digest/],
   [

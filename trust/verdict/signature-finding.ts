@@ -60,11 +60,11 @@ export function malformed(why: string): SignatureFinding {
 export function judgeDigests(named: readonly string[], subject: Subject, how: string): SignatureFinding {
   const what = namedPart(named, subject);
   if (what !== undefined)
-    return { counted: true, code: 'TRUST_SIGNATURE_VALID', says: `${how} is right and names ${what}`, names: namedParts(named, subject) };
+    return { counted: true, code: 'TRUST_SIGNATURE_VALID', says: `${how} is valid and names ${what}`, names: namedParts(named, subject) };
   return {
     counted: false,
     code: 'TRUST_SIGNATURE_OTHER_DIGEST',
-    says: `${how} is right, but it is a signature of another digest: it names ${named.join(', ')}, and this image is ${imageDigests(subject)}`,
+    says: `${how} is valid, but it is a signature of another digest: it names ${named.join(', ')}, and this image is ${imageDigests(subject)}`,
   };
 }
 
