@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
+import type { Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
@@ -119,9 +120,13 @@ describe('the verdict of doctor', () => {
     const config = configuration(folder, { good: program(join(folder, 'good'), 'crun version 1.30') });
     for (const place of ['run', 'policy', 'cni']) mkdirSync(join(folder, place));
     for (const socket of ['run/x.sock', 'run/cni.sock']) {
-      const silent = createServer();
+      const accepted = new Set<Socket>();
+      const silent = createServer((connection) => accepted.add(connection));
       await new Promise<void>((resolve) => silent.listen(join(folder, socket), resolve));
-      t.after(() => silent.close());
+      t.after(() => {
+        silent.close();
+        for (const connection of accepted) connection.destroy();
+      });
     }
     const started = Date.now();
     const chapters = await nodeChapters({ root: folder, config, packageRoot: packageRoot() });

@@ -23,6 +23,8 @@ export const readFile = (path: string, _encoding: 'utf8'): Promise<string> => ca
 export const rename = (from: string, to: string): Promise<void> => call('removal', 'rename', from, () => disk().rename(from, to));
 export const rm = (path: string, options: RemoveOptions = {}): Promise<void> =>
   call('removal', 'rm', path, () => disk().remove(path, options));
+/** Exists because `base/storage` imports it. The image store creates no file by link(2). */
+export const link = (path: string): Promise<void> => Promise.reject(new Error(`link(2) is not simulated: ${path}`));
 export const unlink = (path: string): Promise<void> => call('removal', 'unlink', path, () => disk().remove(path, {}));
 export const rmdir = (path: string): Promise<void> =>
   call('removal', 'rmdir', path, () => {
