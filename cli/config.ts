@@ -93,12 +93,16 @@ async function sourcesAt(path: string, optional = false): Promise<ImportSource[]
   if (facts === undefined) return [];
   if (!facts.isDirectory()) return [await sourceOf(path, undefined)];
   const sources: ImportSource[] = [];
-  for (const entry of (await readdir(path, { withFileTypes: true })).sort((a, b) => (a.name < b.name ? -1 : 1))) {
-    const inside = join(path, entry.name);
+  const settings = /registries\.conf\.d\/*$/.test(path) ? /\.conf$/ : /\.(toml|conf)$/;
+  for (const name of (await readdir(path)).sort()) {
+    const inside = join(path, name);
+    // The runtimes follow links, which configuration management often creates.
+    const entry = await stat(inside).catch((cause: unknown) => {
+      throw unreadable(inside, cause);
+    });
     const hosts = join(inside, 'hosts.toml');
-    if (entry.isDirectory() && (await exists(hosts))) sources.push(await sourceOf(hosts, entry.name));
-    else if (entry.isFile() && (/registries\.conf\.d\/*$/.test(path) ? /\.conf$/ : /\.(toml|conf)$/).test(entry.name))
-      sources.push(await sourceOf(inside, undefined));
+    if (entry.isDirectory() && (await exists(hosts))) sources.push(await sourceOf(hosts, name));
+    else if (!entry.isDirectory() && settings.test(name)) sources.push(await sourceOf(inside, undefined));
   }
   return sources;
 }

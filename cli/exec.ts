@@ -67,8 +67,6 @@ async function executeStreamed(client: CriClient, containerId: string, cmd: stri
   // A terminal has one output.
   const { url } = await client.runtime.exec({ containerId, cmd, tty, stdin: interactive, stdout: true, stderr: !tty });
   const raw = tty && interactive && stdin.isTTY;
-  // Keys such as Ctrl-C belong to the command.
-  if (raw) stdin.setRawMode(true);
   const size = {
     now: () => ({ columns: stdout.columns, rows: stdout.rows }),
     onChange: (listener: () => void) => stdout.on('resize', listener),
@@ -79,6 +77,8 @@ async function executeStreamed(client: CriClient, containerId: string, cmd: stri
       stdout,
       stderr,
       ...(tty && stdout.isTTY && { size }),
+      // From now on, keys such as Ctrl-C belong to the command.
+      ...(raw && { onStart: () => void stdin.setRawMode(true) }),
     });
   } finally {
     if (raw) stdin.setRawMode(false);

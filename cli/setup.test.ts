@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
-import { chmodSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync } from 'node:fs';
+import { chmodSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, test } from 'node:test';
@@ -108,6 +108,23 @@ describe('portcullis setup', () => {
     for (const lost of ['cosign.pub', 'etc/policy/cosign.pub', 'etc/policy/policy.yaml']) rmSync(join(node.at, lost));
     const completed = node.setup(...args, '--images', 'r.example/team/**');
     assert.deepEqual([completed.status, node.files()], [0, before], completed.stderr);
+  });
+
+  test('a kept policy that is not valid is what is left to do', () => {
+    const other = place('other');
+    mkdirSync(join(other.at, 'etc/policy'), { recursive: true });
+    writeFileSync(
+      join(other.at, 'etc/policy/p.yaml'),
+      'apiVersion: portcullis.dev/v1alpha1\nkind: EntitlementProfile\nmetadata: { name: p }\nentitlements: [security.confined]\n',
+    );
+    const { next } = shown(other.setup('--yes', '--no-network', '--output', 'json'));
+    assert.match(next.join('\n'), /the policy: it is not valid.*portcullis policy check .*etc\/policy$/u);
+  });
+
+  test('a subnet for a network that exists already is refused', () => {
+    const { status, stderr } = node.setup('--yes', '--subnet', '192.0.2.0/24');
+    assert.equal(status, 4);
+    assert.match(stderr, /50-pods\.conflist already, and nothing is overwritten.*\[CLI_SETUP_NETWORK_EXISTS\]/su);
   });
 
   test('settings that the kept configuration does not have are refused', () => {

@@ -21,10 +21,11 @@ export async function loadPolicySet(options: { readonly paths: readonly string[]
   const { policy, problems, texts, ceilings, ...read } = await readPolicy(options);
   const checked = checkProfiles(texts);
   const profiles = checkedSet(checked);
+  const unknownCeiling = suggester(profiles);
   const unresolved = ceilings.flatMap(({ ceiling, position, path }): Problem[] => {
     if (profiles.resolve(ceiling) !== undefined) return [];
     const missing = checked.incomplete.get(ceiling);
-    const [message, fix] = missing === undefined ? unknownCeiling(ceiling, profiles) : incompleteCeiling(ceiling, missing);
+    const [message, fix] = missing === undefined ? unknownCeiling(ceiling) : incompleteCeiling(ceiling, missing);
     // A broken document has its own problem, and can define this profile.
     return missing === undefined && checked.problems.length > 0 && checked.mayExist(ceiling) ? [] : [{ position, path, message, fix }];
   });
@@ -33,12 +34,23 @@ export async function loadPolicySet(options: { readonly paths: readonly string[]
   return { policy, profiles, ...read };
 }
 
-function unknownCeiling(name: string, profiles: ProfileSet): [string, string] {
-  const near = closest(name, profiles.names());
-  const known = profiles.names().slice(0, 20).join(', ');
-  const fix =
-    near === undefined ? `define it in a document of kind EntitlementProfile, or use one of: ${known}` : `did you mean \`${near}\`?`;
-  return [`there is no profile \`${name.slice(0, 80)}\``, fix];
+/** A comparison with all names takes time, and only the first problems are listed. */
+const mostCompared = 50;
+
+/** Returns the function that describes an unknown ceiling. It suggests a name for the first of them only. */
+function suggester(profiles: ProfileSet): (name: string) => [string, string] {
+  let names: readonly string[] | undefined;
+  let compared = 0;
+  return (name) => {
+    names ??= profiles.names();
+    compared += 1;
+    const near = compared > mostCompared ? undefined : closest(name, names);
+    const fix =
+      near === undefined
+        ? `define it in a document of kind EntitlementProfile, or use one of: ${names.slice(0, 20).join(', ')}`
+        : `did you mean \`${near}\`?`;
+    return [`there is no profile \`${name.slice(0, 80)}\``, fix];
+  };
 }
 
 function incompleteCeiling(name: string, parameters: readonly string[]): [string, string] {

@@ -4,8 +4,7 @@ import { isDeepStrictEqual } from 'node:util';
 import { isPortcullisError, PortcullisError } from '../../base/errors/index.ts';
 import { findPodNetwork } from '../../cni-plugins/index.ts';
 import type { ReportSource } from '../../cni-plugins/index.ts';
-import { loadPolicy } from '../../trust/index.ts';
-import { defaultConfigFile, loadDaemonConfig } from '../../runtime/index.ts';
+import { defaultConfigFile, loadDaemonConfig, loadPolicySet } from '../../runtime/index.ts';
 import type { DaemonConfig } from '../../runtime/index.ts';
 import type { DaemonFlags } from '../daemon-flags.ts';
 
@@ -15,8 +14,11 @@ export interface Found {
   readonly configExists: boolean;
   /** The daemon's flags: settings for a new configuration file. */
   readonly flags: DaemonFlags;
-  /** The file of the trust policy. `kept`: policy files exist, and this is the first of them. */
-  readonly policy: { readonly file: string; readonly kept: boolean };
+  /**
+   * The file of the trust policy. `kept`: policy files exist, and this is the first of them. `invalid`: the daemon
+   * does not put them in force.
+   */
+  readonly policy: { readonly file: string; readonly kept: boolean; readonly invalid?: true };
   /** The network that pods get already. */
   readonly network?: { readonly name: string; readonly file: string };
   readonly networks: ReportSource;
@@ -73,19 +75,20 @@ function networkOf(settings: DaemonConfig, source: ReportSource, configFile: str
 
 /** Returns the first policy file that the daemon reads, or the file to write where there is none. */
 async function findPolicy(paths: readonly string[]): Promise<Found['policy']> {
-  const [file] = await policyFiles(paths);
-  if (file !== undefined) return { file, kept: true };
+  const { files, invalid } = await policyFiles(paths);
+  const [file] = files;
+  if (file !== undefined) return { file, kept: true, ...(invalid && { invalid: true }) };
   const [path = ''] = paths;
   return { file: /\.(ya?ml|json)$/u.test(path) ? path : join(path, 'policy.yaml'), kept: false };
 }
 
-async function policyFiles(paths: readonly string[]): Promise<readonly string[]> {
+async function policyFiles(paths: readonly string[]): Promise<{ readonly files: readonly string[]; readonly invalid: boolean }> {
   try {
-    return (await loadPolicy({ paths })).files;
+    return { files: (await loadPolicySet({ paths })).files, invalid: false };
   } catch (error) {
     // An invalid policy is the user's all the same: its files are kept.
     if (!isPortcullisError(error) || error.code !== 'TRUST_POLICY_INVALID') throw error;
-    return (error.failure.details?.['files'] as readonly string[] | undefined) ?? [];
+    return { files: (error.failure.details?.['files'] as readonly string[] | undefined) ?? [], invalid: true };
   }
 }
 

@@ -55,9 +55,14 @@ export async function makePlan(found: Found, choices: Choices): Promise<Plan> {
     files,
     ...(choices.key !== undefined && { key: { prefix: resolve(choices.key), policyKey } }),
     bridges: network.bridges,
-    next: needsKey
-      ? [`copy the public key of your images to ${policyKey}: the policy is invalid without it, and the daemon admits nothing`]
-      : [],
+    next: [
+      ...(needsKey
+        ? [`copy the public key of your images to ${policyKey}: the policy is invalid without it, and the daemon admits nothing`]
+        : []),
+      ...(policy.invalid === true
+        ? [`correct the policy: it is not valid, and the daemon admits nothing: portcullis policy check ${dirname(policy.file)}`]
+        : []),
+    ],
   };
 }
 
@@ -95,9 +100,7 @@ async function planKey(prefix: string, policyKey: string): Promise<SetupFile[]> 
       'a new ECDSA P-256 key, encrypted with a passphrase; keep it away from other users',
     ),
     key(publicFile, 'public key', '0644', hasPublic, 'the public half of this key'),
-    ...(policyKey === publicFile
-      ? []
-      : [key(policyKey, 'public key that the policy names', '0644', hasPolicyKey, `a copy of ${publicFile}`)]),
+    ...(policyKey === publicFile ? [] : [key(policyKey, 'public key for the policy', '0644', hasPolicyKey, `a copy of ${publicFile}`)]),
   ];
 }
 
@@ -115,6 +118,15 @@ function planPodNetwork(
 ): { readonly file?: SetupFile; readonly bridges: readonly string[] } {
   const purpose = 'network of pods';
   if (network !== undefined) {
+    if (Array.isArray(subnets))
+      throw new PortcullisError({
+        code: 'CLI_SETUP_NETWORK_EXISTS',
+        kind: 'precondition',
+        attempted: 'give the pods the subnet',
+        on: subnets.join(', '),
+        why: `pods get the network ${network.name} of ${network.file} already, and nothing is overwritten`,
+        fix: 'leave out --subnet, or edit that file',
+      });
     const note = `pods get the network ${network.name} already`;
     return { file: { path: network.file, purpose, mode: '0644', state: 'kept', note }, bridges: [] };
   }

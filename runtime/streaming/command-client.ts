@@ -13,9 +13,13 @@ export interface CommandEnds {
   readonly stderr: Writable;
   /** The size of the client's terminal, now and at each change; absent without a terminal. */
   readonly size?: { now(): WindowSize; onChange(listener: () => void): void };
+  /** Called when the command runs. Until then the keys of a terminal belong to the client. */
+  readonly onStart?: () => void;
 }
 
 const protocol = 'v5.channel.k8s.io';
+/** The daemon answers at once: it has the request already. */
+const handshakeMs = 10_000;
 /** The status is a short JSON object; a longer one is not a status. */
 const mostStatusBytes = 64 * 1024;
 
@@ -27,18 +31,24 @@ const mostStatusBytes = 64 * 1024;
 export async function runStreamedCommand(url: string, ends: CommandEnds): Promise<number> {
   // Only this function needs the library.
   const { WebSocket: Client } = await import('ws');
-  const socket = new Client(url.replace(/^http/u, 'ws'), [protocol], { perMessageDeflate: false });
+  const socket = new Client(url.replace(/^http/u, 'ws'), [protocol], { perMessageDeflate: false, handshakeTimeout: handshakeMs });
   let problem = '';
   socket.on('error', (error) => (problem = error.message));
   const closed = new Promise<void>((resolve) => socket.once('close', () => resolve()));
   const status = statusOf(socket, ends);
   socket.once('open', () => {
+    ends.onStart?.();
     const sendSize = (): void => send(socket, channels.resize, Buffer.from(sizeText(ends.size?.now())));
     if (ends.size !== undefined) {
       sendSize();
       ends.size.onChange(sendSize);
     }
-    if (ends.stdin !== undefined) void sendInput(socket, ends.stdin).catch((error: unknown) => (problem = reasonOf(error)));
+    if (ends.stdin !== undefined)
+      void sendInput(socket, ends.stdin).catch((error: unknown) => {
+        problem = `standard input cannot be read: ${reasonOf(error)}`;
+        // The command waits for input that cannot come.
+        socket.terminate();
+      });
   });
   await closed;
   return exitCodeOf(status(), problem, url);
@@ -63,6 +73,7 @@ async function sendInput(socket: WebSocket, stdin: Readable): Promise<void> {
 /** Writes the output of the command as it arrives. Returns the text of the status so far. */
 function statusOf(socket: WebSocket, { stdout, stderr }: CommandEnds): () => string {
   let status = '';
+  let isPaused = false;
   socket.on('message', (data: RawData) => {
     const bytes = data as Buffer;
     const [channel] = bytes;
@@ -70,9 +81,15 @@ function statusOf(socket: WebSocket, { stdout, stderr }: CommandEnds): () => str
     if (channel === channels.error && status.length < mostStatusBytes) status += content.toString();
     const output = channel === channels.stdout ? stdout : channel === channels.stderr ? stderr : undefined;
     if (output === undefined || content.length === 0 || output.write(content)) return;
+    // Messages that arrived together are delivered also after the pause.
+    if (isPaused) return;
+    isPaused = true;
     socket.pause();
     void once(output, 'drain').then(
-      () => socket.resume(),
+      () => {
+        isPaused = false;
+        socket.resume();
+      },
       () => socket.terminate(),
     );
   });
@@ -82,7 +99,7 @@ function statusOf(socket: WebSocket, { stdout, stderr }: CommandEnds): () => str
 interface Status {
   readonly status?: unknown;
   readonly message?: unknown;
-  readonly details?: { readonly causes?: readonly { readonly reason?: unknown; readonly message?: unknown }[] };
+  readonly details?: { readonly causes?: readonly ({ readonly reason?: unknown; readonly message?: unknown } | null)[] };
 }
 
 /** Reads the metav1.Status that ends a command (v4 and later). */
@@ -100,12 +117,14 @@ function exitCodeOf(text: string, problem: string, url: string): number {
   if (text === '') throw fails(problem === '' ? 'the connection ended before the command did' : problem);
   let read: Status;
   try {
-    read = parseJson(text) as Status;
+    const value = parseJson(text);
+    if (typeof value !== 'object' || value === null) throw new Error('it is not an object');
+    read = value;
   } catch {
-    throw fails('the status at its end is not JSON');
+    throw fails('the status at its end is not a JSON object');
   }
   if (read.status === 'Success') return 0;
-  const code = read.details?.causes?.find(({ reason }) => reason === 'ExitCode')?.message;
-  if (typeof code === 'string' && /^\d{1,3}$/u.test(code)) return Number(code);
+  const code = read.details?.causes?.find((cause) => cause?.reason === 'ExitCode')?.message;
+  if (typeof code === 'string' && /^\d{1,3}$/u.test(code) && Number(code) <= 255) return Number(code);
   throw fails(typeof read.message === 'string' ? read.message : 'its status names no exit code');
 }

@@ -126,9 +126,18 @@ describe('the examples of docs/embedding.md', () => {
   });
 
   it('are the files that the text names', () => {
-    const text = ['embedding.md', 'trust-library.md', 'entitlements-library.md']
+    const text = [
+      'embedding.md',
+      'trust-library.md',
+      'entitlements-library.md',
+      ...readdirSync(join(repository, 'docs/tutorials')).map((name) => `tutorials/${name}`),
+    ]
       .map((name) => readFileSync(join(repository, 'docs', name), 'utf8'))
       .join('\n');
-    for (const name of readdirSync(examples)) assert.ok(text.includes(`(examples/${name})`), name);
+    for (const name of readdirSync(examples))
+      assert.match(
+        text,
+        new RegExp(`\\((?:\\.\\./)?examples/${name.replace('.', '\\.')}\\)|docs/examples/${name.replace('.', '\\.')}`, 'u'),
+      );
   });
 });

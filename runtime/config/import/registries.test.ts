@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
@@ -48,6 +48,26 @@ const cases: readonly {
     text: '[[registry]]\nlocation = "a.test"\nmirror-by-digest-only = true\n[[registry.mirror]]\nlocation = "m.test"\n[[registry]]\nlocation = "b.test"\n[[registry.mirror]]\nlocation = "m.test"\npull-from-mirror = "digest-only"\n',
     settings: {},
     left: { 'registry[a.test].mirror[0]': /mirror-by-digest-only/u, 'registry[b.test].mirror[0]': /pull-from-mirror/u },
+  },
+  {
+    what: 'keys with a wrong type are left out, and never only ignored',
+    text: '[[registry]]\nlocation = "a.test"\nblocked = "true"\ninsecure = "true"\n[[registry]]\nlocation = "b.test"\n[registry.mirror]\nlocation = "m.test"\n',
+    settings: {},
+    left: {
+      'registry[a.test].blocked': /not true or false/u,
+      'registry[a.test].insecure': /not true or false/u,
+      'registry[b.test].mirror': /not a list of tables/u,
+    },
+  },
+  {
+    what: 'lists of the deprecated format with a wrong type are left out',
+    text: '[registries.block]\nregistries = "docker.io"\n[registries.insecure]\nregistries = ["a.test", 5]\n[registries.other]\nregistries = []\n',
+    settings: { insecure: ['a.test'] },
+    left: {
+      'registries.block.registries': /not a list of names/u,
+      'registries.insecure.registries[1]': /not a list of names/u,
+      'registries.other': /means nothing/u,
+    },
   },
   {
     what: 'a blocked registry is left out, with nothing else of it',
@@ -162,4 +182,24 @@ describe('config import', () => {
     const { status, stderr } = run('/dev/zero');
     assert.deepEqual([status, /larger than/u.test(stderr)], [2, true], stderr);
   });
+});
+
+it('a drop-in that is a link is read like any other, and a link to nothing is an error', (t: TestContext) => {
+  const folder = mkdtempSync(join(tmpdir(), 'pc-registries-'));
+  t.after(() => rmSync(folder, { recursive: true, force: true }));
+  mkdirSync(join(folder, 'registries.conf.d'));
+  writeFileSync(join(folder, 'registries.conf'), '[[registry]]\nlocation = "docker.io"\ninsecure = true\n');
+  writeFileSync(join(folder, 'real'), '[[registry]]\nlocation = "docker.io"\nblocked = true\n');
+  symlinkSync('../real', join(folder, 'registries.conf.d/50-block.conf'));
+  const main = join(import.meta.dirname, '../../../cli/main.ts');
+  const imported = (): ReturnType<typeof spawnSync> =>
+    spawnSync(process.execPath, [main, 'config', 'import', join(folder, 'registries.conf')], { encoding: 'utf8' });
+  const followed = imported();
+  assert.equal(followed.status, 1, String(followed.stderr));
+  assert.match(String(followed.stdout), /registry\[docker\.io\]\.blocked/u);
+  assert.doesNotMatch(String(followed.stdout), /^ {2}insecure/mu);
+  symlinkSync('nowhere', join(folder, 'registries.conf.d/60-lost.conf'));
+  const lost = imported();
+  assert.notEqual(lost.status, 0);
+  assert.match(String(lost.stderr), /60-lost\.conf.*CLI_UNREADABLE/su);
 });

@@ -25,6 +25,7 @@ const shortNames = 'a short name is of docker.io: write full names';
 const blocked = 'write a TrustPolicy without a rule that admits these images: what no rule admits is denied';
 const ofPart = 'mirrors and plain HTTP are set for a whole registry, HOST[:PORT]';
 const oneMirror = 'a registry has one mirror, and its other source is the registry itself';
+const meansNothing = 'it means nothing here';
 const bothKinds = 'a mirror serves tags and digests alike: write registries.mirrors yourself if this is right for it';
 
 /**
@@ -53,6 +54,7 @@ export function importRegistries(files: readonly RegistriesFile[]): { readonly s
         }
       } else if (name === 'registries' && isTable(value)) {
         for (const { prefix, key, entry } of deprecated(value)) addEntry(prefix, { file, key, table: entry });
+        for (const { key, note } of unreadDeprecated(value)) findings.push({ file, key, outcome: 'left', note });
         const search = isTable(value['search']) ? value['search']['registries'] : undefined;
         if (search !== undefined) globals.set('registries.search.registries', { file, value: search });
       } else if (name === 'aliases' && isTable(value)) {
@@ -108,7 +110,7 @@ function globalFinding(key: string, value: unknown): Outcome {
   }
   if (key === 'short-name-mode') return { outcome: 'inherent', note: 'a short name has one meaning, so that there is nothing to choose' };
   if (key === 'credential-helpers' || key === 'additional-layer-store-auth-helper') return { outcome: 'left', note: noCredentials };
-  return { outcome: 'left', note: 'it means nothing here' };
+  return { outcome: 'left', note: meansNothing };
 }
 
 /** Returns what the deprecated format says, as tables of the current one. */
@@ -130,13 +132,51 @@ function deprecated(value: Table): { readonly prefix: string; readonly key: stri
   });
 }
 
+const notNames = 'it is not a list of names of registries';
+
+/** Returns what {@link deprecated} cannot read: a restriction with a wrong type must not vanish. */
+function unreadDeprecated(value: Table): { readonly key: string; readonly note: string }[] {
+  return Object.entries(value).flatMap(([kind, table]) => {
+    const key = `registries.${quoted(kind)}`;
+    if (!['search', 'insecure', 'block'].includes(kind)) return [{ key, note: meansNothing }];
+    if (!isTable(table)) return [{ key, note: notNames }];
+    return Object.entries(table).flatMap(([name, names]) => {
+      const inner = `${key}.${quoted(name)}`;
+      if (name !== 'registries') return [{ key: inner, note: meansNothing }];
+      if (!Array.isArray(names)) return [{ key: inner, note: notNames }];
+      return names.flatMap((one: unknown, at) =>
+        typeof one === 'string' && one !== '' ? [] : [{ key: `${inner}[${at}]`, note: notNames }],
+      );
+    });
+  });
+}
+
+/** Returns the known keys of a table whose values have another type than containers-registries.conf(5) gives. */
+function wrongTypes(
+  table: Table,
+  types: Readonly<Record<string, 'boolean' | 'string' | 'array'>>,
+): { readonly name: string; readonly note: string }[] {
+  return Object.entries(types).flatMap(([name, type]) => {
+    const value = table[name];
+    const fits = value === undefined || (type === 'array' ? Array.isArray(value) : typeof value === type);
+    return fits
+      ? []
+      : [{ name, note: `it is not ${type === 'boolean' ? 'true or false' : type === 'array' ? 'a list of tables' : 'a text'}` }];
+  });
+}
+
 /** Adds the settings of one table, and returns a finding for each of its keys. */
 function registryFindings(prefix: string, { key, table }: Entry, mirrors: Map<string, unknown>, insecure: Set<string>): Finding[] {
   const left = (name: string, note: string): Finding => ({ key: `${key}.${name}`, outcome: 'left', note });
   const known = ['prefix', 'location', 'insecure', 'blocked', 'mirror', 'mirror-by-digest-only'];
   const unknown = Object.keys(table)
     .filter((name) => !known.includes(name))
-    .map((name) => left(quoted(name), 'it means nothing here'));
+    .map((name) => left(quoted(name), meansNothing));
+  for (const { name, note } of wrongTypes(table, {
+    ...{ prefix: 'string', location: 'string', insecure: 'boolean', blocked: 'boolean' },
+    ...{ mirror: 'array', 'mirror-by-digest-only': 'boolean' },
+  }))
+    unknown.push(left(name, note));
   if (table['blocked'] === true) return [left('blocked', blocked), ...unknown];
   const host = prefix.toLowerCase();
   if (!isHost(host))
@@ -165,6 +205,8 @@ function registryFindings(prefix: string, { key, table }: Entry, mirrors: Map<st
   for (const [at, entry] of listed.entries()) {
     const name = `mirror[${at}]`;
     const { location: place, insecure: plain, 'pull-from-mirror': restriction = 'all' } = isTable(entry) ? entry : ({} as Table);
+    if (isTable(entry))
+      for (const wrong of wrongTypes(entry, { insecure: 'boolean' })) unknown.push(left(`${name}.${wrong.name}`, wrong.note));
     const mirror = endpointOf(place, plain === true, true);
     if (mirror === undefined) findings.push(left(name, 'it is not HOST[:PORT][/PATH]'));
     else if (byDigest || (restriction !== 'all' && restriction !== '')) {
@@ -172,7 +214,8 @@ function registryFindings(prefix: string, { key, table }: Entry, mirrors: Map<st
     } else if (moved || mirrors.has(host)) findings.push(left(name, oneMirror));
     else setMirror(name, mirror, plain === true);
   }
-  if (findings.length === 0) findings.push({ key, outcome: 'inherent', note: 'the registry itself is asked, over TLS' });
+  if (findings.length === 0 && unknown.length === 0)
+    findings.push({ key, outcome: 'inherent', note: 'the registry itself is asked, over TLS' });
   return [...findings, ...unknown];
 }
 

@@ -1,0 +1,95 @@
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import type { AddressInfo } from 'node:net';
+import { PassThrough, Readable, Writable } from 'node:stream';
+import { test } from 'node:test';
+import type { TestContext } from 'node:test';
+import { WebSocketServer } from 'ws';
+import type { WebSocket } from 'ws';
+import { isPortcullisError } from '../../base/errors/index.ts';
+import { runStreamedCommand } from './command-client.ts';
+
+const [stdoutChannel, statusChannel] = [1, 3];
+const message = (channel: number, text: string): Buffer => Buffer.concat([Buffer.from([channel]), Buffer.from(text)]);
+
+/** Serves one streamed command. @returns its URL */
+async function served(t: TestContext, serve: (socket: WebSocket) => void): Promise<string> {
+  const server = new WebSocketServer({ host: '127.0.0.1', port: 0 });
+  server.on('connection', serve);
+  await once(server, 'listening');
+  t.after(() => {
+    for (const client of server.clients) client.terminate();
+    server.close();
+  });
+  return `http://127.0.0.1:${(server.address() as AddressInfo).port}/exec/token`;
+}
+
+const isFailed = (why: RegExp) => (thrown: unknown) =>
+  isPortcullisError(thrown) && thrown.code === 'CRI_STREAM_FAILED' && why.test(thrown.failure.why);
+
+test('an input that cannot be read ends the command with the reason', async (t) => {
+  const url = await served(t, () => undefined);
+  const stdin = new Readable({ read: () => stdin.destroy(new Error('EBADF: bad file descriptor')) });
+  await assert.rejects(
+    runStreamedCommand(url, { stdin, stdout: new PassThrough(), stderr: new PassThrough() }),
+    isFailed(/standard input cannot be read: .*EBADF/u),
+  );
+});
+
+test('the start is reported once the daemon has accepted the command, and not before', async (t) => {
+  const began: string[] = [];
+  const url = await served(t, (socket) => {
+    began.push('accepted');
+    socket.send(message(statusChannel, '{"status":"Success"}'));
+    socket.close();
+  });
+  const onStart = (): void => void began.push('started');
+  assert.equal(await runStreamedCommand(url, { stdout: new PassThrough(), stderr: new PassThrough(), onStart }), 0);
+  assert.deepEqual(began, ['accepted', 'started']);
+  const refused: string[] = [];
+  await assert.rejects(
+    runStreamedCommand('http://127.0.0.1:1/exec/token', {
+      stdout: new PassThrough(),
+      stderr: new PassThrough(),
+      onStart: () => void refused.push('started'),
+    }),
+    isFailed(/ECONNREFUSED/u),
+  );
+  assert.deepEqual(refused, []);
+});
+
+test('a slow reader gets all output, and one listener is waiting for it', async (t) => {
+  const url = await served(t, (socket) => {
+    for (let line = 0; line < 200; line += 1) socket.send(message(stdoutChannel, `line ${line}\n`));
+    socket.send(message(statusChannel, '{"status":"Success"}'));
+    socket.close();
+  });
+  let most = 0;
+  let text = '';
+  const stdout = new Writable({
+    highWaterMark: 16,
+    write(chunk: Buffer, _encoding, done) {
+      most = Math.max(most, stdout.listenerCount('drain'));
+      text += chunk.toString();
+      setTimeout(done, 1);
+    },
+  });
+  assert.equal(await runStreamedCommand(url, { stdout, stderr: new PassThrough() }), 0);
+  stdout.end();
+  await once(stdout, 'finish');
+  assert.equal(text.split('\n').length, 201);
+  assert.ok(most <= 2, `${most} listeners`);
+});
+
+for (const [what, status] of [
+  ['null', 'null'],
+  ['a cause that is null', '{"status":"Failure","details":{"causes":[null]}}'],
+  ['an exit code above 255', '{"status":"Failure","details":{"causes":[{"reason":"ExitCode","message":"999"}]}}'],
+] as const)
+  test(`a status of ${what} is reported as a failure`, async (t) => {
+    const url = await served(t, (socket) => {
+      socket.send(message(statusChannel, status));
+      socket.close();
+    });
+    await assert.rejects(runStreamedCommand(url, { stdout: new PassThrough(), stderr: new PassThrough() }), isFailed(/status/u));
+  });
