@@ -123,7 +123,7 @@ test('wrong usage, missing files and a refused token are reported, and the token
   ]);
   assert.equal(wrong.status, 2);
   assert.equal(missing.status, 2);
-  assert.match(missing.stderr, /gone\.json.*no such file/);
+  assert.match(missing.stderr, /gone\.json.*does not exist/);
   const refused = await portcullis(
     'sigstore-sign-bundle',
     '--identity-token',
