@@ -19,6 +19,7 @@ describe('wrong use with --output json is a JSON error', () => {
     ['nope', 'CLI_UNKNOWN_COMMAND', /nope/u],
     ['images lss', 'CLI_UNKNOWN_COMMAND', /lss.*did you mean ls\?/u],
     ['trust archive crate', 'CLI_UNKNOWN_COMMAND', /did you mean create\?/u],
+    ['help', 'CLI_MISSING_COMMAND', /none is given/u],
     ['images', 'CLI_MISSING_COMMAND', /none is given.*see portcullis images --help/u],
     ['images ls --sockte /x', 'CLI_UNKNOWN_OPTION', /did you mean --socket\?/u],
     ['verify', 'CLI_MISSING_ARGUMENT', /image/u],

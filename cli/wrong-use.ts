@@ -23,7 +23,7 @@ export function printWrongUse({ code, message }: CommanderError, program: Comman
   // commander: "error: unknown option '--x'\n(Did you mean --y?)"
   const [, why = message, , suggestion] = /^(?:error: )?(.*?)(\n\((.*)\))?$/su.exec(message) ?? [];
   // A group of commands, such as `images`, has no option for its output.
-  const groupAlone = command.commands.length > 0 && /^unknown option '(?:-o|--output)/u.test(why);
+  const groupAlone = code === 'commander.help' || (command.commands.length > 0 && /^unknown option '(?:-o|--output)/u.test(why));
   const help = `see ${name} --help`;
   process.stderr.write(
     errorJson(
