@@ -102,9 +102,9 @@ describe('no daemon at the socket: every command exits with 4', () => {
     ['images', 'pull', 'a:1', '--socket', '/nonexistent/x.sock'],
     ['exec', '--socket', '/nonexistent/x.sock', 'web', 'id'],
     ['logs', 'web', '--socket', '/nonexistent/x.sock'],
-    ['service', 'ls', '--cni-socket', '/nonexistent/x.sock'],
-    ['network', 'overlay', 'status', '--cni-socket', '/nonexistent/x.sock'],
-    ['explain-denial', 'web', '--cni-socket', '/nonexistent/x.sock'],
+    ['service', 'ls', '--admin-socket', '/nonexistent/x.sock'],
+    ['network', 'overlay', 'status', '--admin-socket', '/nonexistent/x.sock'],
+    ['explain-denial', 'web', '--admin-socket', '/nonexistent/x.sock'],
   ])
     it(words.join(' '), async () => {
       const { code, output } = await run(...words);

@@ -1,9 +1,9 @@
 import { parseJson } from '../base/json/index.ts';
 import { InvalidArgumentError } from 'commander';
 import type { Command } from 'commander';
-import { PortcullisError } from '../base/errors/index.ts';
-import { askNetwork, defaultCniSocket } from '../cni-plugins/index.ts';
-import type { AskedConnection, DenialExplanation, DenialQuestion } from '../cni-plugins/index.ts';
+import type { AdminResponse, AskedConnection, DenialQuestion } from '../cni-plugins/index.ts';
+import { askAdmin, withAdminSocket } from './admin-socket.ts';
+import type { AdminFlags } from './admin-socket.ts';
 import { exitCodes, print, run, withOutput } from './output.ts';
 import type { OutputFormat } from './output.ts';
 import { shortId, table } from './table.ts';
@@ -11,11 +11,10 @@ import { withWide } from './terminal.ts';
 
 type Peer = Omit<AskedConnection, 'direction'>;
 
-interface Flags {
+interface Flags extends AdminFlags {
   readonly to?: Peer;
   readonly from?: Peer;
   readonly log?: LoggedDenial;
-  readonly cniSocket: string;
   readonly output: OutputFormat;
 }
 
@@ -26,20 +25,16 @@ interface LoggedDenial {
   readonly rule: string;
 }
 
-/** The explanation as the socket transports it: counts are strings. */
-type Explained = Omit<DenialExplanation, 'denied'> & {
-  readonly denied: readonly { readonly direction: 'egress' | 'ingress'; readonly rule: string; readonly packets: string }[];
-};
+type Explained = AdminResponse<'links/explain'>;
 
 /** `portcullis explain-denial`: asks the running daemon what allows or denies a pod's connection. */
 export function register(program: Command): void {
-  withOutput(withWide(program.command('explain-denial')))
+  withAdminSocket(withOutput(withWide(program.command('explain-denial'))))
     .description('explain what allows or denies a pod’s connection, and what to write to allow it')
     .argument('[pod]', "NAMESPACE/NAME, NAME, or the beginning of the sandbox's id")
     .option('--to <PEER[:PORT[/PROTOCOL]]>', 'a connection that the pod opens; the peer is an address or a pod', peer)
     .option('--from <PEER[:PORT[/PROTOCOL]]>', "a connection that the peer opens; the port is the pod's own", peer)
     .option('--log <LINE>', "a line of the daemon's log about a denial: names the pod and the rule", logged)
-    .option('--cni-socket <path>', 'where the daemon answers (its setting cni.socket)', defaultCniSocket)
     .addHelpText(
       'after',
       `
@@ -99,16 +94,15 @@ function parsed(text: string): Readonly<Record<string, unknown>> {
   }
 }
 
-async function explain(pod: string, { to, from, log, cniSocket, output }: Flags): Promise<number> {
+async function explain(pod: string, { to, from, log, adminSocket, output }: Flags): Promise<number> {
   const connection: AskedConnection | undefined =
     to !== undefined ? { direction: 'egress', ...to } : from !== undefined ? { direction: 'ingress', ...from } : undefined;
   const question: DenialQuestion = { pod, ...(connection !== undefined && { connection }) };
-  const answer = await askNetwork<Explained>(cniSocket, 'explain', JSON.stringify(question));
-  if ('why' in answer) throw answer.failure ?? noAnswer(cniSocket, answer.why);
+  const answer = await askAdmin({ adminSocket }, 'links/explain', question);
   const found: Explained =
     log === undefined
-      ? answer.value
-      : { ...answer.value, denied: answer.value.denied.filter(({ direction, rule }) => direction === log.direction && rule === log.rule) };
+      ? answer
+      : { ...answer, denied: answer.denied.filter(({ direction, rule }) => direction === log.direction && rule === log.rule) };
   print(output, found, found.outcome === undefined ? deniedText(found, log) : connectionText(found));
   if (found.outcome === undefined) return found.denied.length === 0 && log === undefined ? exitCodes.yes : exitCodes.no;
   return { allowed: exitCodes.yes, denied: exitCodes.no, unknown: exitCodes.undecided }[found.outcome];
@@ -164,15 +158,4 @@ function deniedText(found: Explained, log: LoggedDenial | undefined): string {
   const more = '\nThe peer of a packet is not recorded. Ask about one connection with --to or --from, which also says what to write.\n';
   const counted = rows.length === 0 ? nothing : `${table(['DIRECTION', 'RULE', 'PACKETS', 'MEANS'], rows)}${more}`;
   return `${headOf(found)}${counted}${problemsOf(found)}`;
-}
-
-function noAnswer(socket: string, why: string): PortcullisError {
-  return new PortcullisError({
-    code: 'CLI_DAEMON_UNREACHABLE',
-    kind: 'unavailable',
-    attempted: 'ask the daemon at',
-    on: socket,
-    why,
-    fix: 'start portcullisd, or name its socket with --cni-socket',
-  });
 }

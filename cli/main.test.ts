@@ -95,7 +95,7 @@ test('a result that cannot be written is reported as a failure', () => {
 test('a user other than root gets an error that names root when the daemon answers only root', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'portcullis-not-root-'));
   chmodSync(folder, 0o755);
-  const socket = join(folder, 'cni.sock');
+  const socket = join(folder, 'admin.sock');
   const server = createServer();
   server.listen(socket);
   await once(server, 'listening');
@@ -105,7 +105,7 @@ test('a user other than root gets an error that names root when the daemon answe
       ['network', 'overlay', 'status'],
       ['service', 'ls'],
     ]) {
-      const [program, ...args] = [...asNobody, process.execPath, `${import.meta.dirname}/main.ts`, ...words, '--cni-socket', socket];
+      const [program, ...args] = [...asNobody, process.execPath, `${import.meta.dirname}/main.ts`, ...words, '--admin-socket', socket];
       const child = spawn(program, args, { stdio: ['ignore', 'ignore', 'pipe'], env: { ...process.env, HOME: folder } });
       let said = '';
       child.stderr.on('data', (chunk: Buffer) => (said += chunk.toString()));

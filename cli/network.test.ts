@@ -11,7 +11,7 @@ const conf = join(folder, 'net.d');
 const main = join(import.meta.dirname, 'main.ts');
 
 function network(...args: string[]): { status: number | null; stdout: string; stderr: string } {
-  const places = ['--conf-dir', conf, '--root', join(folder, 'root'), '--cni-socket', join(folder, 'none.sock')];
+  const places = ['--conf-dir', conf, '--root', join(folder, 'root'), '--admin-socket', join(folder, 'none.sock')];
   return spawnSync(process.execPath, [main, 'network', ...args, ...places], { encoding: 'utf8' });
 }
 

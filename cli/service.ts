@@ -1,10 +1,11 @@
 import { Option } from 'commander';
 import type { Command } from 'commander';
-import { PortcullisError } from '../base/errors/index.ts';
 import { append } from '../base/lists/index.ts';
 import { formatProblems, listProblems, writeYaml } from '../base/schema/index.ts';
-import { askNetwork, defaultCniSocket, fieldText, linesOf, positionIn, readServices } from '../cni-plugins/index.ts';
-import type { AppliedServices, RefusedService, Service, ServiceList, ServiceQuestion, SwitchedBalancer } from '../cni-plugins/index.ts';
+import { fieldText, linesOf, positionIn, readServices } from '../cni-plugins/index.ts';
+import type { RefusedService, Service, ServiceList } from '../cni-plugins/index.ts';
+import { askAdmin, withAdminSocket } from './admin-socket.ts';
+import type { AdminFlags } from './admin-socket.ts';
 import { exitCodes, print, run } from './output.ts';
 import type { OutputFormat } from './output.ts';
 import { printableText } from './printable.ts';
@@ -13,8 +14,7 @@ import { sourcesOf } from './service/sources.ts';
 import { serviceTable } from './service/table.ts';
 import { withWide } from './terminal.ts';
 
-interface Flags {
-  readonly cniSocket: string;
+interface Flags extends AdminFlags {
   readonly output: OutputFormat | 'yaml';
 }
 
@@ -78,9 +78,9 @@ export function register(program: Command): void {
 }
 
 function withDaemon(command: Command): Command {
-  return command
-    .addOption(new Option('-o, --output <format>', 'how to print the result').choices(['text', 'json', 'yaml']).default('text'))
-    .option('--cni-socket <path>', 'where the daemon answers (its setting cni.socket)', defaultCniSocket);
+  return withAdminSocket(command).addOption(
+    new Option('-o, --output <format>', 'how to print the result').choices(['text', 'json', 'yaml']).default('text'),
+  );
 }
 
 const jsonOr = ({ output }: Flags): OutputFormat => (output === 'text' ? 'text' : 'json');
@@ -90,22 +90,7 @@ function printAs({ output }: Flags, value: unknown, text: string): void {
   else print(output, value, text);
 }
 
-/** @throws the daemon's own error · CLI_NO_DAEMON */
-async function ask<Value>({ cniSocket }: Flags, question: ServiceQuestion): Promise<Value> {
-  const answer = await askNetwork<Value>(cniSocket, 'services', JSON.stringify(question));
-  if ('value' in answer) return answer.value;
-  if (answer.failure !== undefined) throw answer.failure;
-  throw new PortcullisError({
-    code: 'CLI_NO_DAEMON',
-    kind: 'unavailable',
-    attempted: `ask the daemon about services at`,
-    on: cniSocket,
-    why: answer.why,
-    fix: 'start the daemon, or name its socket with --cni-socket; services in the folder of network.services.folder are applied when it starts',
-  });
-}
-
-/** A request is split well below the limit of a call over the socket. */
+/** A request is split well below the limit of the admin API. */
 const mostAsked = 1024 * 1024;
 
 async function apply(flags: ApplyFlags): Promise<number> {
@@ -115,12 +100,12 @@ async function apply(flags: ApplyFlags): Promise<number> {
   const wrong = [...unread, ...problems];
   const lines: string[] = [];
   if (file.length > 0 && described.length + wrong.length === 0) lines.push(`${file.join(', ')}: they describe no service`);
-  const switched = backend === undefined || check ? undefined : await ask<SwitchedBalancer>(flags, { do: 'switch', balancer: backend });
+  const switched = backend === undefined || check ? undefined : await askAdmin(flags, 'services/switch', { balancer: backend });
   for (const refused of switched?.refused ?? []) lines.push(`${refused}: ${switched?.balancer ?? ''} cannot balance it`);
   const applied = new Set(described.map(({ service }) => service.name));
   if (!check)
     for (const services of inParts(described.map(({ service }) => service))) {
-      const { refused } = await ask<AppliedServices>(flags, { do: 'apply', services });
+      const { refused } = await askAdmin(flags, 'services/apply', { services });
       for (const one of refused) {
         applied.delete(one.name);
         lines.push(
@@ -171,11 +156,11 @@ function inParts(services: readonly Service[]): Service[][] {
 const page = 500;
 
 async function listAll(names: readonly string[], flags: Flags): Promise<Omit<ServiceList, 'next'>> {
-  const asked = { do: 'list', most: page, ...(names.length > 0 && { names }) } as const;
-  const { next: more, ...first } = await ask<ServiceList>(flags, asked);
+  const asked = { most: page, ...(names.length > 0 && { names }) };
+  const { next: more, ...first } = await askAdmin(flags, 'services/list', asked);
   const services = [...first.services];
   for (let after = more; after !== undefined;) {
-    const { next, services: some } = await ask<ServiceList>(flags, { ...asked, after });
+    const { next, services: some } = await askAdmin(flags, 'services/list', { ...asked, after });
     append(services, some);
     after = next;
   }
@@ -194,7 +179,7 @@ async function list(names: readonly string[], flags: Flags): Promise<number> {
 }
 
 async function drain(name: string, addresses: readonly string[], flags: DrainFlags): Promise<number> {
-  const answer = await ask<{ backends: readonly string[]; graceSeconds: number }>(flags, { do: 'drain', name, addresses, is: !flags.undo });
+  const answer = await askAdmin(flags, 'services/drain', { name, addresses, is: !flags.undo });
   const words = flags.undo ? 'takes connections again' : `is draining; existing connections end within ${answer.graceSeconds} s`;
   const none = flags.undo ? `no backend of ${name} is drained\n` : `${name} has no backend\n`;
   printAs(flags, answer, answer.backends.length === 0 ? none : answer.backends.map((address) => `${address} ${words}\n`).join(''));
@@ -202,7 +187,7 @@ async function drain(name: string, addresses: readonly string[], flags: DrainFla
 }
 
 async function remove(names: readonly string[], flags: Flags): Promise<number> {
-  await ask(flags, { do: 'remove', names });
+  await askAdmin(flags, 'services/remove', { names });
   printAs(flags, { removed: names }, names.map((name) => `${name} removed\n`).join(''));
   return exitCodes.yes;
 }

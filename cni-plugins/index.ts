@@ -1,3 +1,7 @@
+export { callAdmin } from './admin/client.ts';
+export { serveAdmin } from './admin/server.ts';
+export type { AdminServer, AnswerAdmin } from './admin/server.ts';
+export type { AdminApi, AdminOperation, AdminResponse } from './admin/operations.ts';
 export { createNetworkEngine, openPluginEngine } from './attach/engine.ts';
 export type { NetworkEngineOptions, PluginEngine } from './attach/engine.ts';
 export type { CallPlugin, Caller, PluginCall } from './attach/plugin-call.ts';
@@ -26,8 +30,6 @@ export type { Overlay } from './overlay/overlay.ts';
 export type { OverlayQuestion, OverlayStatus } from './overlay/protocol.ts';
 export type { OverlaySettings } from './overlay/settings.ts';
 export { askDaemon } from './serve/ask.ts';
-export { askNetwork } from './serve/network-door.ts';
-export type { AnswerNetwork } from './serve/serving.types.ts';
 export { hasServices } from './services/control/has-services.ts';
 export type { ServiceFigures, ServiceList, ServiceQuestion } from './services/control/protocol.ts';
 export { startServices } from './services/control/services.ts';

@@ -58,6 +58,6 @@ test('a request after the stop is refused, and starts no thread', { timeout: 60_
   });
   const balancing = openBalancing(config, hostPathsHere, createLogger({ level: 'silent' }));
   await balancing.close();
-  await assert.rejects(balancing.ask('{}'), { code: 'NETWORK_SERVICES_STOPPING' });
+  await assert.rejects(balancing.ask({ do: 'list' }), { code: 'NETWORK_SERVICES_STOPPING' });
   assert.equal(await balancing.figures(), undefined);
 });

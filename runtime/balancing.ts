@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { PortcullisError, reasonOf } from '../base/errors/index.ts';
 import type { Logger } from '../base/log/index.ts';
 import { hasServices, startServices } from '../cni-plugins/index.ts';
-import type { ServiceControl, ServiceFigures, Services } from '../cni-plugins/index.ts';
+import type { ServiceControl, ServiceFigures, ServiceQuestion, Services } from '../cni-plugins/index.ts';
 import type { DaemonConfig } from './config/types.ts';
 import type { HostPaths } from './host-paths/host-paths.ts';
 import { followNetworkFolders } from './network-folders.ts';
@@ -15,7 +15,7 @@ export interface Balancing {
    * Asks a question of `portcullis service`; starts the thread.
    * @throws the error of the answer, or the error of the start
    */
-  readonly ask: (question: string) => Promise<string>;
+  readonly ask: (question: ServiceQuestion) => Promise<string>;
   /**
    * For other parts of the daemon that describe services, each under its own source. The first call starts
    * the thread.
@@ -111,7 +111,7 @@ export function openBalancing({ root, state, network: { services, overlay } }: D
       replace: async (...given) => (await start()).replace(...given),
       remove: async (...given) => (await start()).remove(...given),
     },
-    ask: async (question) => (await start()).ask(question),
+    ask: async (question) => (await start()).ask(JSON.stringify(question)),
     figures: async () => (await starting)?.figures(),
     async close() {
       closed = true;

@@ -2,9 +2,10 @@ import { join } from 'node:path';
 import type { Logger } from '../base/log/index.ts';
 import type { StartProgram } from '../base/reactor/index.ts';
 import type { NetworkEngine } from '../cni-plugins/index.ts';
+import { answerAdminOf, openAdminSocket } from './admin-socket.ts';
 import { openBalancing } from './balancing.ts';
 import type { Balancing } from './balancing.ts';
-import { answerNetworkOf, openCniService } from './cni-service.ts';
+import { openCniService } from './cni-service.ts';
 import type { DaemonConfig } from './config/types.ts';
 import { openDockerDriver } from './docker-driver.ts';
 import type { HostPaths } from './host-paths/host-paths.ts';
@@ -41,8 +42,9 @@ export async function openNetworkSide(
   return {
     serviceFigures: balancing.figures,
     async listen(attached) {
-      const answer = answerNetworkOf(network, balancing, overlay, attached);
-      listening.push(await openCniService(config.cni.socket ?? join(config.state, 'cni.sock'), network, answer, networkLog));
+      const answer = answerAdminOf(network, balancing, overlay, attached);
+      listening.push(await openAdminSocket(join(config.state, 'admin.sock'), answer, networkLog));
+      listening.push(await openCniService(config.cni.socket ?? join(config.state, 'cni.sock'), network, networkLog));
       listening.push(await openDockerDriver(config, network, startProgram, networkLog));
     },
     async endCalls() {

@@ -1,7 +1,6 @@
 import { hostname } from 'node:os';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { parseJson } from '../base/json/index.ts';
 import { PortcullisError, reasonOf } from '../base/errors/index.ts';
 import type { Logger } from '../base/log/index.ts';
 import { startOverlay } from '../cni-plugins/index.ts';
@@ -14,7 +13,7 @@ export interface DaemonOverlay {
    * Asks a question of `portcullis network overlay`; the answer is JSON.
    * @throws OVERLAY_NOT_CONFIGURED · the error of the answer
    */
-  ask(question: string): Promise<object>;
+  ask(question: OverlayQuestion): Promise<object>;
   close(): Promise<void>;
 }
 
@@ -25,7 +24,7 @@ export async function openOverlay(config: DaemonConfig, control: ServiceControl,
   return {
     async ask(question) {
       if (overlay === undefined) throw notConfigured();
-      return overlay.ask(parseJson(question) as OverlayQuestion);
+      return overlay.ask(question);
     },
     close: async () => overlay?.close(),
   };

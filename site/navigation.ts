@@ -12,7 +12,7 @@ const guides = [
 ].map((name) => `docs/${name}.md`);
 const reference = [
   ...['configuration', 'policy', 'profiles', 'attestations', 'tuf', 'verdicts', 'enforcement', 'observability'],
-  ...['networking', 'cni-plugins', 'image-limits', 'exit-codes', 'trust-library', 'entitlements-library'],
+  ...['networking', 'cni-plugins', 'image-limits', 'exit-codes', 'admin-api', 'trust-library', 'entitlements-library'],
 ].map((name) => `docs/${name}.md`);
 const explanation = [
   ...['docs/architecture.md', 'docs/glossary.md', 'docs/threat-model.md', 'docs/guarantees.md', 'docs/security-advisories.md'],

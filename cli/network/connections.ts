@@ -2,8 +2,8 @@ import { Option } from 'commander';
 import type { Command } from 'commander';
 import { resolve } from 'node:path';
 import { createLogger } from '../../base/log/index.ts';
-import { askNetwork, collectConnections, connectNetwork, disconnectNetwork } from '../../cni-plugins/index.ts';
-import type { CollectOptions, ConnectSource } from '../../cni-plugins/index.ts';
+import { callAdmin, collectConnections, connectNetwork, disconnectNetwork } from '../../cni-plugins/index.ts';
+import type { ConnectSource } from '../../cni-plugins/index.ts';
 import { exitCodes, print, run } from '../output.ts';
 import { collect } from '../registry-options.ts';
 import { shortId } from '../table.ts';
@@ -138,12 +138,12 @@ async function gc(flags: ConnectFlags, altered: boolean): Promise<number> {
     .map(({ network, interface: name, netns }) => `disconnected from ${network}: ${name} of ${netns}, which is gone\n`)
     .join('');
 
-  const answer = await askNetwork<Collected>(flags.cniSocket, 'gc', altered ? JSON.stringify({ altered } satisfies CollectOptions) : '');
+  const answer = await callAdmin(flags.adminSocket, 'links/collect', altered ? { altered } : {});
   if ('why' in answer) {
     print(flags.output, { daemon: answer.why, disconnected: collected }, `${told}nothing was collected of pods: ${answer.why}\n`);
     return exitCodes.failed;
   }
-  const { removed, kept, restored = [], lost = [], altered: changed = [] } = answer.value;
+  const { removed, kept, restored, lost, altered: changed = [] } = answer.value;
   const counts = [
     `${removed.length} removed${named(removed)}`,
     `${kept - lost.length} stand`,
@@ -155,15 +155,6 @@ async function gc(flags: ConnectFlags, altered: boolean): Promise<number> {
   ];
   print(flags.output, { ...answer.value, disconnected: collected }, `${told}${counts.join(', ')}\n`);
   return lost.length === 0 ? exitCodes.yes : exitCodes.no;
-}
-
-/** An older daemon does not report `restored`, `lost` and `altered`. */
-interface Collected {
-  readonly removed: readonly string[];
-  readonly kept: number;
-  readonly restored?: readonly string[];
-  readonly lost?: readonly string[];
-  readonly altered?: readonly string[];
 }
 
 const named = (ids: readonly string[]): string => (ids.length === 0 ? '' : ` (${ids.map(shortId).join(', ')})`);

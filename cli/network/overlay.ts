@@ -1,8 +1,8 @@
 import { Option } from 'commander';
 import type { Command } from 'commander';
-import { PortcullisError } from '../../base/errors/index.ts';
-import { askNetwork, defaultCniSocket } from '../../cni-plugins/index.ts';
-import type { OverlayQuestion, OverlayStatus } from '../../cni-plugins/index.ts';
+import type { OverlayStatus } from '../../cni-plugins/index.ts';
+import { askAdmin, withAdminSocket } from '../admin-socket.ts';
+import type { AdminFlags } from '../admin-socket.ts';
 import { readInputFile } from '../input-file.ts';
 import { exitCodes, print, run } from '../output.ts';
 import type { OutputFormat } from '../output.ts';
@@ -10,8 +10,7 @@ import { printableText } from '../printable.ts';
 import { table } from '../table.ts';
 import { withWide } from '../terminal.ts';
 
-interface Flags {
-  readonly cniSocket: string;
+interface Flags extends AdminFlags {
   readonly output: OutputFormat;
 }
 
@@ -58,15 +57,9 @@ export function registerOverlay(network: Command): void {
 }
 
 const withDaemon = (command: Command): Command =>
-  command
-    .addOption(new Option('-o, --output <format>', 'how to print the result').choices(['text', 'json']).default('text'))
-    .option('--cni-socket <path>', 'where the daemon answers (its setting cni.socket)', defaultCniSocket);
-
-async function ask<Value>({ cniSocket }: Flags, question: OverlayQuestion): Promise<Value> {
-  const answer = await askNetwork<Value>(cniSocket, 'overlay', JSON.stringify(question));
-  if ('value' in answer) return answer.value;
-  throw answer.failure ?? unanswered(cniSocket, answer.why);
-}
+  withAdminSocket(command).addOption(
+    new Option('-o, --output <format>', 'how to print the result').choices(['text', 'json']).default('text'),
+  );
 
 /** What the etcd role of this host's credentials may write. */
 const roleOf: Readonly<Record<NonNullable<OverlayStatus['writes']>, string>> = {
@@ -75,7 +68,7 @@ const roleOf: Readonly<Record<NonNullable<OverlayStatus['writes']>, string>> = {
 };
 
 async function status(flags: Flags): Promise<number> {
-  const found = await ask<OverlayStatus>(flags, { do: 'status' });
+  const found = await askAdmin(flags, 'overlay/status', {});
   const lines = [
     `network    ${found.name}`,
     `host       ${found.host} at ${found.underlay ?? '?'}`,
@@ -109,7 +102,7 @@ async function status(flags: Flags): Promise<number> {
 
 async function apply(flags: Flags & { readonly file: string }): Promise<number> {
   const text = flags.file === '-' ? await standardInput() : (await readInputFile(flags.file)).toString();
-  const found = await ask<{ spread: string[] }>(flags, { do: 'spread', file: flags.file, text });
+  const found = await askAdmin(flags, 'overlay/apply-services', { file: flags.file, text });
   print(flags.output, found, found.spread.map((name) => `spread ${name}\n`).join(''));
   return exitCodes.yes;
 }
@@ -121,36 +114,25 @@ async function standardInput(): Promise<string> {
 }
 
 async function remove(names: readonly string[], flags: Flags): Promise<number> {
-  const found = await ask<{ takenBack: string[] }>(flags, { do: 'take-back', names });
+  const found = await askAdmin(flags, 'overlay/remove-services', { names });
   print(flags.output, found, found.takenBack.map((name) => `removed ${name}\n`).join(''));
   return exitCodes.yes;
 }
 
 async function rotateKey(flags: Flags): Promise<number> {
-  const found = await ask<{ publicKey: string }>(flags, { do: 'rotate-key' });
+  const found = await askAdmin(flags, 'overlay/rotate-key', {});
   print(flags.output, found, `this host's key is ${found.publicKey}\n`);
   return exitCodes.yes;
 }
 
 async function leave(flags: Flags): Promise<number> {
-  const found = await ask<{ left: string }>(flags, { do: 'leave' });
+  const found = await askAdmin(flags, 'overlay/leave', {});
   print(flags.output, found, `this host has left ${found.left}\n`);
   return exitCodes.yes;
 }
 
 async function release(host: string, flags: Flags): Promise<number> {
-  const found = await ask<{ released: string[] }>(flags, { do: 'release', host });
+  const found = await askAdmin(flags, 'overlay/release-host', { host });
   print(flags.output, found, found.released.map((subnet) => `released ${subnet}\n`).join(''));
   return exitCodes.yes;
-}
-
-function unanswered(socket: string, why: string): PortcullisError {
-  return new PortcullisError({
-    code: 'CLI_NO_DAEMON',
-    kind: 'unavailable',
-    attempted: 'ask the daemon',
-    on: socket,
-    why,
-    fix: 'start portcullisd, or give its socket by --cni-socket',
-  });
 }

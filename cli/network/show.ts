@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
-import { askNetwork, askNetworkReport, requireNetwork } from '../../cni-plugins/index.ts';
-import type { ReportedAttachment, ReportedNetwork } from '../../cni-plugins/index.ts';
+import { askNetworkReport, callAdmin, requireNetwork } from '../../cni-plugins/index.ts';
+import type { AdminResponse, ReportedAttachment, ReportedNetwork } from '../../cni-plugins/index.ts';
 import { exitCodes, print, run } from '../output.ts';
 import { shortId, table } from '../table.ts';
 import { sourceOf, withSource } from './source.ts';
@@ -21,7 +21,7 @@ export function registerShow(network: Command): void {
 }
 
 async function list(flags: Flags): Promise<number> {
-  const report = await askNetworkReport(sourceOf(flags), flags.cniSocket);
+  const report = await askNetworkReport(sourceOf(flags), flags.adminSocket);
   const rows = report.networks.map((network) => [
     network.name,
     stateOf(network),
@@ -61,20 +61,12 @@ const leasesOf = ({ leases: { used, ranges }, way }: ReportedNetwork): string =>
         )
         .join(', ');
 
-interface Denials {
-  readonly denials: readonly {
-    readonly network: string;
-    readonly id: string;
-    readonly direction: string;
-    readonly rule: string;
-    readonly packets: string;
-  }[];
-}
+type Denials = AdminResponse<'links/denials'>;
 
 async function inspect(name: string, flags: Flags): Promise<number> {
   const source = sourceOf(flags);
-  const network = requireNetwork(source, name, await askNetworkReport(source, flags.cniSocket));
-  const answer = await askNetwork<Denials>(flags.cniSocket, 'denials');
+  const network = requireNetwork(source, name, await askNetworkReport(source, flags.adminSocket));
+  const answer = await callAdmin(flags.adminSocket, 'links/denials', {});
   const denials = 'why' in answer ? undefined : answer.value.denials.filter((each) => each.network === name);
   const value = { ...network, ...('why' in answer ? { daemon: answer.why } : { denials }) };
   const lines = [

@@ -1,26 +1,25 @@
 import { Option } from 'commander';
 import type { Command } from 'commander';
 import { join, resolve } from 'node:path';
-import { defaultCniSocket } from '../../cni-plugins/index.ts';
 import type { ReportSource } from '../../cni-plugins/index.ts';
+import { withAdminSocket } from '../admin-socket.ts';
+import type { AdminFlags } from '../admin-socket.ts';
 import { withOutput } from '../output.ts';
 import type { OutputFormat } from '../output.ts';
 
 /** Locations of networks, for every `network` command. */
-export interface Flags {
+export interface Flags extends AdminFlags {
   readonly confDir: string;
   readonly root: string;
   readonly plugins: 'auto' | 'exec';
-  readonly cniSocket: string;
   readonly output: OutputFormat;
 }
 
 export function withSource(command: Command): Command {
-  return withOutput(command)
+  return withAdminSocket(withOutput(command))
     .option('--conf-dir <dir>', 'folder of network configurations', '/etc/cni/net.d')
     .option('--root <dir>', "the daemon's root folder, with network.db", '/var/lib/portcullis')
-    .addOption(new Option('--plugins <how>', "the daemon's setting network.plugins").choices(['auto', 'exec']).default('auto'))
-    .option('--cni-socket <path>', 'where the daemon answers (its setting cni.socket)', defaultCniSocket);
+    .addOption(new Option('--plugins <how>', "the daemon's setting network.plugins").choices(['auto', 'exec']).default('auto'));
 }
 
 export const sourceOf = ({ confDir, root, plugins }: Flags): ReportSource => ({

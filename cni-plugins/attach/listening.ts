@@ -28,8 +28,8 @@ export function createListeningSide(ask: (call: Call) => Promise<Answer>, callPl
   const listen = (listener: number): Promise<Answer> => ask({ do: 'listen', fd: duplicateFd(listener) });
 
   return {
-    async servePlugins(listener, answerNetwork) {
-      const service = createPluginService({ callPlugin, log, ...(answerNetwork !== undefined && { answerNetwork }) });
+    async servePlugins(listener) {
+      const service = createPluginService({ callPlugin, log });
       await listen(listener);
       open = { listener, service };
       return {

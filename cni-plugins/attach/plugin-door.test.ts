@@ -133,7 +133,7 @@ describe('plugin calls in the engine’s thread', () => {
 
   it('hands over what is for another thread, with all that was read, and answers nothing', async () => {
     const acted = counted[0];
-    const question = callOf('portcullis-network', { PORTCULLIS_NETWORK: 'denials' }, 'more');
+    const question = callOf('portcullis-cnm', { CNI_COMMAND: 'ADD' }, 'more');
     const answer = answered(socket, question);
     for (const end = performance.now() + 20_000; handedOver.length === 0 && performance.now() < end;) await sleep(10);
     const [connection] = handedOver;

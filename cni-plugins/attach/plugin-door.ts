@@ -1,7 +1,6 @@
 import { createServer } from 'node:net';
 import { reasonOf } from '../../base/errors/index.ts';
 import type { Logger } from '../../base/log/index.ts';
-import { doorName } from '../serve/network-door.ts';
 import { createPluginService } from '../serve/plugin-service.ts';
 import type { HandedOver } from '../serve/plugin-service.ts';
 import type { CniResult } from '../spec/result.ts';
@@ -10,8 +9,8 @@ import { bareType } from './plugin-type.ts';
 
 /**
  * Answers plugin calls of other runtimes in the engine's own thread, so that the main thread is not woken up,
- * and a call saves the round trip to it. Calls that wait for other processes there (drivers of libnetwork),
- * and queries of commands, which are not about attachments, are handed over to the main thread.
+ * and a call saves the round trip to it. Calls that wait for other processes there (drivers of libnetwork) are
+ * handed over to the main thread.
  */
 export interface PluginDoor {
   /** Accepts no new calls. Resolves when every call that was read has been answered. */
@@ -31,7 +30,7 @@ export function openPluginDoor({ fd, act, handOver, log }: PluginDoorOptions): P
   const turns = createTurns();
   const service = createPluginService({
     callPlugin: (call) => turns.take(() => act(call)),
-    elsewhere: { isFor: (name) => name === doorName || bareType(name) === 'cnm', handOver },
+    elsewhere: { isFor: (name) => bareType(name) === 'cnm', handOver },
     log,
   });
   const server = createServer((socket) => {

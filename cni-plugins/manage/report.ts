@@ -17,7 +17,7 @@ import type { IpAddress } from '../spec/address.ts';
 import type { RangeSet } from '../spec/network-config.ts';
 import type { LoadedNetwork } from '../spec/conf-folder.ts';
 import { linkNames } from './host-links.ts';
-import { askNetwork } from '../serve/network-door.ts';
+import { callAdmin } from '../admin/client.ts';
 import type { LinkAlteration } from '../types.ts';
 import { isConnectedId } from './connected-id.ts';
 import { readNetworkServices } from './network-services.ts';
@@ -124,10 +124,10 @@ function withAlterations(report: NetworkReport, alterations: readonly LinkAltera
  * Like {@link readNetworkReport}, with what a daemon that answers at the socket noticed about the pods' ends
  * of links.
  */
-export async function askNetworkReport(source: ReportSource, cniSocket: string): Promise<NetworkReport> {
+export async function askNetworkReport(source: ReportSource, adminSocket: string): Promise<NetworkReport> {
   const report = readNetworkReport(source);
-  const answer = await askNetwork<{ readonly alterations?: readonly LinkAlteration[] }>(cniSocket, 'alterations', '', patienceMs);
-  return 'why' in answer ? report : withAlterations(report, answer.value.alterations ?? []);
+  const answer = await callAdmin(adminSocket, 'links/alterations', {}, patienceMs);
+  return 'why' in answer ? report : withAlterations(report, answer.value.alterations);
 }
 
 export interface ReportSource {

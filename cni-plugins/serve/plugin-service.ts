@@ -19,8 +19,6 @@ import {
   versions,
   writeAnswer,
 } from './frames.ts';
-import { answerDoor, doorName } from './network-door.ts';
-import type { AnswerNetwork } from './serving.types.ts';
 import { openPeer } from './peer.ts';
 import type { Peer } from './peer.ts';
 import { createByteReader } from './read-bytes.ts';
@@ -36,8 +34,6 @@ export interface PluginService {
 
 export interface PluginServiceOptions {
   readonly callPlugin: CallPlugin;
-  /** Answers queries of commands. Absent: none are answered. */
-  readonly answerNetwork?: AnswerNetwork;
   /**
    * Calls under these names belong to another thread: their connections are handed over instead of served.
    */
@@ -68,7 +64,7 @@ const limits = { most: 2_048, mostOfPeer: 512 };
 /** The most bytes of calls that are still being read, over all clients: several of the largest calls fit. */
 const mostRead = 64 * 1024 * 1024;
 
-export function createPluginService({ callPlugin, answerNetwork, elsewhere, log }: PluginServiceOptions): PluginService {
+export function createPluginService({ callPlugin, elsewhere, log }: PluginServiceOptions): PluginService {
   const underWay = new Set<Promise<void>>();
   const reading = new Set<Socket>();
   const gate = createConnectionGate(limits);
@@ -112,7 +108,6 @@ export function createPluginService({ callPlugin, answerNetwork, elsewhere, log 
   };
 
   const act = async (raw: RawCall, socket: Socket, peer: Peer, ended: () => boolean): Promise<void> => {
-    if (raw.name === doorName) return void (await finish(socket, peer, await answerDoor(raw.environment, answerNetwork)));
     const started = performance.now();
     const answer = await answerCall(raw, peer.caller, callPlugin);
     const { CNI_COMMAND: command, CNI_CONTAINERID: container } = raw.environment;

@@ -135,8 +135,8 @@ describe('services that containers of docker join', { skip }, () => {
       'ls',
       '-o',
       'json',
-      '--cni-socket',
-      join(stage.folders.state, 'cni.sock'),
+      '--admin-socket',
+      join(stage.folders.state, 'admin.sock'),
     ]);
     assert.equal(code, 0, output);
     return JSON.parse(stdout) as ServiceList;

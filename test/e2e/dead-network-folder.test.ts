@@ -124,7 +124,14 @@ describe('network configuration folders on a file server that does not answer', 
     { timeout: 120_000 },
     async () => {
       const listed = async (): Promise<{ services: { name: string }[]; problems: string[] }> => {
-        const { stdout, stderr } = await portcullis(['service', 'ls', '-o', 'json', '--cni-socket', join(stage.folders.state, 'cni.sock')]);
+        const { stdout, stderr } = await portcullis([
+          'service',
+          'ls',
+          '-o',
+          'json',
+          '--admin-socket',
+          join(stage.folders.state, 'admin.sock'),
+        ]);
         assert.equal(stderr, '');
         return JSON.parse(stdout) as never;
       };

@@ -165,7 +165,7 @@ describe('the network of pods', () => {
     const address = await addressOf(pod);
     assert.equal(await answers(address, 8080), 'a page');
     const { folders } = stage;
-    const places = ['--conf-dir', folders.cniConf, '--root', folders.root, '--cni-socket', join(folders.state, 'cni.sock')];
+    const places = ['--conf-dir', folders.cniConf, '--root', folders.root, '--admin-socket', join(folders.state, 'admin.sock')];
     const network = (...words: string[]): Promise<Ended> => portcullis(['network', ...words, ...places]);
     const database = new DatabaseSync(join(folders.root, 'network.db'), { readOnly: true });
     const netns = database.prepare("SELECT json_extract(spec, '$.netns') AS path FROM attachment WHERE container_id = ?").get(pod.id)?.[

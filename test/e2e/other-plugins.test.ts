@@ -164,8 +164,8 @@ function judge({ programs, version }: Supplier): void {
           cniConf,
           '--plugins',
           'exec',
-          '--cni-socket',
-          join(state, 'cni.sock'),
+          '--admin-socket',
+          join(state, 'admin.sock'),
         ],
         { encoding: 'utf8' },
       );

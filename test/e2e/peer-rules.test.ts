@@ -65,7 +65,7 @@ describe('peer rules', () => {
       await runPod(stage, 'client', { annotations: { 'portcullis.dev/profile': 'narrow' } }),
     ];
     const ask = (...words: string[]): Promise<Ended> =>
-      portcullis(['explain-denial', ...words, '--cni-socket', join(stage.folders.state, 'cni.sock')]);
+      portcullis(['explain-denial', ...words, '--admin-socket', join(stage.folders.state, 'admin.sock')]);
     const closed = await ask('client', '--to', 'web:8080');
     assert.deepEqual(
       [closed.code, /To allow it at shop\/client \(network\.none\):\n {2}start a container/u.test(closed.stdout)],
@@ -108,7 +108,7 @@ describe('peer rules', () => {
     ])
       assert.equal((await ask(...wrong)).code, 2, wrong.join(' '));
     const alone = await portcullis(['explain-denial', 'client', '--cni-socket', join(stage.folders.folder, 'nobody.sock')]);
-    assert.deepEqual([alone.code, /CLI_DAEMON_UNREACHABLE/u.test(alone.stderr)], [4, true]);
+    assert.deepEqual([alone.code, /CLI_NO_DAEMON/u.test(alone.stderr)], [4, true]);
     for (const pod of [web, client]) await removePod(stage, pod);
   });
 

@@ -33,7 +33,7 @@ describe('the services command', () => {
   const flags = ['--config', join(folder, 'config.yaml')];
   let daemon: TestDaemon | undefined;
   const service = (...words: string[]): Promise<Ended> =>
-    portcullis(['service', ...words, '--cni-socket', join(folders.state, 'cni.sock')]);
+    portcullis(['service', ...words, '--admin-socket', join(folders.state, 'admin.sock')]);
   const listed = async (): Promise<Listed> => JSON.parse((await service('ls', '-o', 'json')).stdout) as Listed;
   /** Returns the backends that answer successive connections. */
   const answering = async (url: string, times = 8): Promise<string> => {

@@ -1,9 +1,10 @@
 import { createSocket } from 'node:dgram';
 import { Agent, request } from 'node:http';
 import { connect } from 'node:net';
+import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import packet from 'dns-packet';
-import { askNetwork } from '../../cni-plugins/serve/network-door.ts';
+import { callAdmin } from '../../cni-plugins/index.ts';
 import { createCriClient } from '../../runtime/index.ts';
 import { removePod, runContainer, runPod } from '../fixtures/pod.ts';
 import type { Samples } from './samples.ts';
@@ -19,7 +20,7 @@ export const answerKinds = [
   'DNS over TCP',
   'timestamp of the trust service',
   'timestamp over a new connection',
-  'question at the CNI socket',
+  'request at the admin socket',
   'Plugin.Activate of the driver',
 ] as const;
 
@@ -42,8 +43,8 @@ export async function askRound(scene: Scene, samples: Samples): Promise<void> {
   await samples.measure('DNS over TCP', () => askByTcp(scene));
   await samples.measure('timestamp of the trust service', () => get(scene, kept));
   await samples.measure('timestamp over a new connection', () => get(scene, false));
-  await samples.measure('question at the CNI socket', async () => {
-    const answer = await askNetwork(scene.cniSocket, 'denials', '', patienceMs);
+  await samples.measure('request at the admin socket', async () => {
+    const answer = await callAdmin(join(stage.folders.state, 'admin.sock'), 'links/denials', {}, patienceMs);
     if ('why' in answer) throw new Error(answer.why);
   });
   await samples.measure('Plugin.Activate of the driver', () => activate(scene));

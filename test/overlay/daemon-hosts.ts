@@ -165,7 +165,7 @@ function daemonHost(
     },
     portcullis: (...words) => {
       const [program = '', ...first] = portcullisCommand;
-      const asked = words[0] === 'network' || words[0] === 'service' ? ['--cni-socket', join(folders.state, 'cni.sock')] : [];
+      const asked = words[0] === 'network' || words[0] === 'service' ? ['--admin-socket', join(folders.state, 'admin.sock')] : [];
       return inside(program, ...first, ...words, ...asked);
     },
     async pod(name, { annotations = {}, hostPorts = {} } = {}) {

@@ -1,6 +1,5 @@
 import { join } from 'node:path';
-import { askNetwork } from '../../cni-plugins/index.ts';
-import type { ServiceList } from '../../cni-plugins/index.ts';
+import { callAdmin } from '../../cni-plugins/index.ts';
 import type { Question } from './probes.ts';
 import { clusterAddress, gateway, hostAddress, ports } from './scene.ts';
 import type { Scene } from './scene.ts';
@@ -70,7 +69,7 @@ export async function askAround(scene: Scene): Promise<string[]> {
 
 /** Returns the services of the host as the daemon lists them, without the connection counters. */
 export async function services({ stage }: Scene): Promise<string[]> {
-  const list = await askNetwork<ServiceList>(join(stage.folders.state, 'cni.sock'), 'services', JSON.stringify({ do: 'list', most: 500 }));
+  const list = await callAdmin(join(stage.folders.state, 'admin.sock'), 'services/list', { most: 500 });
   if (!('value' in list)) return [`service the daemon does not list them: ${list.why}`];
   return list.value.services.map(({ name, backends, ...rest }) => {
     const served = backends.map(({ address, state, weight }) => [address, state, weight]);

@@ -24,7 +24,7 @@ export async function lostLinkFindings({
   };
   let networks: readonly ReportedNetwork[];
   try {
-    networks = (await askNetworkReport(source, cni.socket ?? join(state, 'cni.sock'))).networks;
+    networks = (await askNetworkReport(source, join(state, 'admin.sock'))).networks;
   } catch (thrown) {
     if (!isPortcullisError(thrown)) throw thrown;
     const { why, fix } = thrown.failure;

@@ -1,0 +1,48 @@
+import { dirname, join } from 'node:path';
+import { Option } from 'commander';
+import type { Command } from 'commander';
+import { PortcullisError } from '../base/errors/index.ts';
+import { callAdmin } from '../cni-plugins/index.ts';
+import type { AdminApi, AdminOperation, AdminResponse } from '../cni-plugins/index.ts';
+
+/** Where the daemon answers commands. */
+export interface AdminFlags {
+  readonly adminSocket: string;
+}
+
+const defaultAdminSocket = '/run/portcullis/admin.sock';
+
+/** Adds `--admin-socket`, and the flag that earlier versions had for it. */
+export function withAdminSocket(command: Command): Command {
+  return command
+    .option('--admin-socket <path>', 'where the daemon answers commands: admin.sock in its folder `state`', defaultAdminSocket)
+    .addOption(new Option('--cni-socket <path>', 'the socket of CNI plugins; admin.sock is beside it').hideHelp())
+    .hook('preAction', (_, called) => {
+      const cniSocket: unknown = called.getOptionValue('cniSocket');
+      if (typeof cniSocket === 'string') called.setOptionValue('adminSocket', join(dirname(cniSocket), 'admin.sock'));
+    });
+}
+
+/**
+ * Asks the daemon.
+ * @throws the daemon's own error · CLI_NO_DAEMON
+ */
+export async function askAdmin<Name extends AdminOperation>(
+  { adminSocket }: AdminFlags,
+  operation: Name,
+  fields: AdminApi[Name]['request'],
+): Promise<AdminResponse<Name>> {
+  const answer = await callAdmin(adminSocket, operation, fields);
+  if ('value' in answer) return answer.value;
+  throw answer.failure ?? noDaemon(adminSocket, answer.why);
+}
+
+const noDaemon = (socket: string, why: string): PortcullisError =>
+  new PortcullisError({
+    code: 'CLI_NO_DAEMON',
+    kind: 'unavailable',
+    attempted: 'ask the daemon',
+    on: socket,
+    why,
+    fix: 'start portcullisd, or give its socket by --admin-socket',
+  });

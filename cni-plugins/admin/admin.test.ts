@@ -1,0 +1,169 @@
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { request } from 'node:http';
+import { connect } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, beforeEach, test } from 'node:test';
+import { setTimeout as pause } from 'node:timers/promises';
+import { PortcullisError } from '../../base/errors/index.ts';
+import { closeFd, listenUnix } from '../../base/kernel/index.ts';
+import { callAdmin } from './client.ts';
+import { adminOperations } from './operations.ts';
+import type { AdminCall } from './operations.ts';
+import { serveAdmin } from './server.ts';
+import type { AdminServer } from './server.ts';
+
+/** The client and the server of the admin API over a real socket. The answers are given here. */
+
+const folder = mkdtempSync(join(tmpdir(), 'portcullis-admin-'));
+const socket = join(folder, 'admin.sock');
+let listener: number;
+let server: AdminServer;
+let calls: AdminCall[] = [];
+let answer: (call: AdminCall) => Promise<object | string>;
+const warnings: string[] = [];
+
+before(() => {
+  listener = listenUnix(socket);
+  server = serveAdmin(
+    listener,
+    (call) => {
+      calls.push(call);
+      return answer(call);
+    },
+    { warn: (_, message) => void warnings.push(message ?? '') },
+  );
+});
+beforeEach(() => {
+  calls = [];
+  answer = () => Promise.resolve({});
+});
+after(async () => {
+  await server.close();
+  closeFd(listener);
+  rmSync(folder, { recursive: true, force: true });
+});
+
+interface Reply {
+  readonly status: number;
+  readonly value: { readonly error?: { readonly code: string; readonly why: string }; readonly operations?: object };
+}
+
+const sent = (method: string, path: string, body = ''): Promise<Reply> =>
+  new Promise((resolve, reject) => {
+    const asked = request({ socketPath: socket, method, path, agent: false }, (response) => {
+      let text = '';
+      response.on('data', (chunk: Buffer) => (text += chunk.toString()));
+      response.on('end', () => resolve({ status: response.statusCode ?? 0, value: JSON.parse(text) as Reply['value'] }));
+    });
+    asked.on('error', reject);
+    asked.end(body);
+  });
+
+test('a request arrives with its fields, and the answer comes back with bigints as strings', async () => {
+  answer = () => Promise.resolve({ denials: [{ id: 'a', packets: 2n ** 60n }] });
+  assert.deepEqual(await callAdmin(socket, 'links/denials', {}), { value: { denials: [{ id: 'a', packets: '1152921504606846976' }] } });
+  await callAdmin(socket, 'services/list', { most: 3, names: ['shop/web'] });
+  assert.deepEqual(calls, [
+    { operation: 'links/denials', request: {} },
+    { operation: 'services/list', request: { most: 3, names: ['shop/web'] } },
+  ]);
+});
+
+test('an answer that is JSON text already is passed on as it is', async () => {
+  answer = () => Promise.resolve('{"balancer":"ipvs","services":[],"problems":[]}');
+  assert.deepEqual(await callAdmin(socket, 'services/list', {}), { value: { balancer: 'ipvs', services: [], problems: [] } });
+});
+
+test('an error of the daemon arrives complete', async () => {
+  const failure = {
+    code: 'NETWORK_POD_UNKNOWN',
+    kind: 'not-found',
+    attempted: 'find the pod',
+    on: 'web',
+    why: 'no pod',
+    fix: 'list pods',
+  } as const;
+  answer = () => Promise.reject(new PortcullisError(failure));
+  const answered = await callAdmin(socket, 'links/explain', { pod: 'web' });
+  assert.ok('why' in answered && answered.failure !== undefined);
+  assert.deepEqual(answered.failure.failure, failure);
+  assert.equal((await sent('POST', '/v1/links/explain', '{"pod":"web"}')).status, 404);
+});
+
+test('an error without a code is answered with one and does not end the server', async () => {
+  answer = () => Promise.reject(new TypeError('x is not a function'));
+  const { status, value } = await sent('POST', '/v1/links/denials');
+  assert.deepEqual([status, value.error?.code, value.error?.why], [500, 'ADMIN_FAILED', 'x is not a function']);
+});
+
+for (const [what, operation, body, why] of [
+  ['an unknown field', 'links/collect', '{"altred":true}', /unknown field.*did you mean `altered`/u],
+  ['a wrong type', 'services/list', '{"most":"all"}', /most: /u],
+  ['a missing field', 'overlay/release-host', '{}', /host/u],
+  ['a service without backends', 'services/apply', '{"services":[{"name":"a"}]}', /services\[0\]/u],
+  ['text that is not JSON', 'links/denials', '{', /it is not JSON/u],
+  ['JSON that is not an object', 'links/denials', '[]', /must be a mapping, is a list/u],
+] as const)
+  test(`${what} is refused before the operation runs`, async () => {
+    const { status, value } = await sent('POST', `/v1/${operation}`, body);
+    assert.deepEqual([status, value.error?.code], [400, 'ADMIN_BAD_REQUEST']);
+    assert.match(value.error?.why ?? '', why);
+    assert.deepEqual(calls, []);
+  });
+
+test('an operation, a method or a version that does not exist is named', async () => {
+  for (const [method, path] of [
+    ['POST', '/v1/links/none'],
+    ['GET', '/v1/links/denials'],
+    ['POST', '/v2/links/denials'],
+    ['POST', '/v1/__proto__'],
+  ] as const) {
+    const { status, value } = await sent(method, path);
+    assert.deepEqual([status, value.error?.code], [501, 'ADMIN_OPERATION_UNKNOWN'], path);
+  }
+});
+
+test('GET /v1 describes every operation with the schema of its request', async () => {
+  const { status, value } = await sent('GET', '/v1');
+  assert.deepEqual([status, value.operations], [200, structuredClone(adminOperations)]);
+});
+
+test('a request that is too long is refused without reading all of it', async () => {
+  const head = 'POST /v1/links/denials HTTP/1.1\r\nHost: a\r\nContent-Length: 1073741824\r\n\r\n';
+  const client = connect(socket);
+  client.on('error', () => undefined);
+  let reply = '';
+  client.on('data', (chunk) => (reply += chunk.toString()));
+  client.write(head);
+  const piece = Buffer.alloc(1024 * 1024, 0x20);
+  let written = 0;
+  while (!client.closed && reply === '' && written < 64 * piece.length) {
+    if (!client.write(piece)) await Promise.race([new Promise((resolve) => client.once('drain', resolve)), pause(200)]);
+    written += piece.length;
+  }
+  for (let waited = 0; reply === '' && waited < 5_000; waited += 20) await pause(20);
+  client.destroy();
+  assert.match(reply, /^HTTP\/1\.1 400 [\s\S]*ADMIN_BAD_REQUEST.*longer than 4194304 bytes/u);
+});
+
+test('clients that send nothing do not keep a request out', async () => {
+  const silent = Array.from({ length: 200 }, () => connect(socket).on('error', () => undefined));
+  try {
+    await pause(200);
+    assert.deepEqual(await callAdmin(socket, 'links/denials', {}), { value: {} });
+    assert.ok(silent.filter(({ closed }) => !closed).length <= 32, 'connections of one process are bounded');
+  } finally {
+    for (const one of silent) one.destroy();
+  }
+});
+
+test('without a daemon, or with one that does not answer in time, the reason is a sentence', async () => {
+  const none = await callAdmin(join(folder, 'none.sock'), 'links/denials', {});
+  assert.ok('why' in none);
+  assert.match(none.why, /^the daemon does not answer at .*none\.sock: .*ENOENT/u);
+  answer = async () => pause(2_000, {});
+  const late = await callAdmin(socket, 'links/denials', {}, 100);
+  assert.deepEqual(late, { why: `the daemon at ${socket} did not answer within 0.1 s` });
+});

@@ -1,0 +1,209 @@
+import type { JsonSchema } from '../../base/schema/index.ts';
+import type { OverlayStatus } from '../overlay/protocol.ts';
+import type { AppliedServices, SwitchedBalancer } from '../services/control/questions.ts';
+import type { BalancerChoice, ServiceList } from '../services/control/protocol.ts';
+import type { ReportPage } from '../services/control/report.ts';
+import type { Service } from '../services/model.ts';
+import type { CollectOptions, Denial, DenialExplanation, DenialQuestion, LinkAlteration, LinkRepairs } from '../types.ts';
+
+/**
+ * The admin API: what the commands of `portcullis` ask of a running daemon. This file is its only
+ * description. The client and the server take paths and types from it, the server checks each request by its
+ * schema, and `docs/admin-api.md` is generated from it.
+ */
+
+/** The first segment of each path. A change that an older client cannot understand gets another version. */
+export const adminVersion = 'v1';
+
+/** Without fields: the operation needs nothing. */
+export type NoFields = Readonly<Record<string, never>>;
+
+/** What `links/collect` removed and repaired. */
+export interface CollectedLinks extends LinkRepairs {
+  /** Ids of attachments that were removed because their pod is gone. */
+  readonly removed: readonly string[];
+  /** Number of attachments that remain. */
+  readonly kept: number;
+}
+
+/** Request and response of each operation. */
+export interface AdminApi {
+  readonly 'links/alterations': Operation<NoFields, { readonly alterations: readonly LinkAlteration[] }>;
+  readonly 'links/denials': Operation<NoFields, { readonly denials: readonly Denial[] }>;
+  readonly 'links/explain': Operation<DenialQuestion, DenialExplanation>;
+  readonly 'links/collect': Operation<CollectOptions, CollectedLinks>;
+  readonly 'services/list': Operation<ReportPage, ServiceList>;
+  readonly 'services/apply': Operation<{ readonly services: readonly Service[] }, AppliedServices>;
+  readonly 'services/remove': Operation<{ readonly names: readonly string[] }, object>;
+  readonly 'services/drain': Operation<
+    { readonly name: string; readonly addresses: readonly string[]; readonly is: boolean },
+    { readonly service: string; readonly backends: readonly string[]; readonly graceSeconds: number }
+  >;
+  readonly 'services/switch': Operation<{ readonly balancer: BalancerChoice }, SwitchedBalancer>;
+  readonly 'overlay/status': Operation<NoFields, OverlayStatus>;
+  readonly 'overlay/rotate-key': Operation<NoFields, { readonly publicKey: string }>;
+  readonly 'overlay/leave': Operation<NoFields, { readonly left: string }>;
+  readonly 'overlay/apply-services': Operation<{ readonly file: string; readonly text: string }, { readonly spread: readonly string[] }>;
+  readonly 'overlay/remove-services': Operation<{ readonly names: readonly string[] }, { readonly takenBack: readonly string[] }>;
+  readonly 'overlay/release-host': Operation<{ readonly host: string }, { readonly released: readonly string[] }>;
+}
+
+interface Operation<Request extends object, Response extends object> {
+  readonly request: Request;
+  readonly response: Response;
+}
+
+export type AdminOperation = keyof AdminApi;
+
+/** A value as JSON carries it: a bigint is a string of digits. */
+export type AsJson<Value> = Value extends bigint
+  ? string
+  : Value extends readonly (infer Item)[]
+    ? readonly AsJson<Item>[]
+    : Value extends object
+      ? { readonly [Key in keyof Value]: AsJson<Value[Key]> }
+      : Value;
+
+/** What a client receives for an operation. */
+export type AdminResponse<Name extends AdminOperation> = AsJson<AdminApi[Name]['response']>;
+
+/** One request: an operation with its fields, checked by the schema of the operation. */
+export type AdminCall = {
+  [Name in AdminOperation]: { readonly operation: Name; readonly request: AdminApi[Name]['request'] };
+}[AdminOperation];
+
+export interface OperationDescription {
+  /** One sentence for the reference. */
+  readonly summary: string;
+  /** The JSON Schema of the request, which is always an object without further fields. */
+  readonly request: JsonSchema;
+}
+
+const text = (description: string): JsonSchema => ({ type: 'string', minLength: 1, description });
+const texts = (description: string): JsonSchema => ({ type: 'array', items: { type: 'string' }, description });
+const fields = (properties: Readonly<Record<string, JsonSchema>>, optional: readonly string[] = []): JsonSchema => ({
+  type: 'object',
+  additionalProperties: false,
+  required: Object.keys(properties).filter((name) => !optional.includes(name)),
+  properties,
+});
+const noFields = fields({});
+
+/** The fields without which the thread of services cannot read a service. The thread checks what they say. */
+const service: JsonSchema = {
+  type: 'object',
+  required: [
+    'name',
+    'addresses',
+    'externalAddresses',
+    'ports',
+    'scheduler',
+    'clientAffinity',
+    'forwarding',
+    'sourceAddress',
+    'drainGraceSeconds',
+    'backends',
+  ],
+  properties: {
+    name: { type: 'string', minLength: 1 },
+    addresses: { type: 'array', items: { type: 'string' } },
+    externalAddresses: { type: 'array', items: { type: 'string' } },
+    loadBalancerAddresses: { type: 'array', items: { type: 'string' } },
+    loadBalancerSourceRanges: { type: 'array', items: { type: 'string' } },
+    ports: { type: 'array', items: { type: 'object' } },
+    scheduler: { type: 'string' },
+    clientAffinity: { type: 'boolean' },
+    forwarding: { type: 'string' },
+    sourceAddress: { enum: ['keep', 'masquerade'] },
+    drainGraceSeconds: { type: 'number', minimum: 0 },
+    backends: { type: 'array', items: { type: 'object', required: ['address'], properties: { address: { type: 'string' } } } },
+  },
+};
+
+export const adminOperations: Readonly<Record<AdminOperation, OperationDescription>> = {
+  'links/alterations': {
+    summary: "Lists the pods' ends of links whose addresses, routes or settings differ from the record.",
+    request: noFields,
+  },
+  'links/denials': {
+    summary: 'Returns how many packets the link class and the rules of each attachment denied.',
+    request: noFields,
+  },
+  'links/explain': {
+    summary: 'Explains why a connection of a pod passes or does not pass. Without a connection: what was denied to the pod.',
+    request: fields(
+      {
+        pod: text('NAMESPACE/NAME, NAME, or a prefix of the sandbox id'),
+        connection: fields(
+          {
+            direction: { enum: ['egress', 'ingress'], description: '`egress`: the pod opens the connection' },
+            peer: text('an address, or a pod of this node'),
+            protocol: { enum: ['icmp', 'sctp', 'tcp', 'udp'] },
+            port: { type: 'integer', minimum: 0, maximum: 65_535, description: 'destination port; for icmp, type * 256 + code' },
+          },
+          ['port'],
+        ),
+      },
+      ['connection'],
+    ),
+  },
+  'links/collect': {
+    summary: 'Removes the attachments of pods that are gone, and restores lost links of the others.',
+    request: fields(
+      { altered: { type: 'boolean', description: 'also restores addresses, routes and settings that were changed inside pods' } },
+      ['altered'],
+    ),
+  },
+  'services/list': {
+    summary: 'Lists services in the order of their names, with the state of each backend. `next` is set if there are more.',
+    request: fields(
+      {
+        names: texts('only these services'),
+        after: { type: 'string', description: 'only services whose names come after this one' },
+        most: { type: 'integer', minimum: 1, description: 'the most services to return' },
+      },
+      ['names', 'after', 'most'],
+    ),
+  },
+  'services/apply': {
+    summary: 'Applies services to the kernel. A service with a problem is refused; the others are applied.',
+    request: fields({ services: { type: 'array', items: service, description: 'complete services, as `readServices` returns them' } }),
+  },
+  'services/remove': {
+    summary: 'Removes services that were applied by a command. Their connections end within the grace period.',
+    request: fields({ names: texts('names of services') }),
+  },
+  'services/drain': {
+    summary: 'Stops or resumes new connections to backends of a service.',
+    request: fields({
+      name: text('name of the service'),
+      addresses: texts('addresses of backends; empty: all of them'),
+      is: { type: 'boolean', description: 'false ends an earlier drain' },
+    }),
+  },
+  'services/switch': {
+    summary: 'Changes the load balancer until the next start of the daemon.',
+    request: fields({ balancer: { enum: ['auto', 'ipvs', 'nftables'] } }),
+  },
+  'overlay/status': { summary: 'Returns the state of the network that spans hosts.', request: noFields },
+  'overlay/rotate-key': { summary: 'Makes the next WireGuard key of this host its current key.', request: noFields },
+  'overlay/leave': {
+    summary: 'Removes everything that this host has of the network, in etcd, in the kernel and on disk.',
+    request: noFields,
+  },
+  'overlay/apply-services': {
+    summary: 'Publishes services to all hosts of the network. All of them are applied, or none.',
+    request: fields({ file: text('name of the file, for messages'), text: text('descriptions of services, as YAML or JSON') }),
+  },
+  'overlay/remove-services': {
+    summary: 'Removes services that this host published.',
+    request: fields({ names: texts('names of services') }),
+  },
+  'overlay/release-host': {
+    summary: 'Removes from etcd what a host that is gone for good has there.',
+    request: fields({ host: text('name of the host') }),
+  },
+};
+
+/** Returns the path of an operation in a URL. */
+export const pathOf = (operation: string): string => `/${adminVersion}/${operation}`;

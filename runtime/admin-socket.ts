@@ -1,0 +1,93 @@
+import { chmodSync } from 'node:fs';
+import { reasonOf } from '../base/errors/index.ts';
+import type { Logger } from '../base/log/index.ts';
+import { serveAdmin } from '../cni-plugins/index.ts';
+import type { AnswerAdmin, NetworkEngine } from '../cni-plugins/index.ts';
+import type { Balancing } from './balancing.ts';
+import { openUnixSocket } from './cri/unix-listener.ts';
+import type { DaemonOverlay } from './overlay.ts';
+
+/**
+ * Answers the admin API.
+ * @param attached ids of the sandboxes that have a network, or are about to
+ */
+export function answerAdminOf(
+  network: Pick<NetworkEngine, 'alterations' | 'denials' | 'explain' | 'gc' | 'list'>,
+  balancing: Pick<Balancing, 'ask'>,
+  overlay: Pick<DaemonOverlay, 'ask'>,
+  attached: () => readonly string[],
+): AnswerAdmin {
+  const collect = async (altered: boolean | undefined): Promise<object> => {
+    const before = network.list().map(({ id }) => id);
+    const repairs = await network.gc(new Set(attached()), altered === undefined ? {} : { altered });
+    const after = new Set(network.list().map(({ id }) => id));
+    return { removed: before.filter((id) => !after.has(id)), kept: after.size, ...repairs };
+  };
+  return async ({ operation, request }) => {
+    switch (operation) {
+      case 'links/alterations':
+        return { alterations: await network.alterations() };
+      case 'links/denials':
+        return { denials: await network.denials() };
+      case 'links/explain':
+        return network.explain(request);
+      case 'links/collect':
+        return collect(request.altered);
+      case 'services/list':
+        return balancing.ask({ do: 'list', ...request });
+      case 'services/apply':
+        return balancing.ask({ do: 'apply', ...request });
+      case 'services/remove':
+        return balancing.ask({ do: 'remove', ...request });
+      case 'services/drain':
+        return balancing.ask({ do: 'drain', ...request });
+      case 'services/switch':
+        return balancing.ask({ do: 'switch', ...request });
+      case 'overlay/status':
+        return overlay.ask({ do: 'status' });
+      case 'overlay/rotate-key':
+        return overlay.ask({ do: 'rotate-key' });
+      case 'overlay/leave':
+        return overlay.ask({ do: 'leave' });
+      case 'overlay/apply-services':
+        return overlay.ask({ do: 'spread', ...request });
+      case 'overlay/remove-services':
+        return overlay.ask({ do: 'take-back', ...request });
+      case 'overlay/release-host':
+        return overlay.ask({ do: 'release', ...request });
+    }
+  };
+}
+
+/**
+ * Serves the admin API at a unix socket with mode 0600. A socket that cannot be opened is logged and is no
+ * failure: pods and images do not need it.
+ */
+export async function openAdminSocket(
+  socket: string,
+  answer: AnswerAdmin,
+  log: Logger,
+): Promise<{
+  /** Refuses new requests and resolves when all pending requests have their answer. */
+  close(): Promise<void>;
+}> {
+  try {
+    const listener = await openUnixSocket(socket, 0);
+    try {
+      chmodSync(socket, 0o600);
+      const server = serveAdmin(listener.fd, answer, log);
+      return {
+        close: async () => {
+          listener.close();
+          await server.close();
+        },
+      };
+    } catch (thrown) {
+      listener.close();
+      throw thrown;
+    }
+  } catch (thrown) {
+    log.error({ socket, why: reasonOf(thrown) }, 'commands cannot ask the daemon: its admin socket cannot be opened');
+    return { close: () => Promise.resolve() };
+  }
+}
