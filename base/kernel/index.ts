@@ -83,7 +83,7 @@ export { boundingCapabilities, capabilityNames, effectiveCapabilities } from './
 export { seccompFilters } from './seccomp-filters.ts';
 export { kernelRelease } from './release.ts';
 export type { KernelRelease } from './release.ts';
-export { trimHeap } from './heap.ts';
+export { fixHeapThresholds, trimHeap } from './heap.ts';
 export { startKernelWorker } from './kernel.ts';
 export type { Kernel } from './kernel.ts';
 export type { DiskUsage } from './disk-usage.ts';

@@ -48,7 +48,10 @@ test('in a busy time the memory of the C library is given back every five minute
   let now = 1_000;
   t.mock.method(performance, 'now', () => now);
   let trimmed = 0;
-  const collection = openQuietCollection(log, (() => undefined) as unknown as typeof globalThis.gc, () => (trimmed += 1));
+  const collection = openQuietCollection(log, (() => undefined) as unknown as typeof globalThis.gc, {
+    trim: () => (trimmed += 1),
+    fixThresholds: () => undefined,
+  });
   const pending = collection.calls.begin(call(false));
   for (const [minute, expected] of [
     [1, 0],
@@ -69,5 +72,18 @@ test('without the collector nothing is done', () => {
   const collection = openQuietCollection(log, undefined);
   collection.atStart();
   collection.calls.begin(call(false)).end(done);
+  collection.close();
+});
+
+test('the thresholds of the C library are fixed at the end of the start, not before', (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout'] });
+  const fixed: number[][] = [];
+  const collection = openQuietCollection(log, (() => undefined) as unknown as typeof globalThis.gc, {
+    trim: () => undefined,
+    fixThresholds: (...given) => void fixed.push(given),
+  });
+  assert.deepEqual(fixed, []);
+  collection.atStart();
+  assert.deepEqual(fixed, [[262_144, 4_194_304]]);
   collection.close();
 });

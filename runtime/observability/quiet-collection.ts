@@ -1,5 +1,5 @@
 import { reasonOf } from '../../base/errors/index.ts';
-import { trimHeap } from '../../base/kernel/index.ts';
+import { fixHeapThresholds, trimHeap } from '../../base/kernel/index.ts';
 import type { Logger } from '../../base/log/index.ts';
 import type { CallObserver } from '../cri/observe.ts';
 
@@ -28,23 +28,32 @@ const collections = 2;
 const betweenMs = 1_000;
 /** In a busy time the C library's memory is trimmed this often. That is a pause of 10 to 30 ms. */
 const trimEveryMs = 300_000;
+/** From these sizes, in bytes, the C library returns a freed block at once, and the end of its heap. */
+const [mapFrom, trimFrom] = [256 * 1024, 4 * 1024 * 1024];
 
 /**
  * Opens the collection.
  * @param gc V8's collector; without it (the process was started without `--expose-gc`) nothing is done
- * @param trim returns the free memory of the C library
+ * @param library the C library's memory
  */
-export function openQuietCollection(log: Logger, gc = globalThis.gc, trim = trimHeap): QuietCollection {
+export function openQuietCollection(
+  log: Logger,
+  gc = globalThis.gc,
+  library = { trim: trimHeap, fixThresholds: fixHeapThresholds },
+): QuietCollection {
   let timer: NodeJS.Timeout | undefined;
   let underWay = 0;
   let trimmedAt = performance.now();
-  const trimNow = (): void => {
-    trimmedAt = performance.now();
+  const attempt = (act: () => void): void => {
     try {
-      trim();
+      act();
     } catch (cause) {
       log.debug({ cause: reasonOf(cause) }, 'the C library keeps its memory');
     }
+  };
+  const trimNow = (): void => {
+    trimmedAt = performance.now();
+    attempt(library.trim);
   };
   const collect = (flavor: 'regular' | 'last-resort', left: number): void => {
     const started = performance.now();
@@ -70,6 +79,8 @@ export function openQuietCollection(log: Logger, gc = globalThis.gc, trim = trim
       },
     },
     atStart: () => {
+      // Fixed thresholds make a start a quarter of a second longer, so they are set at its end.
+      attempt(() => library.fixThresholds(mapFrom, trimFrom));
       if (gc === undefined || underWay > 0) return;
       clearTimeout(timer);
       timer = setTimeout(collect, quietMs, 'last-resort', collections).unref();
