@@ -25,7 +25,7 @@ export const planted: readonly PlantedBug[] = [
   {
     kind: 'pods',
     says: 'a start that fails leaves the process running',
-    file: `${containers}/service.ts`,
+    file: `${containers}/container-service.ts`,
     from: "      effects.kill(starting, 'SIGKILL');\n      await records.put",
     to: '      await records.put',
   },
@@ -39,7 +39,7 @@ export const planted: readonly PlantedBug[] = [
   {
     kind: 'pods',
     says: 'an image that is refused is admitted',
-    file: `${containers}/service.ts`,
+    file: `${containers}/container-service.ts`,
     from: 'const admission = await effects.admit(config, sandbox);',
     to: "const admission = await effects.admit(config, sandbox).catch(() => ({ imageId: config.image?.image ?? '', imageRef: '', verdictId: '', token: undefined }));",
   },
