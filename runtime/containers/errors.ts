@@ -13,6 +13,17 @@ export function containerNotFound(id: string): PortcullisError {
   });
 }
 
+export function noConfiguration(sandbox: SandboxRecord): PortcullisError {
+  return new PortcullisError({
+    code: 'RUNTIME_BAD_CONTAINER',
+    kind: 'invalid',
+    attempted: 'create container',
+    on: `in sandbox ${sandbox.id.slice(0, 13)}`,
+    why: 'the request holds no container configuration with metadata.name',
+    fix: 'send `config.metadata.name`',
+  });
+}
+
 export function nameTaken(standing: ContainerRecord): PortcullisError {
   return new PortcullisError({
     code: 'RUNTIME_CONTAINER_NAME_TAKEN',

@@ -25,9 +25,9 @@ export const planted: readonly PlantedBug[] = [
   {
     kind: 'pods',
     says: 'a start that fails leaves the process running',
-    file: `${containers}/container-service.ts`,
-    from: "      effects.kill(starting, 'SIGKILL');\n      await records.put",
-    to: '      await records.put',
+    file: `${containers}/start.ts`,
+    from: "    effects.kill(starting, 'SIGKILL');\n    await records.put",
+    to: '    await records.put',
   },
   {
     kind: 'pods',
@@ -39,7 +39,7 @@ export const planted: readonly PlantedBug[] = [
   {
     kind: 'pods',
     says: 'an image that is refused is admitted',
-    file: `${containers}/container-service.ts`,
+    file: `${containers}/creation.ts`,
     from: 'const admission = await effects.admit(config, sandbox);',
     to: "const admission = await effects.admit(config, sandbox).catch(() => ({ imageId: config.image?.image ?? '', imageRef: '', verdictId: '', token: undefined }));",
   },

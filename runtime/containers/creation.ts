@@ -1,0 +1,131 @@
+import { isPortcullisError, reasonOf } from '../../base/errors/index.ts';
+import type { Logger } from '../../base/log/index.ts';
+import type { ContainerConfig } from '../cri/contract/contract.types.ts';
+import type { SandboxRecord } from '../pods/record.ts';
+import { createdAfter } from '../state/identity.ts';
+import { settleAll } from '../state/settle.ts';
+import { putUntilBoot } from './boot-record.ts';
+import type { Admission, ContainerEffects } from './container-effects.ts';
+import { nameTaken, notReady } from './errors.ts';
+import { nextContainerPhase } from './lifecycle.ts';
+import { pidModeOf } from './pid-namespace.ts';
+import type { ContainerRecord } from './record.ts';
+import { takeBack } from './removal.ts';
+import type { RemovalDeps } from './removal.ts';
+import type { ContainerWatches } from './watches.ts';
+
+export interface CreationDeps extends RemovalDeps {
+  readonly effects: ContainerEffects;
+  readonly watches: Pick<ContainerWatches, 'begin' | 'end'>;
+  /** Returns the record of the pod with a PID namespace that its containers share. */
+  readonly shareProcesses: (sandbox: SandboxRecord) => Promise<SandboxRecord>;
+  readonly log: Logger;
+}
+
+/**
+ * Creates a container, up to a first process that waits for its start. Call it under the lock of the sandbox.
+ * A repeated request returns the same container.
+ * @throws PortcullisError RUNTIME_SANDBOX_NOT_READY, RUNTIME_CONTAINER_NAME_TAKEN, and the errors of the
+ * effects. Nothing of the container is left then, or the next start of the daemon removes it
+ */
+export async function createContainer(deps: CreationDeps, sandbox: SandboxRecord, config: ContainerConfig): Promise<ContainerRecord> {
+  const { records, effects } = deps;
+  if (sandbox.phase !== 'ready') throw notReady(sandbox);
+  const name = containerName(sandbox, config);
+  const requestDigest = effects.digest({ sandbox: sandbox.id, config });
+  // Under this lock no other call creates it: a half-created container is left from an attempt that could
+  // not clean up.
+  const abandoned = records.byName(name);
+  if (abandoned?.phase === 'creating') await takeBack(deps, abandoned, true);
+  const standing = records.byName(name);
+  if (standing !== undefined) {
+    if (standing.phase === 'created' && standing.requestDigest === requestDigest) return standing;
+    throw nameTaken(standing);
+  }
+  const sharesPod = pidModeOf(config, sandbox) === 'pod';
+  const admission = await effects.admit(config, sandbox);
+  const place = sharesPod ? await deps.shareProcesses(sandbox) : sandbox;
+  const intent: ContainerRecord = {
+    id: effects.newId(),
+    name,
+    sandboxId: sandbox.id,
+    phase: 'creating',
+    config,
+    requestDigest,
+    runtimeHandler: sandbox.runtimeHandler,
+    imageId: admission.imageId,
+    imageRef: admission.imageRef,
+    verdictId: admission.verdictId,
+    settingsDigest: '',
+    networkClass: 'none',
+    noNewPrivileges: false,
+    logPath: effects.logPath(config, sandbox),
+    stopSignal: 'SIGTERM',
+    user: { uid: 0, gid: 0, additionalGids: [] },
+    createdAt: createdAfter(effects.now(), { name }, records.list()),
+    startedAt: '0',
+    finishedAt: '0',
+    exitCode: 0,
+    reason: '',
+    message: '',
+    startAnswered: false,
+  };
+  return establish(deps, intent, place, admission);
+}
+
+/** Returns a name that no other attempt of any container has. */
+function containerName(sandbox: SandboxRecord, config: ContainerConfig): string {
+  const pod = sandbox.config.metadata;
+  return `k8s_${config.metadata?.name ?? ''}_${pod?.name ?? ''}_${pod?.namespace ?? ''}_${pod?.uid ?? ''}_${config.metadata?.attempt ?? 0}`;
+}
+
+/** Makes the intended container on the host and records it, or takes back what it made. */
+async function establish(
+  deps: CreationDeps,
+  intent: ContainerRecord,
+  place: SandboxRecord,
+  admission: Admission,
+): Promise<ContainerRecord> {
+  const { records, effects, watches, log } = deps;
+  let mayBeCreated = false;
+  try {
+    // In parallel: the next start finds and removes the results of prepare without a record, but not
+    // processes.
+    const durable = putUntilBoot(records, intent);
+    const made = await settleAll([effects.prepare(intent, place, admission, durable), durable]).then(
+      ([ready]) => ready,
+      (cause: unknown) => unmade(effects, intent, cause),
+    );
+    const prepared: ContainerRecord = { ...intent, ...made };
+    const processes =
+      prepared.startFailure === undefined ? await effects.create(prepared).catch((cause: unknown) => unmade(effects, prepared, cause)) : {};
+    const created: ContainerRecord = { ...prepared, ...processes, phase: nextContainerPhase('creating', 'monitor-holds-it') };
+    mayBeCreated = true;
+    await putUntilBoot(records, created);
+    if (created.startFailure === undefined) watches.begin(created);
+    if (prepared.degraded !== undefined && prepared.degraded.length > 0)
+      log.info({ container: created.id, degraded: prepared.degraded }, 'this node cannot enforce all of its profile');
+    return created;
+  } catch (cause) {
+    await takeBack(deps, intent, mayBeCreated).catch((second: unknown) =>
+      log.warn({ container: intent.id, cause: reasonOf(second) }, 'a half-made container is left for the next start to remove'),
+    );
+    throw cause;
+  }
+}
+
+/**
+ * A kubelet repeats a CreateContainer that fails, whatever the restart policy of the pod; a StartContainer
+ * that fails ends the container, as in containerd. A container that the runtime refuses because of the
+ * request itself is therefore kept, with nothing on the host, and the error is reported at the start.
+ * @throws the cause, if another attempt may succeed
+ */
+async function unmade(
+  effects: Pick<ContainerEffects, 'destroy'>,
+  prepared: ContainerRecord,
+  cause: unknown,
+): Promise<Pick<ContainerRecord, 'startFailure'>> {
+  if (!isPortcullisError(cause) || cause.code !== 'RUNTIME_CREATE_FAILED' || cause.kind !== 'precondition') throw cause;
+  await effects.destroy(prepared);
+  return { startFailure: cause.failure.why };
+}

@@ -1,0 +1,25 @@
+import type { LinuxContainerResources } from '../cri/contract/contract.types.ts';
+import { mergedResources } from '../oci/resources.ts';
+import type { Records } from '../state/records.ts';
+import type { ContainerEffects } from './container-effects.ts';
+import { wrongPhase } from './errors.ts';
+import type { ContainerRecord } from './record.ts';
+import { requireContainer } from './require-container.ts';
+import { isUnmade } from './start.ts';
+
+/**
+ * Changes the resource limits of a container, and records them. Call it under the lock of the container.
+ * @throws PortcullisError RUNTIME_CONTAINER_NOT_FOUND, RUNTIME_CONTAINER_WRONG_STATE, and the errors of the
+ * effect
+ */
+export async function updateContainer(
+  { records, effects }: { readonly records: Records<ContainerRecord>; readonly effects: Pick<ContainerEffects, 'update'> },
+  id: string,
+  resources: LinuxContainerResources,
+): Promise<void> {
+  const record = requireContainer(records, id);
+  if (record.phase === 'exited') throw wrongPhase(record, 'update', 'create it again with these resources');
+  if (!isUnmade(record)) await effects.update(record, resources);
+  const linux = { ...record.config.linux, resources: mergedResources(record.config.linux?.resources, resources) };
+  await records.put({ ...record, config: { ...record.config, linux } });
+}
