@@ -126,7 +126,6 @@ export async function openPodSide(config: DaemonConfig, deps: PodSideDeps): Prom
       stateDir: config.state,
       conmon,
       folders: { exits: exits.folder, attach: folders.attach },
-      kernel,
       network,
       images,
       confinement: createConfinement({

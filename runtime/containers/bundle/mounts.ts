@@ -1,0 +1,60 @@
+import type { Mount } from '../../cri/contract/contract.types.ts';
+import type { HostPaths } from '../../host-paths/host-paths.ts';
+import type { ImageStore, LayerMapping } from '../../images/types.ts';
+import { cleanContainerPath } from '../../oci/container-path.ts';
+import type { JoinedUserNamespace, PodFiles } from '../../oci/mounts.ts';
+import { declaredVolumes } from '../declared-volumes.ts';
+import { allHostDevices, ownedBy, withAllHostDevices } from '../host-devices.ts';
+import type { DeviceNode } from '../host-devices.ts';
+import { mountVolumes } from '../image-volumes.ts';
+import { checkMappable, rootOwner } from '../user-namespace.ts';
+import type { ContainerUser } from '../user.ts';
+import type { CheckedRequest } from './request.ts';
+
+/**
+ * Mounts the image volumes, labels what the container may use of the host, and returns every mount of the
+ * container, in the order of the spec: first the volumes that the image declares.
+ * @param root the root file system of the container, and the user namespace that it joins
+ * @throws PortcullisError RUNTIME_SELINUX_RELABEL, RUNTIME_IDMAP_UNSUPPORTED, RUNTIME_BAD_IMAGE_VOLUME, and
+ * the errors of the image store
+ */
+export async function bundleMounts(
+  deps: { readonly images: Pick<ImageStore, 'mountVolume'>; readonly paths: HostPaths },
+  { record, admitted, plan, host, confined }: CheckedRequest,
+  files: PodFiles,
+  root: {
+    readonly path: string;
+    readonly mapping: LayerMapping | undefined;
+    readonly userNamespace: JoinedUserNamespace | undefined;
+  },
+): Promise<readonly Mount[]> {
+  const { userNamespace } = root;
+  const volumes = await mountVolumes(deps.images, record.id, admitted.volumes, root.mapping);
+  await confined.relabel([
+    ...(plan.hostIpc ? [] : [files.shm]),
+    ...[files.resolvConf, files.hostname, files.hosts],
+    ...host.sources.filter(({ mount }) => mount.selinuxRelabel).map(({ path }) => path),
+  ]);
+  const mounts = [...host.sources.map(({ mount, path }) => ({ ...mount, hostPath: path })), ...volumes];
+  if (userNamespace !== undefined) await checkMappable(deps.paths, mounts, userNamespace.path);
+  const declared = declaredVolumes(
+    root.path,
+    admitted.image.config.volumes,
+    new Set(mounts.map((mount) => cleanContainerPath(mount.containerPath))),
+    rootOwner(userNamespace),
+  );
+  return [...declared, ...mounts];
+}
+
+/**
+ * Returns the devices of the container: those that it requests and, if its settings say so, all of the host.
+ * @throws PortcullisError RUNTIME_PATH_NO_ANSWER
+ */
+export async function bundleDevices(
+  deps: { readonly paths: HostPaths; readonly devicesOwnedByUser: boolean },
+  { host, confined }: Pick<CheckedRequest, 'host' | 'confined'>,
+  user: ContainerUser,
+): Promise<readonly DeviceNode[]> {
+  const asked = deps.devicesOwnedByUser ? ownedBy(host.devices, user) : host.devices;
+  return confined.settings.hostDevices ? withAllHostDevices(await allHostDevices(deps.paths), asked) : asked;
+}

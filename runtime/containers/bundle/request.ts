@@ -1,0 +1,78 @@
+import type { LinuxContainerResources } from '../../cri/contract/contract.types.ts';
+import type { HostPaths } from '../../host-paths/host-paths.ts';
+import type { ContainerCgroup } from '../../oci/cgroup-place.ts';
+import { checkedResources } from '../../oci/check-resources.ts';
+import type { ContainerPlan } from '../../oci/made-container.ts';
+import type { ResourceSupport } from '../../oci/resource-support.ts';
+import type { RuntimeHandler } from '../../oci/runtime-handler.ts';
+import type { SandboxRecord } from '../../pods/record.ts';
+import { planSandbox } from '../../pods/validate.ts';
+import type { SandboxPlan } from '../../pods/validate.ts';
+import type { AdmittedImage } from '../admission.ts';
+import type { CdiRegistry } from '../cdi/registry.ts';
+import type { Confined, Confinement } from '../confinement.ts';
+import { hostRequest } from '../host-request.ts';
+import type { HostRequest } from '../host-request.ts';
+import type { PidNamespace } from '../pid-namespace.ts';
+import type { ContainerRecord } from '../record.ts';
+import { signalNumber, stopSignalOf } from '../stop-signal.ts';
+
+/** The container that gets a bundle. */
+export interface BundleRequest {
+  readonly record: ContainerRecord;
+  readonly sandbox: SandboxRecord;
+  readonly admitted: AdmittedImage;
+  readonly handler: RuntimeHandler;
+  /** The folder of the bundle. */
+  readonly bundle: string;
+  readonly cgroup: ContainerCgroup;
+  readonly pidNamespace: PidNamespace;
+  /** Called when the request is known to be within its ceilings. */
+  readonly accepted: () => void;
+  /** Called with the plan of the container, before the runtime gets it. */
+  readonly planned: (plan: ContainerPlan) => void;
+}
+
+/** A request within its ceilings. Nothing was created for it. */
+export interface CheckedRequest extends BundleRequest {
+  readonly plan: SandboxPlan;
+  readonly stopSignal: string;
+  readonly resources: LinuxContainerResources | undefined;
+  readonly host: HostRequest;
+  readonly confined: Confined;
+}
+
+/**
+ * Looks up what the request names on the host, and compares all of it with the ceilings. Creates nothing.
+ * @throws PortcullisError the errors of `hostRequest` and of `Confinement.confine`, and those of a stop
+ * signal and of resources that are not valid
+ */
+export async function checkRequest(
+  deps: {
+    readonly kubeletRoot: string;
+    readonly cdi: CdiRegistry;
+    readonly paths: HostPaths;
+    readonly confinement: Confinement;
+    readonly resourceSupport: ResourceSupport;
+  },
+  request: BundleRequest,
+): Promise<CheckedRequest> {
+  const { record, sandbox, admitted } = request;
+  const { config } = record;
+  const plan = planSandbox(sandbox.config);
+  const stopSignal = stopSignalOf(config.stopSignal, admitted.image.config.stopSignal);
+  signalNumber(stopSignal);
+  const asks = config.linux?.resources;
+  const resources = asks === undefined ? undefined : checkedResources(asks, deps.resourceSupport);
+  const host = await hostRequest({ config, sandbox, kubeletRoot: deps.kubeletRoot, cdi: deps.cdi, paths: deps.paths });
+  const confined = await deps.confinement.confine({
+    config,
+    sandbox,
+    ceilings: admitted.verdict.ceilings,
+    requested: admitted.verdict.requestedEntitlements,
+    runtime: request.handler.kind,
+    access: host.access,
+    sharesHostPids: request.pidNamespace.isHost,
+  });
+  return { ...request, plan, stopSignal, resources, host, confined };
+}

@@ -1,0 +1,94 @@
+import { join } from 'node:path';
+import type { Mount } from '../../cri/contract/contract.types.ts';
+import { systemdAnnotations } from '../../oci/cgroup-place.ts';
+import type { CgroupMounts } from '../../oci/cgroups.ts';
+import type { JoinedUserNamespace, PodFiles } from '../../oci/mounts.ts';
+import type { HandlerFeatures } from '../../oci/probe/features.ts';
+import { generateSpec } from '../../oci/spec.ts';
+import type { SpecInput } from '../../oci/spec.ts';
+import type { OciSpec } from '../../oci/spec.types.ts';
+import { withEdits } from '../cdi/edits.ts';
+import type { DeviceNode } from '../host-devices.ts';
+import type { ContainerUser } from '../user.ts';
+import type { CheckedRequest } from './request.ts';
+
+/** What was found and created on the host for one container. */
+export interface BundleContents {
+  /** The path of the root file system. */
+  readonly rootfs: string;
+  readonly process: Pick<SpecInput, 'args' | 'env' | 'cwd'>;
+  readonly user: ContainerUser;
+  readonly features: HandlerFeatures;
+  readonly userNamespace: JoinedUserNamespace | undefined;
+  readonly files: PodFiles;
+  readonly mounts: readonly Mount[];
+  readonly devices: readonly DeviceNode[];
+  readonly launcher: string | undefined;
+}
+
+/**
+ * Returns the OCI spec of a container, with the edits of its CDI devices. Pure.
+ * @throws PortcullisError the errors of `generateSpec`
+ */
+export function bundleSpec(
+  deps: { readonly oomScoreFloor: number; readonly cgroups: Pick<CgroupMounts, 'version'> },
+  request: CheckedRequest,
+  contents: BundleContents,
+): OciSpec {
+  const { record, sandbox, handler, cgroup, pidNamespace, host, confined } = request;
+  const { process, user, launcher } = contents;
+  const { settings, labels } = confined;
+  const spec = generateSpec({
+    rootfs: contents.rootfs,
+    ...process,
+    env: process.env.some((entry) => entry.startsWith('HOME=')) ? process.env : [...process.env, `HOME=${user.home}`],
+    user: { uid: user.uid, gid: user.gid, additionalGids: user.additionalGids },
+    terminal: record.config.tty,
+    settings,
+    labels,
+    runtime: handler.kind,
+    mounts: contents.mounts,
+    devices: contents.devices,
+    resources: request.resources,
+    cgroupsPath: cgroup.specPath,
+    podFiles: contents.files,
+    namespaces: joinedNamespaces(request),
+    hostPid: pidNamespace.isHost,
+    // As in other runtimes: version 1 has no cgroup namespace that a container could mount, and a privileged
+    // container manages the cgroups of the node.
+    cgroupNamespace: deps.cgroups.version === 2 && !settings.writableSys,
+    features: contents.features,
+    userNamespace: contents.userNamespace,
+    oomScoreFloor: deps.oomScoreFloor,
+    ...(launcher !== undefined && { launcher }),
+    // No annotation of the image or the pod reaches the runtime, because crun and runc act on some
+    // annotations.
+    annotations: {
+      'dev.portcullis.sandbox': sandbox.id,
+      'dev.portcullis.verdict': record.verdictId,
+      ...(cgroup.systemd && systemdAnnotations),
+    },
+  });
+  return host.edits === undefined ? spec : withEdits(spec, host.edits);
+}
+
+/**
+ * Returns the paths of the namespaces that the container joins: those of its pod, as far as the pod does not
+ * share the host's, and a shared PID namespace.
+ */
+export function joinedNamespaces({
+  plan,
+  sandbox,
+  pidNamespace,
+}: {
+  readonly plan: Pick<CheckedRequest['plan'], 'hostNetwork' | 'hostIpc'>;
+  readonly sandbox: Pick<CheckedRequest['sandbox'], 'namespacesDir'>;
+  readonly pidNamespace: Pick<CheckedRequest['pidNamespace'], 'path'>;
+}): SpecInput['namespaces'] {
+  const pins = sandbox.namespacesDir;
+  return {
+    ...(!plan.hostNetwork && pins !== undefined && { network: join(pins, 'net'), uts: join(pins, 'uts') }),
+    ...(!plan.hostIpc && pins !== undefined && { ipc: join(pins, 'ipc') }),
+    ...(pidNamespace.path !== undefined && { pid: pidNamespace.path }),
+  };
+}

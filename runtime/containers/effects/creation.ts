@@ -1,0 +1,107 @@
+import { rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { ImageStore } from '../../images/types.ts';
+import type { ExitWatch } from '../../monitor/exits.ts';
+import type { MonitorFolders } from '../../monitor/conmon.ts';
+import type { AdoptMonitor } from '../../monitor/monitor-scope.ts';
+import { emptyCgroup, removeCgroupTree } from '../../oci/cgroup-removal.ts';
+import type { CgroupMounts } from '../../oci/cgroups.ts';
+import { cgroupProcesses } from '../../oci/cgroups.ts';
+import { areLocal } from '../../oci/local-mounts.ts';
+import { checkMadeContainer, mountsOf } from '../../oci/made-container.ts';
+import type { ContainerPlan } from '../../oci/made-container.ts';
+import { admitForRun } from '../admission.ts';
+import type { AdmittedImage } from '../admission.ts';
+import { writeBundle } from '../bundle.ts';
+import type { BundleDeps } from '../bundle.ts';
+import type { ContainerEffects } from '../container-effects.ts';
+import { orNoRoom } from '../no-room.ts';
+import type { PidNamespace } from '../pid-namespace.ts';
+import { openPidNamespace } from '../pid-namespace.ts';
+import type { ContainerRecord } from '../record.ts';
+import { killMonitorOf } from './monitors.ts';
+import type { ContainerMonitors } from './monitors.ts';
+import type { ContainerPlaces } from './places.ts';
+
+export interface CreationEffectDeps extends BundleDeps {
+  readonly images: ImageStore;
+  readonly folders: Pick<MonitorFolders, 'attach'>;
+  readonly exits: Pick<ExitWatch, 'folder' | 'forget'>;
+  readonly cgroups: CgroupMounts;
+  readonly adoptMonitor: AdoptMonitor;
+  /** Finds a container by its id or an unambiguous prefix. */
+  readonly container: (idOrPrefix: string) => ContainerRecord | undefined;
+  readonly places: ContainerPlaces;
+  readonly monitors: ContainerMonitors;
+}
+
+/** The effects that make a container, from its admission to its waiting process, and those that remove it. */
+export function creationEffects(deps: CreationEffectDeps): Pick<ContainerEffects, 'admit' | 'prepare' | 'create' | 'destroy'> {
+  const { places, monitors, images, cgroups, exits } = deps;
+  // Open from the preparation of a container until the runtime has joined them. If a step in between fails,
+  // `destroy` follows.
+  const openNamespaces = new Map<string, PidNamespace>();
+  const closeNamespace = (id: string): void => {
+    openNamespaces.get(id)?.close();
+    openNamespaces.delete(id);
+  };
+  const cgroupOf = (record: ContainerRecord): string => places.cgroup(record).path;
+  // The checked plan of each container; the created container is compared with it again.
+  const plans = new Map<string, ContainerPlan>();
+
+  return {
+    admit: (config, sandbox) => admitForRun(images, config, sandbox),
+    prepare: async (record, sandbox, admission, durable) => {
+      const handler = places.handler(record);
+      const pidNamespace = openPidNamespace({ config: record.config, sandbox, handler, find: deps.container });
+      openNamespaces.set(record.id, pidNamespace);
+      const admitted = admission.token as AdmittedImage;
+      const made = await writeBundle(deps, {
+        record,
+        sandbox,
+        admitted,
+        handler,
+        bundle: places.bundle(record.id),
+        cgroup: places.cgroup(record),
+        pidNamespace,
+        planned: (plan) => void plans.set(record.id, plan),
+        accepted: () => monitors.startEarly(record, durable),
+      });
+      if (admitted.volumes.length === 0) return made;
+      const refs = admitted.volumes.map(({ mount, image }) => [mount.containerPath, image.repoDigests[0] ?? image.id] as const);
+      return { ...made, volumeImages: Object.fromEntries(refs) };
+    },
+    create: async (record) => {
+      const made = await monitors.create(record).catch(async (thrown: unknown) => {
+        throw await orNoRoom(thrown, exits.folder);
+      });
+      closeNamespace(record.id);
+      deps.adoptMonitor(made.monitor.pid);
+      const plan = plans.get(record.id);
+      plans.delete(record.id);
+      // The host does not see the mounts of other runtimes (virtual machines, kernels in user space).
+      if (plan !== undefined && places.handler(record).kind !== 'other') {
+        const mounts = mountsOf(record.id, made.init.pid);
+        // A volume may be on a file system that does not answer.
+        if (areLocal(mounts)) checkMadeContainer(record.id, made.init.pid, plan, mounts);
+        else await deps.paths.checkMadeContainer(record.id, made.init.pid, plan);
+      }
+      return made;
+    },
+    destroy: async (record) => {
+      closeNamespace(record.id);
+      plans.delete(record.id);
+      await monitors.abandon(record);
+      await killMonitorOf(record);
+      await places.findHandler(record)?.delete(record.id);
+      if ((await cgroupProcesses(cgroups, cgroupOf(record))).length > 0) await emptyCgroup(cgroups, cgroupOf(record));
+      await removeCgroupTree(cgroups, cgroupOf(record));
+      await Promise.all([
+        images.removeRootfs(record.id),
+        rm(places.bundle(record.id), { recursive: true, force: true }),
+        rm(join(deps.folders.attach, record.id.slice(0, 16)), { force: true }),
+        exits.forget(record.id),
+      ]);
+    },
+  };
+}

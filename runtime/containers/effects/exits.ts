@@ -1,0 +1,43 @@
+import { stat } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import type { ExitWatch } from '../../monitor/exits.ts';
+import type { CgroupMounts } from '../../oci/cgroups.ts';
+import { createOomLedger } from '../../oci/oom-ledger.ts';
+import type { ContainerEffects } from '../container-effects.ts';
+import type { ContainerPlaces } from './places.ts';
+
+/** The effects that report how a container ended. */
+export function exitEffects({
+  places,
+  exits,
+  cgroups,
+}: {
+  readonly places: ContainerPlaces;
+  readonly exits: ExitWatch;
+  readonly cgroups: CgroupMounts;
+}): Pick<ContainerEffects, 'watch' | 'forgetExit' | 'recordedExit' | 'wasOutOfMemory'> {
+  const oomLedger = createOomLedger(cgroups);
+  return {
+    watch: (record, tell, monitorLost) => {
+      if (record.init === undefined || record.monitor === undefined) return () => undefined;
+      const { path, systemd } = places.cgroup(record);
+      if (systemd) void oomLedger.open(dirname(path));
+      return exits.watchContainer(record.id, { init: record.init, monitor: record.monitor }, tell, monitorLost);
+    },
+    forgetExit: (id) => exits.forget(id),
+    recordedExit: (id) => exits.recorded(id),
+    // conmon records the notification of the kernel. The kernel's own count also covers the case in which
+    // conmon looked too late.
+    wasOutOfMemory: async (record) => {
+      const { path } = places.cgroup(record);
+      // Version 1 does not count kills in a child cgroup.
+      const own = cgroups.version === 2 ? path : places.limits(record);
+      const counted = await oomLedger.wasKilled(dirname(path), own);
+      const noted = await stat(join(places.bundle(record.id), 'oom')).then(
+        () => true,
+        () => false,
+      );
+      return counted || noted;
+    },
+  };
+}

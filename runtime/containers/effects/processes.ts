@@ -1,0 +1,58 @@
+import { readFileSync } from 'node:fs';
+import { sameProcess } from '../../../base/process/index.ts';
+import type { ProcessIdentity } from '../../../base/process/index.ts';
+import { signalProcess } from '../../monitor/processes.ts';
+import { emptyCgroup, thawCgroup } from '../../oci/cgroup-removal.ts';
+import type { CgroupMounts } from '../../oci/cgroups.ts';
+import type { ContainerEffects } from '../container-effects.ts';
+import { sharesPids } from '../pid-namespace.ts';
+import type { Slots } from '../slots.ts';
+import { signalNumber } from '../stop-signal.ts';
+import type { ContainerPlaces } from './places.ts';
+
+/** The effects on the processes of a created container: its start, its signals, and whether it lives. */
+export function processEffects({
+  places,
+  slots,
+  cgroups,
+}: {
+  readonly places: ContainerPlaces;
+  readonly slots: Slots;
+  readonly cgroups: CgroupMounts;
+}): Pick<ContainerEffects, 'start' | 'isStarted' | 'kill' | 'heeds' | 'killLeftovers' | 'isAlive' | 'isMonitored'> {
+  /** Containers whose start was interrupted by the end of an earlier daemon. */
+  const cutOff = new Set<string>();
+  return {
+    start: (record) => slots.run(() => places.handler(record).start(record.id, cutOff.delete(record.id) ? record.init : undefined)),
+    isStarted: async (record) => {
+      const started = await places.handler(record).isStarted(record.id, record.init);
+      if (!started) cutOff.add(record.id);
+      return started;
+    },
+    kill: (record, signal) => {
+      signalProcess(record.init, signalNumber(signal));
+      // A user may have paused the container, or the container may have paused a part of itself.
+      if (signal === 'SIGKILL') void thawCgroup(cgroups, places.cgroup(record).path);
+    },
+    heeds: (record, signal) => sharesPids(record.config) || catches(record.init, signalNumber(signal)),
+    killLeftovers: async (record) => {
+      // With its own PID namespace, the kernel has killed these processes together with the first one.
+      if (sharesPids(record.config)) await emptyCgroup(cgroups, places.cgroup(record).path);
+    },
+    isAlive: (record) => record.init !== undefined && sameProcess(record.init),
+    isMonitored: (record) => record.monitor !== undefined && sameProcess(record.monitor),
+  };
+}
+
+/**
+ * Whether the process has a handler for a signal (proc_pid_status(5), SigCgt); SIGKILL and SIGSTOP need none.
+ */
+function catches(identity: ProcessIdentity | undefined, signal: number): boolean {
+  if (signal === 9 || signal === 19) return true;
+  try {
+    const caught = /^SigCgt:\s*([0-9a-f]+)$/m.exec(readFileSync(`/proc/${identity?.pid ?? 0}/status`, 'utf8'))?.[1];
+    return caught !== undefined && ((BigInt(`0x${caught}`) >> BigInt(signal - 1)) & 1n) === 1n;
+  } catch {
+    return false;
+  }
+}

@@ -1,0 +1,62 @@
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { parseJson } from '../../../base/json/index.ts';
+import type { StartProgram } from '../../../base/reactor/index.ts';
+import type { HostPaths } from '../../host-paths/host-paths.ts';
+import { noQuota, writeCgroupSettings } from '../../oci/cgroup-settings.ts';
+import type { CgroupMounts } from '../../oci/cgroups.ts';
+import { checkedResources } from '../../oci/check-resources.ts';
+import { commandPlace } from '../../oci/command-place.ts';
+import type { ExecScopes } from '../../oci/exec-scope.ts';
+import { execSync } from '../../oci/exec.ts';
+import { commandArguments } from '../../oci/launched-command.ts';
+import { boundedResources } from '../../oci/profile-bounds.ts';
+import type { ResourceSupport } from '../../oci/resource-support.ts';
+import { mergedResources, toOciUpdate, updateFailure } from '../../oci/resources.ts';
+import type { OciSpec } from '../../oci/spec.types.ts';
+import type { ContainerEffects } from '../container-effects.ts';
+import { reopenLog } from '../log-reopen.ts';
+import type { ContainerPlaces } from './places.ts';
+
+export interface RunningEffectDeps {
+  readonly startProgram: StartProgram;
+  readonly conmon: string;
+  readonly paths: HostPaths;
+  readonly execScopes: ExecScopes;
+  readonly cgroups: CgroupMounts;
+  readonly resourceSupport: ResourceSupport;
+  readonly places: ContainerPlaces;
+}
+
+/** The effects that a client requests for a container that exists: a command, other limits, another log file. */
+export function runningEffects(deps: RunningEffectDeps): Pick<ContainerEffects, 'exec' | 'update' | 'reopenLog'> {
+  const { places, paths, cgroups } = deps;
+  return {
+    exec: async (record, command, timeoutMs, signal) => {
+      const dir = places.bundle(record.id);
+      const spec = parseJson(await readFile(join(dir, 'config.json'), 'utf8')) as OciSpec;
+      return execSync({
+        startProgram: deps.startProgram,
+        paths,
+        scopes: deps.execScopes,
+        target: { id: record.id, handler: places.handler(record), conmon: deps.conmon, init: record.init?.pid ?? 0, dir },
+        place: commandPlace(spec),
+        process: { ...spec.process, terminal: false, args: commandArguments(spec, command) },
+        timeoutMs,
+        ...(signal !== undefined && { signal }),
+      });
+    },
+    update: async (record, resources) => {
+      const asked = checkedResources(mergedResources(record.config.linux?.resources, resources), deps.resourceSupport);
+      const wanted = boundedResources(asked, record.held?.resources) ?? asked;
+      const handler = places.handler(record);
+      // crun 1.8 writes -1 as an unsigned number, which version 1 refuses.
+      const removesQuota = handler.kind !== 'crun' || cgroups.version === 2;
+      await handler.update(record.id, toOciUpdate(wanted, removesQuota)).catch((thrown: unknown) => {
+        throw updateFailure(thrown);
+      });
+      if (wanted.cpuQuota === -1 && !removesQuota) await writeCgroupSettings(cgroups, places.limits(record), noQuota);
+    },
+    reopenLog: (record) => reopenLog(record, places.bundle(record.id), paths),
+  };
+}
