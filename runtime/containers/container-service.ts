@@ -2,7 +2,7 @@ import type { Logger } from '../../base/log/index.ts';
 import type { ContainerConfig, LinuxContainerResources } from '../cri/contract/contract.types.ts';
 import type { ExecResult } from '../oci/exec.ts';
 import type { SandboxRecord } from '../pods/record.ts';
-import type { ContainersOfSandbox } from '../pods/sandbox-service.ts';
+import type { ContainersOfSandbox } from '../pods/release.ts';
 import type { KeyedLock } from '../state/keyed-lock.ts';
 import type { Records } from '../state/records.ts';
 import type { ContainerEffects } from './container-effects.ts';

@@ -1,7 +1,7 @@
 import type { Confinement } from '../containers/confinement.ts';
 import type { ContainerEffects } from '../containers/container-effects.ts';
 import type { ImageStore } from '../images/types.ts';
-import type { SandboxEffects } from '../pods/sandbox-service.ts';
+import type { SandboxEffects } from '../pods/sandbox-effects.ts';
 import { traced } from './spans.ts';
 
 /** Returns the same effects, with each effect that takes time as a part of its call's trace. */

@@ -20,7 +20,7 @@ import type { NamespacePool, PodNamespace } from './namespace-pool.ts';
 import type { PodSandboxConfig } from '../cri/contract/contract.types.ts';
 import type { SandboxRecord } from './record.ts';
 import { shmBytes } from './shm-size.ts';
-import type { SandboxEffects } from './sandbox-service.ts';
+import type { SandboxEffects } from './sandbox-effects.ts';
 
 /** Parent cgroups of pods that name none, by driver. */
 const ours = new Set(['/portcullis', '/portcullis.slice']);

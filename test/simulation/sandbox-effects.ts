@@ -1,6 +1,6 @@
 import type { ProcessIdentity } from '../../base/process/index.ts';
 import type { Attachment } from '../../cni-plugins/index.ts';
-import type { SandboxEffects } from '../../runtime/pods/sandbox-service.ts';
+import type { SandboxEffects } from '../../runtime/pods/sandbox-effects.ts';
 import type { Incarnation } from './incarnation.ts';
 import { endInfra, giveLink } from './world.ts';
 import type { World } from './world.ts';

@@ -46,14 +46,14 @@ export const planted: readonly PlantedBug[] = [
   {
     kind: 'pods',
     says: 'a pod without namespaces of its own is ready after the machine has started again',
-    file: 'runtime/pods/sandbox-service.ts',
+    file: 'runtime/pods/recovery.ts',
     from: 'if (record.bootId !== undefined && record.bootId !== effects.bootId())',
     to: 'if (false as boolean)',
   },
   {
     kind: 'pods',
     says: 'a pod that is removed keeps its link and its address',
-    file: 'runtime/pods/sandbox-service.ts',
+    file: 'runtime/pods/release.ts',
     from: 'if (!isHostNetwork(record)) await effects.network.detach(record.id);',
     to: '',
   },

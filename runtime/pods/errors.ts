@@ -1,0 +1,29 @@
+import { PortcullisError } from '../../base/errors/index.ts';
+import type { SandboxRecord } from './record.ts';
+
+/** @param isLost the sandbox is ready on record, and no longer exists */
+export function nameTaken(standing: SandboxRecord, isLost: boolean): PortcullisError {
+  const stopped = isLost || standing.phase !== 'ready';
+  return new PortcullisError({
+    code: 'RUNTIME_SANDBOX_NAME_TAKEN',
+    kind: 'already-exists',
+    attempted: 'run pod sandbox',
+    on: standing.name,
+    why: stopped
+      ? `sandbox ${standing.id.slice(0, 13)} has this name and is not running`
+      : `sandbox ${standing.id.slice(0, 13)} has this name and was asked for with another configuration`,
+    fix: 'remove that sandbox, or ask with another metadata.attempt',
+    details: { sandboxId: standing.id },
+  });
+}
+
+export function sandboxNotFound(id: string): PortcullisError {
+  return new PortcullisError({
+    code: 'RUNTIME_SANDBOX_NOT_FOUND',
+    kind: 'not-found',
+    attempted: 'find pod sandbox',
+    on: id,
+    why: 'there is no such sandbox',
+    fix: 'list sandboxes and use one of their ids',
+  });
+}

@@ -1,0 +1,80 @@
+import { unlessGone } from '../state/gone-rows.ts';
+import type { Records } from '../state/records.ts';
+import { settleAll } from '../state/settle.ts';
+import type { Sharing } from './infra/sharing.ts';
+import { withoutInfra } from './infra/sharing.ts';
+import { nextSandboxPhase } from './lifecycle.ts';
+import type { SandboxRecord } from './record.ts';
+import type { SandboxEffects } from './sandbox-effects.ts';
+import { planSandbox } from './validate.ts';
+
+/** The pod's containers, as far as the sandbox needs them. */
+export interface ContainersOfSandbox {
+  /** Kills every container of the sandbox; none runs when it resolves. */
+  stopAllOf(sandboxId: string): Promise<void>;
+  removeAllOf(sandboxId: string): Promise<void>;
+}
+
+export interface ReleaseDeps {
+  readonly records: Records<SandboxRecord>;
+  readonly effects: Pick<SandboxEffects, 'network' | 'namespaces' | 'files' | 'cgroups'>;
+  readonly sharing: Pick<Sharing, 'end'>;
+}
+
+/**
+ * Releases everything that a half-created pod has on the host, and then deletes its record.
+ * @param mayBeReady the write of the phase `ready` was reported as failed, and may have taken effect: the
+ * next start would find a ready pod, part of which has been released
+ * @throws the error of a step that failed. The record stays, and the call may be repeated
+ */
+export async function takeBack(deps: ReleaseDeps, record: SandboxRecord, mayBeReady = false): Promise<void> {
+  const { records, effects } = deps;
+  if (mayBeReady && records.get(record.id) !== undefined) await records.put(record).catch(unlessGone);
+  await releaseAll(deps, record);
+  await effects.cgroups.remove(record);
+  await records.delete(record.id);
+}
+
+/**
+ * Stops a pod: its containers first, then everything that it has on the host. Call it under the lock of the
+ * sandbox. Unknown or stopped: success.
+ * @throws the error of a step that failed. The pod stays in the phase `stopping`, and the call may be repeated
+ */
+export async function stopSandbox(deps: ReleaseDeps & { readonly containers: ContainersOfSandbox }, id: string): Promise<void> {
+  const { records, effects } = deps;
+  const record = records.get(id);
+  if (record === undefined || record.phase === 'stopped') return;
+  const stopping: SandboxRecord = { ...record, phase: nextSandboxPhase(record.phase, 'stop-asked') };
+  if (record.phase !== 'stopping') await records.put(stopping);
+  await deps.containers.stopAllOf(id);
+  await releaseAll(deps, stopping);
+  await effects.cgroups.remove(stopping);
+  await records.put({ ...withoutInfra(stopping), phase: nextSandboxPhase('stopping', 'resources-released') });
+}
+
+/**
+ * Stops a pod, and removes it with its containers. Call it under the lock of the sandbox. Unknown: success.
+ * @throws the error of a step that failed. The call may be repeated
+ */
+export async function removeSandbox(deps: ReleaseDeps & { readonly containers: ContainersOfSandbox }, id: string): Promise<void> {
+  const { records, effects, containers } = deps;
+  const record = records.get(id);
+  if (record === undefined) return;
+  await stopSandbox(deps, id);
+  await containers.removeAllOf(id);
+  await effects.cgroups.remove(record);
+  await records.delete(id);
+}
+
+async function releaseAll({ effects, sharing }: ReleaseDeps, record: SandboxRecord): Promise<void> {
+  await sharing.end(record);
+  if (!isHostNetwork(record)) await effects.network.detach(record.id);
+  await settleAll([
+    record.namespacesDir === undefined ? undefined : effects.namespaces.release(record.namespacesDir),
+    effects.files.remove(record.id),
+  ]);
+}
+
+function isHostNetwork(record: SandboxRecord): boolean {
+  return planSandbox(record.config).hostNetwork;
+}
