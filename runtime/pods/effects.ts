@@ -6,24 +6,18 @@ import { currentBootId } from '../../base/process/index.ts';
 import type { NetworkEngine } from '../../cni-plugins/index.ts';
 import type { StartProgram } from '../../base/reactor/index.ts';
 import type { CgroupDriver } from '../oci/cgroup-place.ts';
-import { podCgroup } from '../oci/cgroup-place.ts';
-import { removeCgroups } from '../oci/cgroup-removal.ts';
 import type { CgroupMounts } from '../oci/cgroups.ts';
-import { cgroupProcesses, missingCgroups } from '../oci/cgroups.ts';
-import { stopSlices } from '../oci/systemd-slices.ts';
 import { tracedSandboxEffects } from '../observability/traced-effects.ts';
 import { digest, newId, now } from '../state/identity.ts';
 import { makePodFiles, podFilesStand, removePodFiles, writeResolvConf } from './files.ts';
 import type { InfraEffects } from './infra/sharing.ts';
 import { dnsOfNetwork } from './name-network.ts';
 import type { NamespacePool, PodNamespace } from './namespace-pool.ts';
+import { podCgroups } from './pod-cgroups.ts';
 import type { PodSandboxConfig } from '../cri/contract/contract.types.ts';
 import type { SandboxRecord } from './record.ts';
 import { shmBytes } from './shm-size.ts';
 import type { SandboxEffects } from './sandbox-effects.ts';
-
-/** Parent cgroups of pods that name none, by driver. */
-const ours = new Set(['/portcullis', '/portcullis.slice']);
 
 /** Returns the folder of one pod's files. */
 export function podDirIn(stateDir: string, id: string): string {
@@ -56,24 +50,7 @@ function realEffects(parts: {
   /** Throws when the probe did not find in this handler what a pod with a user namespace needs. */
   readonly requireUserNamespaces: (runtimeHandler: string) => Promise<void>;
 }): SandboxEffects {
-  const { stateDir, kernel, network, pool, cgroups } = parts;
-  /** Whether another pod may be about to create a container in a cgroup. */
-  const isUsed = (path: string, sandboxId: string): boolean =>
-    parts
-      .sandboxes()
-      .some(
-        ({ id, phase, cgroupParent }) =>
-          id !== sandboxId && (phase === 'creating' || phase === 'ready') && `${cgroupParent}/`.startsWith(`${path}/`),
-      );
-  /**
-   * Returns the slices that contain no process and that no other pod may be about to use: ending a slice ends
-   * everything in it.
-   */
-  const unused = async (slices: readonly string[], sandboxId: string): Promise<string[]> => {
-    const free = slices.filter((slice) => !isUsed(slice, sandboxId));
-    const populated = await Promise.all(free.map(async (slice) => (await cgroupProcesses(cgroups, slice)).length > 0));
-    return free.filter((_, index) => !populated[index]);
-  };
+  const { stateDir, kernel, network, pool } = parts;
   return {
     namespaces: {
       claim: async (plan, runtimeHandler) => {
@@ -112,30 +89,7 @@ function realEffects(parts: {
       const found = await network.askNames(id, name, dnsConfig?.servers ?? []);
       await writeResolvConf(podDirIn(stateDir, id), dnsOfNetwork(dnsConfig, found));
     },
-    cgroups: {
-      place: (asked, sandboxId) => podCgroup(parts.cgroupDriver, asked, sandboxId),
-      owned: (path) => {
-        const known = new Set(parts.sandboxes().flatMap((record) => record.ownedCgroups));
-        const prefixes = path.split('/').filter((part) => part !== '');
-        const missing = new Set(missingCgroups(cgroups, path));
-        // These belong to the daemon, whoever created them.
-        return prefixes
-          .map((_, index) => '/' + prefixes.slice(0, index + 1).join('/'))
-          .filter((prefix) => missing.has(prefix) || known.has(prefix) || ours.has(prefix));
-      },
-      remove: async ({ id, ownedCgroups: paths }) => {
-        // Only systemd may remove a folder of systemd, which would otherwise still rely on it.
-        const slices = parts.cgroupDriver === 'systemd' ? paths.filter((path) => path.endsWith('.slice')) : [];
-        const ended = await unused(slices, id);
-        await stopSlices(parts.startProgram, ended);
-        // In the version 1 hierarchies that systemd does not use, the runtime created the folders: they would
-        // look like folders of another program.
-        const left = cgroups.version === 1 ? ended : [];
-        // An OCI runtime creates a container's cgroup folder by folder: its parent must not be removed in
-        // between.
-        await removeCgroups(cgroups, [...paths.filter((path) => !slices.includes(path)), ...left], (path) => !isUsed(path, id));
-      },
-    },
+    cgroups: podCgroups(parts),
     infra: parts.infra,
     requireHandler: (name, config) => {
       parts.requireLabels(config);
