@@ -66,9 +66,12 @@ export type FromWorker =
   | { readonly type: 'ended'; readonly id: number; readonly how: SessionEnd };
 
 /** The result of a session, for the log. */
-export interface SessionEnd {
+export interface SessionResult {
   readonly protocol: string;
   readonly outcome: string;
+}
+
+export interface SessionEnd extends SessionResult {
   readonly ms: number;
 }
 

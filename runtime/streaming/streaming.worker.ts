@@ -5,8 +5,9 @@ import { startLocally } from './local-programs.ts';
 import type { FromWorker, SessionKind, StreamingWorkerData, ToWorker } from './plan.ts';
 import { runAttach } from './run-attach.ts';
 import { runExec } from './run-exec.ts';
+import type { Refusal } from './refusal.ts';
 import { startStreamingServer } from './server.ts';
-import type { Refusal, Taken } from './server.ts';
+import type { Taken } from './server.ts';
 
 const data = workerData as StreamingWorkerData;
 const tell = (message: FromWorker): void => parentPort?.postMessage(message);

@@ -1,0 +1,10 @@
+import type { IncomingMessage } from 'node:http';
+import type { Socket } from 'node:net';
+
+/** A request to upgrade its connection to another protocol. */
+export interface UpgradeRequest {
+  readonly request: IncomingMessage;
+  readonly socket: Socket;
+  /** The bytes that were read beyond the request. */
+  readonly head: Buffer;
+}
