@@ -5,7 +5,7 @@ import { formatOutcome } from './outcome.ts';
 import type { AskedStreams } from './plan.ts';
 import type { CommandProtocol } from './protocols.ts';
 import { serveSpdy } from './spdy/connection.ts';
-import type { SpdyStream } from './spdy/connection.ts';
+import type { SpdyStream } from './spdy/stream.ts';
 
 /** The maximum time for a client to open its streams (cri-streaming, DefaultStreamCreationTimeout). */
 const streamCreationMs = 30_000;

@@ -2,7 +2,7 @@ import type { Duplex } from 'node:stream';
 import { forward } from './forward.ts';
 import type { ForwardPlan } from './plan.ts';
 import { serveSpdy } from './spdy/connection.ts';
-import type { SpdyStream } from './spdy/connection.ts';
+import type { SpdyStream } from './spdy/stream.ts';
 
 /** The maximum time for the second stream of a pair to arrive. */
 const pairMs = 30_000;

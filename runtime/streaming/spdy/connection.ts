@@ -1,20 +1,9 @@
-import { Duplex } from 'node:stream';
-import { controlFrame, createFrameParser, dataHeader, flagFin, frameTypes, resetCodes } from './frames.ts';
+import type { Duplex } from 'node:stream';
+import { controlFrame, createFrameParser, flagFin, frameTypes, resetCodes } from './frames.ts';
 import type { ControlFrame, DataPart } from './frames.ts';
 import { createHeaderReader, createHeaderWriter } from './header-block.ts';
-
-/** One stream that the client has opened. */
-export interface SpdyStream {
-  readonly id: number;
-  readonly headers: ReadonlyMap<string, string>;
-  /**
-   * Its end closes only one direction; the other direction stays open. Destroyed when the client resets it or
-   * the connection is lost.
-   */
-  readonly duplex: Duplex;
-  /** Ends both directions at once and drops data that still arrives. */
-  reset(): void;
-}
+import { openStream } from './stream.ts';
+import type { OpenStream, SpdyStream } from './stream.ts';
 
 export interface SpdyConnection {
   /** Aborted when the connection has ended, whichever side ended it. */
@@ -23,8 +12,6 @@ export interface SpdyConnection {
   close(): void;
 }
 
-/** How much data a stream may have received ahead of its reader before the connection is no longer read. */
-const readAhead = 256 * 1024;
 /**
  * How many bytes of replies and pings the client may leave unread before its own frames are no longer read.
  */
@@ -45,10 +32,7 @@ export function serveSpdy(input: {
   readonly onStream: (stream: SpdyStream) => boolean;
 }): SpdyConnection {
   const { socket } = input;
-  const streams = new Map<
-    number,
-    { readonly stream: SpdyStream; readonly wake: () => void; readonly left: () => Promise<void> | undefined }
-  >();
+  const streams = new Map<number, OpenStream>();
   const [readHeaders, writeHeaders] = [createHeaderReader(), createHeaderWriter()];
   const closed = new AbortController();
   let lastId = 0;
@@ -71,55 +55,6 @@ export function serveSpdy(input: {
     if (streams.delete(id) && leaving && streams.size === 0) end();
   };
 
-  const open = (id: number, headers: ReadonlyMap<string, string>): SpdyStream => {
-    let resume: (() => void) | undefined;
-    let quiet = false;
-    const wake = (): void => {
-      resume?.();
-      resume = undefined;
-    };
-    const duplex = new Duplex({
-      allowHalfOpen: true,
-      readableHighWaterMark: readAhead,
-      read: wake,
-      write: (chunk: Buffer, _encoding, done) => {
-        if (closed.signal.aborted || !socket.writable) return done(new Error('the connection is over'));
-        socket.cork();
-        socket.write(dataHeader(id, chunk.length, false));
-        socket.write(chunk, (reason) => done(reason ?? null));
-        socket.uncork();
-      },
-      final: (done) => {
-        send(dataHeader(id, 0, true));
-        done();
-      },
-      destroy: (reason, done) => {
-        // If both sides have ended the stream, it has ended for the client too. Otherwise a reset tells the
-        // client.
-        if (!quiet && !(duplex.readableEnded && duplex.writableFinished))
-          send(controlFrame(frameTypes.rstStream, 0, id, resetCodes.cancel));
-        forget(id);
-        wake();
-        done(reason);
-      },
-    });
-    // The user of the stream learns of its end by `close`.
-    duplex.on('error', () => undefined);
-    const stream: SpdyStream = { id, headers, duplex, reset: () => duplex.destroy() };
-    const resetByPeer = (): void => {
-      quiet = true;
-      duplex.destroy();
-    };
-    resets.set(stream, resetByPeer);
-    streams.set(id, {
-      stream,
-      wake,
-      left: () => (duplex.destroyed || duplex.readableLength < readAhead ? undefined : new Promise<void>((resolve) => (resume = resolve))),
-    });
-    return stream;
-  };
-  const resets = new WeakMap<SpdyStream, () => void>();
-
   const onSynStream = async ({ flags, payload }: ControlFrame): Promise<void> => {
     if (payload.length < 10) throw new Error('a SYN_STREAM that is too short');
     const id = payload.readUInt32BE(0) & 0x7fffffff;
@@ -128,7 +63,9 @@ export function serveSpdy(input: {
     if (id % 2 === 0 || id <= lastId) return send(controlFrame(frameTypes.rstStream, 0, id, resetCodes.protocolError));
     lastId = id;
     if (leaving || streams.size >= input.mostStreams) return send(controlFrame(frameTypes.rstStream, 0, id, resetCodes.refusedStream));
-    const stream = open(id, headers);
+    const opened = openStream(id, headers, { socket, isClosed: () => closed.signal.aborted, send, forget });
+    const { stream } = opened;
+    streams.set(id, opened);
     if ((flags & flagFin) !== 0) stream.duplex.push(null);
     send(controlFrame(frameTypes.synReply, 0, id, writeHeaders(new Map())));
     if (!input.onStream(stream)) stream.reset();
@@ -144,7 +81,7 @@ export function serveSpdy(input: {
         return;
       case frameTypes.rstStream: {
         const known = streams.get(payload.length < 4 ? 0 : payload.readUInt32BE(0) & 0x7fffffff);
-        if (known !== undefined) resets.get(known.stream)?.();
+        known?.resetByPeer();
         return;
       }
       case frameTypes.ping:
@@ -168,19 +105,8 @@ export function serveSpdy(input: {
     return known.left();
   };
 
-  const read = async (): Promise<void> => {
-    const parse = createFrameParser();
-    const take = async (chunk: Buffer): Promise<void> => {
-      for (const frame of parse(chunk)) {
-        const pending = frame.kind === 'data' ? onData(frame) : onControl(frame);
-        if (pending !== undefined) await pending;
-      }
-      if (socket.writableLength > unsentLimit) await drained(socket, closed.signal);
-    };
-    if (input.head.length > 0) await take(input.head);
-    for await (const chunk of socket) await take(chunk as Buffer);
-  };
-  void read().then(end, end);
+  const onFrame = (frame: ControlFrame | DataPart): Promise<void> | undefined => (frame.kind === 'data' ? onData(frame) : onControl(frame));
+  void readFrames(input, onFrame, closed.signal).then(end, end);
 
   return {
     closed: closed.signal,
@@ -189,6 +115,24 @@ export function serveSpdy(input: {
       end();
     },
   };
+}
+
+/** Reads frames until the client has ended the connection. A frame waits until the frame before is handled. */
+async function readFrames(
+  { socket, head }: { readonly socket: Duplex; readonly head: Buffer },
+  onFrame: (frame: ControlFrame | DataPart) => Promise<void> | undefined,
+  over: AbortSignal,
+): Promise<void> {
+  const parse = createFrameParser();
+  const take = async (chunk: Buffer): Promise<void> => {
+    for (const frame of parse(chunk)) {
+      const pending = onFrame(frame);
+      if (pending !== undefined) await pending;
+    }
+    if (socket.writableLength > unsentLimit) await drained(socket, over);
+  };
+  if (head.length > 0) await take(head);
+  for await (const chunk of socket) await take(chunk as Buffer);
 }
 
 async function drained(socket: Duplex, over: AbortSignal): Promise<void> {

@@ -7,11 +7,11 @@ import { after, before, describe, it } from 'node:test';
 import { createDeflate, constants } from 'node:zlib';
 import fc from 'fast-check';
 import { serveSpdy } from './connection.ts';
-import type { SpdyStream } from './connection.ts';
 import { headerDictionary } from './dictionary.ts';
 import { controlFrame, createFrameParser, dataHeader, frameTypes } from './frames.ts';
 import type { ControlFrame, DataPart } from './frames.ts';
 import { createHeaderReader, createHeaderWriter, formatHeaders, parseHeaders } from './header-block.ts';
+import type { SpdyStream } from './stream.ts';
 
 describe('name/value blocks', () => {
   it('the dictionary is that of SPDY/3', () => {
