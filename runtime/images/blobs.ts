@@ -30,7 +30,7 @@ export interface BlobClaim {
   release(): Promise<void>;
 }
 
-export interface BlobShelf {
+export interface BlobStore {
   /**
    * Returns a blob from the store, from a fetch in progress, or fetched from `sources` in order. Several
    * pulls share one fetch; if it fails, each other pull tries again with its own sources (and credentials).
@@ -42,7 +42,7 @@ export interface BlobShelf {
   isClaimed(digest: string): boolean;
 }
 
-interface Shelved {
+interface ClaimedBlob {
   readonly descriptor: Pick<BlobDescriptor, 'digest' | 'size'>;
   readonly path: string;
   readonly begun: number;
@@ -57,18 +57,18 @@ interface Shelved {
  * @param era grows when the disk has lost writes: no pull joins a fetch that began in an earlier era
  * @param onFetched receives the bytes of each blob that was fetched from a registry
  */
-export function createBlobShelf(
+export function createBlobStore(
   folders: StoreFolders,
   isOwned: (digest: string) => boolean,
   era: () => number,
   onFetched: (bytes: number) => void = () => undefined,
-): BlobShelf {
-  const shelf = new Map<string, Shelved>();
+): BlobStore {
+  const claimed = new Map<string, ClaimedBlob>();
   let serial = 0;
   const placeOf = (digest: string): string => `${folders.blobs}/${hexOf(digest)}`;
 
-  function begin(descriptor: BlobDescriptor, sources: readonly BlobSource[]): Shelved {
-    const blob: Shelved = {
+  function begin(descriptor: BlobDescriptor, sources: readonly BlobSource[]): ClaimedBlob {
+    const blob: ClaimedBlob = {
       descriptor,
       path: `${folders.ingest}/${hexOf(descriptor.digest)}.${process.pid}.${serial++}`,
       begun: era(),
@@ -83,18 +83,18 @@ export function createBlobShelf(
         onFetched(descriptor.size);
       },
       async (thrown: unknown) => {
-        if (shelf.get(descriptor.digest) === blob) shelf.delete(descriptor.digest);
+        if (claimed.get(descriptor.digest) === blob) claimed.delete(descriptor.digest);
         await rm(blob.path, { force: true });
         throw thrown;
       },
     );
     blob.ready.catch(() => undefined);
-    shelf.set(descriptor.digest, blob);
+    claimed.set(descriptor.digest, blob);
     return blob;
   }
 
-  function fromDisk(descriptor: BlobDescriptor): Shelved {
-    const blob: Shelved = {
+  function fromDisk(descriptor: BlobDescriptor): ClaimedBlob {
+    const blob: ClaimedBlob = {
       descriptor,
       path: placeOf(descriptor.digest),
       begun: era(),
@@ -103,24 +103,24 @@ export function createBlobShelf(
       abort: new AbortController(),
       ready: Promise.resolve(),
     };
-    shelf.set(descriptor.digest, blob);
+    claimed.set(descriptor.digest, blob);
     return blob;
   }
 
-  async function release(blob: Shelved): Promise<void> {
+  async function release(blob: ClaimedBlob): Promise<void> {
     blob.claims--;
     if (blob.claims > 0) return;
     const { digest } = blob.descriptor;
-    if (shelf.get(digest) === blob) shelf.delete(digest);
+    if (claimed.get(digest) === blob) claimed.delete(digest);
     blob.abort.abort();
     await blob.ready.catch(() => undefined);
     const place = placeOf(digest);
     if (blob.path !== place) await rm(blob.path, { force: true });
     // Also when the blob of an image that was removed meanwhile stayed for this claim.
-    if (!isOwned(digest) && !shelf.has(digest)) await rm(place, { force: true });
+    if (!isOwned(digest) && !claimed.has(digest)) await rm(place, { force: true });
   }
 
-  function claimOf(blob: Shelved): BlobClaim {
+  function claimOf(blob: ClaimedBlob): BlobClaim {
     let held = true;
     const { digest, size } = blob.descriptor;
     return {
@@ -144,7 +144,7 @@ export function createBlobShelf(
     async claim(descriptor, sources, signal) {
       for (;;) {
         signal.throwIfAborted();
-        const there = shelf.get(descriptor.digest);
+        const there = claimed.get(descriptor.digest);
         const known = there?.state === 'published' || there?.begun === era() ? there : undefined;
         const blob = known ?? (isOwned(descriptor.digest) ? fromDisk(descriptor) : begin(descriptor, sources));
         blob.claims++;
@@ -159,14 +159,14 @@ export function createBlobShelf(
       }
     },
     async dropUnowned(digest) {
-      if (isOwned(digest) || shelf.has(digest)) return;
+      if (isOwned(digest) || claimed.has(digest)) return;
       await rm(placeOf(digest), { force: true });
     },
-    isClaimed: (digest) => shelf.has(digest),
+    isClaimed: (digest) => claimed.has(digest),
   };
 }
 
-async function fetchTo(blob: Shelved, sources: readonly BlobSource[]): Promise<void> {
+async function fetchTo(blob: ClaimedBlob, sources: readonly BlobSource[]): Promise<void> {
   let failure: unknown = new Error('there is no place to fetch it from');
   for (const source of sources) {
     try {

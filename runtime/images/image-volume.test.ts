@@ -7,14 +7,14 @@ import { queryObjects } from 'node:v8';
 import type { Kernel } from '../../base/kernel/index.ts';
 import { createLogger } from '../../base/log/index.ts';
 import { storeFolders } from './folders.ts';
-import { openVolumeShelf } from './image-volume.ts';
+import { openVolumeStore } from './image-volume.ts';
 
 test('the removal of containers without volumes leaves nothing in memory', async (t) => {
   const root = mkdtempSync(join(tmpdir(), 'portcullis-volumes-'));
   t.after(() => rmSync(root, { recursive: true }));
   const folders = storeFolders(root);
   mkdirSync(folders.volumes, { recursive: true });
-  const volumes = await openVolumeShelf(
+  const volumes = await openVolumeStore(
     folders,
     {} as Kernel,
     { discard: () => Promise.reject(new Error('there is none')) } as never,

@@ -8,7 +8,7 @@ import type { StoreFolders } from './folders.ts';
 import { joined, mayHold, readLayerList } from './layer-list.ts';
 import type { LayerList } from './layer-list.ts';
 import { dropMappedLayers, withMappedLayers } from './mapped-layers.ts';
-import type { RootfsShelf } from './rootfs.ts';
+import type { RootfsStore } from './rootfs.ts';
 import type { Trash } from './trash.ts';
 import type { LayerMapping } from './types.ts';
 
@@ -16,7 +16,7 @@ import type { LayerMapping } from './types.ts';
  * Images mounted as volumes: the layers of each as one read-only tree, with one mount for each container and
  * volume.
  */
-export interface VolumeShelf {
+export interface VolumeStore {
   /**
    * @param index the volume's number within its container
    * @param layers layer folders, lowest first
@@ -35,7 +35,7 @@ export interface VolumeShelf {
 /**
  * Reads the volumes of earlier runs: `<container>/<index>/layers.json` lists the layers that a volume uses.
  */
-export async function openVolumeShelf(folders: StoreFolders, kernel: Kernel, trash: Trash, log: Logger): Promise<VolumeShelf> {
+export async function openVolumeStore(folders: StoreFolders, kernel: Kernel, trash: Trash, log: Logger): Promise<VolumeStore> {
   /** By container: the layer folders of all its volumes. */
   const held = new Map<string, LayerList>();
   const inTurn = keyedLock();
@@ -94,7 +94,7 @@ export async function openVolumeShelf(folders: StoreFolders, kernel: Kernel, tra
 }
 
 /** Combines containers' root file systems and their volumes, so that they are held and released together. */
-export function withVolumes(rootfs: RootfsShelf, volumes: VolumeShelf): RootfsShelf {
+export function withVolumes(rootfs: RootfsStore, volumes: VolumeStore): RootfsStore {
   return {
     mount: (...input) => rootfs.mount(...input),
     remove: async (id) => {

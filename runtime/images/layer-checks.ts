@@ -3,7 +3,7 @@ import { isPortcullisError, reasonOf } from '../../base/errors/index.ts';
 import { errnoOf, imageError } from './failures.ts';
 import { hexOf } from './folders.ts';
 import { chainIds } from './layers.ts';
-import type { LayerClaim, LayerShelf } from './layers.ts';
+import type { LayerClaim, LayerStore } from './layers.ts';
 import type { ImageLimits } from './limits.ts';
 import { publish } from './publish.ts';
 import type { PublishParts } from './publish.ts';
@@ -36,7 +36,7 @@ export interface LayerChecks {
 
 export interface LayerCheckParts extends PublishParts {
   readonly records: ImageRecords;
-  readonly layers: Pick<LayerShelf, 'claimFolder' | 'withdrawing'>;
+  readonly layers: Pick<LayerStore, 'claimFolder' | 'withdrawing'>;
   readonly pool: UnpackPool;
   readonly trash: Trash;
   readonly limits: ImageLimits;

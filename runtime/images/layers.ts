@@ -33,7 +33,7 @@ export interface LayerClaim {
   openRoot(): Promise<FileHandle>;
 }
 
-export interface LayerShelf {
+export interface LayerStore {
   /** Claims a layer that is recorded already; undefined when it must be unpacked. */
   claimRecorded(position: LayerPosition): LayerClaim | undefined;
   /** Claims a recorded layer folder; undefined when there is no record of it. */
@@ -63,7 +63,7 @@ export interface LayerShelf {
   withdrawing(): Promise<unknown> | undefined;
 }
 
-interface Shelved {
+interface ClaimedLayer {
   /** Its name among the unpacked or staged layers; absent: it was recorded already. */
   readonly chainId?: string;
   path: string;
@@ -88,7 +88,7 @@ export function chainIds(diffIds: readonly string[]): LayerPosition[] {
  * @param recorded the row of a recorded layer folder
  * @param isOwned whether an image or a container uses the folder
  */
-export function createLayerShelf(options: {
+export function createLayerStore(options: {
   readonly folders: StoreFolders;
   readonly pool: UnpackPool;
   readonly trash: Trash;
@@ -96,11 +96,11 @@ export function createLayerShelf(options: {
   readonly era: () => number;
   readonly recorded: (folder: string) => LayerRow | undefined;
   readonly isOwned: (folder: string) => boolean;
-}): LayerShelf {
+}): LayerStore {
   const { folders, pool, trash, limits, era, recorded, isOwned } = options;
   /** Layers being unpacked or staged, by chain id; recorded layers in use, by folder. */
-  const staged = new Map<string, Shelved>();
-  const held = new Map<string, Shelved>();
+  const staged = new Map<string, ClaimedLayer>();
+  const held = new Map<string, ClaimedLayer>();
   /** Recorded folders that are being removed. */
   const withdrawn = new Set<string>();
   const removals = new Set<Promise<void>>();
@@ -111,8 +111,8 @@ export function createLayerShelf(options: {
     blob: { readonly path: string; readonly digest: string; readonly size: number },
     lowers: readonly Promise<LayerClaim>[],
     group: object,
-  ): Shelved {
-    const layer: Shelved = {
+  ): ClaimedLayer {
+    const layer: ClaimedLayer = {
       chainId: position.chainId,
       path: `${folders.staging}/${hexOf(position.chainId)}.${randomUUID()}`,
       row: undefined,
@@ -159,7 +159,7 @@ export function createLayerShelf(options: {
     return layer;
   }
 
-  async function release(layer: Shelved): Promise<void> {
+  async function release(layer: ClaimedLayer): Promise<void> {
     layer.claims--;
     if (layer.claims > 0) return;
     // Under its own name, because the last claim may belong to a pull with other layers below this one.
@@ -173,7 +173,7 @@ export function createLayerShelf(options: {
     if (layer.state !== 'published' || (folder !== undefined && recorded(folder) === undefined)) await trash.discard(layer.path);
   }
 
-  function hold(row: LayerRow): Shelved {
+  function hold(row: LayerRow): ClaimedLayer {
     let layer = held.get(row.folder);
     if (layer === undefined) {
       layer = {
@@ -191,13 +191,13 @@ export function createLayerShelf(options: {
     return layer;
   }
 
-  function claimOf(layer: Shelved): LayerClaim {
+  function claimOf(layer: ClaimedLayer): LayerClaim {
     let holding = true;
     /**
      * Two pulls may unpack one independent layer with different layers below it: the first pull to publish
      * moves it to its place, and the other pull claims that copy too.
      */
-    let twin: Shelved | undefined;
+    let twin: ClaimedLayer | undefined;
     const row = (): LayerRow => {
       if (layer.row === undefined) throw new Error('the layer is not unpacked');
       return layer.row;

@@ -5,13 +5,13 @@ import { afterEach, beforeEach, test } from 'node:test';
 import { startKernelWorker } from '../../base/kernel/index.ts';
 import type { Kernel } from '../../base/kernel/index.ts';
 import { createLogger } from '../../base/log/index.ts';
-import { createBlobShelf } from './blobs.ts';
-import type { BlobClaim, BlobShelf } from './blobs.ts';
+import { createBlobStore } from './blobs.ts';
+import type { BlobClaim, BlobStore } from './blobs.ts';
 import { makeStoreFolders, storeFolders } from './folders.ts';
 import type { StoreFolders } from './folders.ts';
 import { createLayerPlaces } from './layer-places.ts';
-import { chainIds, createLayerShelf } from './layers.ts';
-import type { LayerClaim, LayerPosition, LayerShelf } from './layers.ts';
+import { chainIds, createLayerStore } from './layers.ts';
+import type { LayerClaim, LayerPosition, LayerStore } from './layers.ts';
 import { defaultLimits } from './limits.ts';
 import { publish } from './publish.ts';
 import type { PublishParts } from './publish.ts';
@@ -28,8 +28,8 @@ let folders: StoreFolders;
 let kernel: Kernel;
 let pool: UnpackPool;
 let trash: Trash;
-let layers: LayerShelf;
-let blobs: BlobShelf;
+let layers: LayerStore;
+let blobs: BlobStore;
 let sync: StoreSync;
 let parts: PublishParts;
 
@@ -41,7 +41,7 @@ beforeEach(async () => {
   pool = createUnpackPool({ size: 1 });
   sync = await openStoreSync(folders.root, pool);
   trash = createTrash(folders.trash, kernel, log);
-  layers = createLayerShelf({
+  layers = createLayerStore({
     folders,
     pool,
     trash,
@@ -50,7 +50,7 @@ beforeEach(async () => {
     recorded: () => undefined,
     isOwned: () => false,
   });
-  blobs = createBlobShelf(folders, () => false, sync.era);
+  blobs = createBlobStore(folders, () => false, sync.era);
   const places = createLayerPlaces({ folders, trash, uses: () => false });
   parts = { folders, pool, layers, places, sync, publishing: createSerial(), log };
 });

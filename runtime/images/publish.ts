@@ -5,7 +5,7 @@ import type { Logger } from '../../base/log/index.ts';
 import { errnoOf } from './failures.ts';
 import type { StoreFolders } from './folders.ts';
 import type { LayerPlaces } from './layer-places.ts';
-import type { LayerShelf } from './layers.ts';
+import type { LayerStore } from './layers.ts';
 import type { Serial } from './serial.ts';
 import { notDurable } from './store-sync.ts';
 import type { StoreSync } from './store-sync.ts';
@@ -25,7 +25,7 @@ export interface Staged {
 export interface PublishParts {
   readonly folders: StoreFolders;
   readonly pool: Pick<UnpackPool, 'publish'>;
-  readonly layers: Pick<LayerShelf, 'withdrawing'>;
+  readonly layers: Pick<LayerStore, 'withdrawing'>;
   readonly places: LayerPlaces;
   readonly sync: StoreSync;
   /** One publication at a time: two pulls may share the content that they publish. */

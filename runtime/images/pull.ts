@@ -5,14 +5,14 @@ import { canonicalJson, createNegativeCache, gather, previousAnswer } from '../.
 import type { NegativeCache, Dossier, Platform, SignedReference, TrustPolicy, TrustServices, Verdict } from '../../trust/index.ts';
 import { blobSources } from './blob-sources.ts';
 import type { BlobOrigin } from './blob-sources.ts';
-import type { BlobClaim, BlobShelf } from './blobs.ts';
+import type { BlobClaim, BlobStore } from './blobs.ts';
 import { refusal } from './decisions.ts';
 import type { Decided, Decisions } from './decisions.ts';
 import { wrapImageError } from './failures.ts';
 import { hexOf } from './folders.ts';
 import type { LayerChecks } from './layer-checks.ts';
 import { chainIds } from './layers.ts';
-import type { LayerClaim, LayerPosition, LayerShelf } from './layers.ts';
+import type { LayerClaim, LayerPosition, LayerStore } from './layers.ts';
 import type { ImageLimits } from './limits.ts';
 import { parseImageConfig } from './manifest/image-config.ts';
 import type { ParsedConfig } from './manifest/image-config.ts';
@@ -34,8 +34,8 @@ export interface PullParts extends PublishParts {
   readonly limits: ImageLimits;
   readonly platform: Platform;
   readonly records: ImageRecords;
-  readonly blobs: BlobShelf;
-  readonly layers: LayerShelf;
+  readonly blobs: BlobStore;
+  readonly layers: LayerStore;
   readonly checks: Pick<LayerChecks, 'isChecked' | 'ensure'>;
   readonly pool: UnpackPool;
   readonly decisions: Decisions;

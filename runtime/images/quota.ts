@@ -4,10 +4,10 @@ import type { Kernel } from '../../base/kernel/index.ts';
 import type { Logger } from '../../base/log/index.ts';
 import { errnoOf, imageError, wrapImageError } from './failures.ts';
 import type { StoreFolders } from './folders.ts';
-import type { RootfsShelf } from './rootfs.ts';
+import type { RootfsStore } from './rootfs.ts';
 
 /** Limits of writable layers, by project quotas of the file system that contains them. */
-export interface QuotaShelf {
+export interface QuotaStore {
   /** Whether this file system enforces limits. */
   readonly enforced: boolean;
   /** Limits a writable layer that is mounted and empty, in bytes. Done already: success. */
@@ -24,7 +24,7 @@ export interface QuotaShelf {
 const [firstProject, projects] = [0x4000_0000, 0x2000_0000];
 
 /** Reads the limits that earlier runs set: `<container>/quota.json`. */
-export async function openQuotaShelf(folders: StoreFolders, kernel: Kernel, log: Logger): Promise<QuotaShelf> {
+export async function openQuotaStore(folders: StoreFolders, kernel: Kernel, log: Logger): Promise<QuotaStore> {
   const enforced = await kernel.limitsProjects(folders.rootfs);
   const held = new Map<string, number>();
   for (const id of await readdir(folders.rootfs)) {
@@ -77,7 +77,7 @@ export async function openQuotaShelf(folders: StoreFolders, kernel: Kernel, log:
 }
 
 /** Combines containers' root file systems with their limits, which are removed together. */
-export function withQuotas(rootfs: RootfsShelf, quotas: QuotaShelf): RootfsShelf {
+export function withQuotas(rootfs: RootfsStore, quotas: QuotaStore): RootfsStore {
   return {
     ...rootfs,
     remove: async (id) => {

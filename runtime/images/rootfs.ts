@@ -23,7 +23,7 @@ import type { Trash } from './trash.ts';
 import type { LayerMapping, Rootfs } from './types.ts';
 
 /** Writable layers and overlay mounts of containers. */
-export interface RootfsShelf {
+export interface RootfsStore {
   /**
    * @param layers layer folders, lowest first
    * @param mapping of a container with a user namespace
@@ -45,13 +45,13 @@ const plainFolders = ['dev', 'proc', 'sys', 'etc'];
 const idPattern = /^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$/;
 
 /** Reads the layers of earlier runs: `<id>/layers.json` lists the layers that a container uses. */
-export async function openRootfsShelf(
+export async function openRootfsStore(
   folders: StoreFolders,
   mappedRoots: MappedRoots,
   kernel: Kernel,
   trash: Trash,
   log: Logger,
-): Promise<RootfsShelf> {
+): Promise<RootfsStore> {
   const held = new Map<string, LayerList>();
   const inTurn = keyedLock();
   /** Interrupted before their lists were written: the layers below their mounts are unknown. */

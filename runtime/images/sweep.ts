@@ -1,17 +1,17 @@
-import type { BlobShelf } from './blobs.ts';
+import type { BlobStore } from './blobs.ts';
 import type { StoreFolders } from './folders.ts';
 import type { LayerPlaces } from './layer-places.ts';
-import type { LayerShelf } from './layers.ts';
+import type { LayerStore } from './layers.ts';
 import type { ImageRecords } from './records.ts';
-import type { RootfsShelf } from './rootfs.ts';
+import type { RootfsStore } from './rootfs.ts';
 import type { Trash } from './trash.ts';
 
 export interface SweepParts {
   readonly folders: StoreFolders;
   readonly records: ImageRecords;
-  readonly layers: LayerShelf;
-  readonly blobs: BlobShelf;
-  readonly rootfs: RootfsShelf;
+  readonly layers: LayerStore;
+  readonly blobs: BlobStore;
+  readonly rootfs: RootfsStore;
   readonly places: LayerPlaces;
   readonly trash: Trash;
 }

@@ -5,7 +5,7 @@ import { afterEach, test } from 'node:test';
 import { startKernelWorker } from '../../../base/kernel/index.ts';
 import { createLogger } from '../../../base/log/index.ts';
 import { makeStoreFolders, storeFolders } from '../folders.ts';
-import { chainIds, createLayerShelf } from '../layers.ts';
+import { chainIds, createLayerStore } from '../layers.ts';
 import type { LayerClaim, LayerPosition } from '../layers.ts';
 import { defaultLimits } from '../limits.ts';
 import { sha256 } from '../test-kit.ts';
@@ -99,7 +99,7 @@ test('a layer that exceeds its deadline loses its Worker; other layers restart, 
   const trash = createTrash(store.trash, kernel, createLogger({ level: 'silent' }));
   await trash.empty();
   const pool = poolOf({ size: 1, allowance: () => 800 });
-  const shelf = createLayerShelf({
+  const layerStore = createLayerStore({
     folders: store,
     pool,
     trash,
@@ -111,7 +111,7 @@ test('a layer that exceeds its deadline loses its Worker; other layers restart, 
   const signal = new AbortController().signal;
   const unpack = (entries: readonly RawEntry[], position: LayerPosition, below: readonly LayerClaim[] = []): Promise<LayerClaim> => {
     const { blob } = requestOf(entries);
-    return shelf.unpack(
+    return layerStore.unpack(
       position,
       { path: blob, digest: 'sha256:0', size: 1 },
       below.map((claim) => Promise.resolve(claim)),

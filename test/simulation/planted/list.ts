@@ -131,8 +131,8 @@ export const planted: readonly PlantedBug[] = [
     kind: 'images',
     says: 'a pull that ends takes a blob that a layer is restored from',
     file: `${images}/blobs.ts`,
-    from: 'if (!isOwned(digest) && !shelf.has(digest))',
-    to: 'if (!shelf.has(digest))',
+    from: 'if (!isOwned(digest) && !claimed.has(digest))',
+    to: 'if (!claimed.has(digest))',
   },
   {
     kind: 'images',
