@@ -47,7 +47,7 @@ export const mutants = checks([
     'if (used.paths > 1e15)',
     'runtime/images/unpack/unpack-limits.test.ts',
   ],
-  ['runtime/images/unpack/layer-writer.ts', 'budget.folder(join(parent, name));', '', 'runtime/images/unpack/unpack-limits.test.ts'],
+  ['runtime/images/unpack/layer-folders.ts', 'budget.folder(join(parent, name));', '', 'runtime/images/unpack/unpack-limits.test.ts'],
   ['runtime/images/unpack/copy-up.ts', 'budget.content(stats.size, from.path);', '', 'runtime/images/unpack/unpack-limits.test.ts'],
   [
     'runtime/images/unpack/work-clock.ts',
