@@ -1,3 +1,4 @@
+import { imageError } from '../failures.ts';
 import { createJobCell } from './work-clock.ts';
 import type { JobCell } from './work-clock.ts';
 import type { UnpackAnswer, UnpackTask } from './protocol.ts';
@@ -73,4 +74,17 @@ export function pickFairly(queue: Pending[], underWay: readonly Pending[]): Pend
     if (count === 0) break;
   }
   return best === -1 ? undefined : queue.splice(best, 1)[0];
+}
+
+/** Returns the error for a job whose Worker is lost, whatever its layer: IMAGES_STORE_FAILED. */
+export function lost(reason: unknown): Error {
+  return imageError({
+    code: 'IMAGES_STORE_FAILED',
+    kind: 'unavailable',
+    attempted: 'unpack layer',
+    on: '',
+    why: reason instanceof Error ? reason.message : String(reason),
+    fix: 'pull again; if it repeats, see the log of the daemon',
+    cause: reason,
+  });
 }

@@ -1,0 +1,167 @@
+import { errorFromJson } from '../../../base/errors/index.ts';
+import { createPending, lost, pickFairly, renew } from './pending-job.ts';
+import type { Pending } from './pending-job.ts';
+import type { UnpackAnswer, UnpackCommand, UnpackTask } from './protocol.ts';
+import type { Member, UnpackWorkers } from './unpack-workers.ts';
+import { stopJob } from './work-clock.ts';
+
+/** What the jobs of the unpack pool need. */
+export interface UnpackJobsDeps {
+  readonly workers: Pick<UnpackWorkers, 'members' | 'free'>;
+  /**
+   * Maximum number of entries of layers that wait in memory for the layers below. Beyond it they are dropped,
+   * and unpacked again when those layers are present.
+   */
+  readonly maxWaitingEntries: number;
+  readonly isClosed: () => boolean;
+  /** Called when a job was queued, or when a Worker has finished or suspended one. */
+  readonly changed: () => void;
+}
+
+/** The answer to a task of one kind. */
+type AnswerOf<Kind extends UnpackAnswer['kind']> = UnpackAnswer & { readonly kind: Kind };
+
+/** What a task needs beside its own description. */
+export interface JobOptions {
+  readonly lowers?: Pending['lowers'];
+  readonly signal?: AbortSignal | undefined;
+  readonly group?: object | undefined;
+}
+
+/** The jobs of the unpack pool: those that wait for a Worker, and those that a Worker has. */
+export interface UnpackJobs {
+  /** Runs a task in a Worker. Fails with the error of the Worker, or with the reason of the signal. */
+  run<Kind extends UnpackAnswer['kind']>(kind: Kind, task: UnpackTask, options?: JobOptions): Promise<AnswerOf<Kind>>;
+  /** Receives a message of a Worker. */
+  answered(member: Member, message: UnpackAnswer): void;
+  /** Queues a job again, before all others. */
+  again(job: Pending): void;
+  /** Gives queued jobs to free Workers. */
+  dispatch(): void;
+  /** Whether a job waits for a Worker. */
+  areQueued(): boolean;
+}
+
+export function createUnpackJobs({ workers, maxWaitingEntries, isClosed, changed }: UnpackJobsDeps): UnpackJobs {
+  const { members } = workers;
+  const queue: Pending[] = [];
+  let nextJob = 1;
+
+  function answered(member: Member, message: UnpackAnswer): void {
+    const job = member.jobs.get(message.job);
+    if (job === undefined) return;
+    if (message.kind === 'lowers?') {
+      answerLowers(member, job, message.entries);
+      return;
+    }
+    member.jobs.delete(message.job);
+    if (member.jobs.size === 0) member.worker.unref();
+    if (job.isAside && message.kind === 'failed') awaitLowers(job);
+    else if (message.kind === 'failed') job.settle.reject(job.verdict ?? errorFromJson(message.error));
+    else job.settle.resolve(message);
+    changed();
+  }
+
+  function answerLowers(member: Member, job: Pending, entries: number): void {
+    job.isWaiting = true;
+    job.entries = entries;
+    if (!job.hasLowers && waitingEntries(members) > maxWaitingEntries) {
+      job.isAside = true;
+      cancelIn(member, job);
+    } else {
+      job.lowers().then(
+        (lowers) => {
+          member.worker.postMessage({ kind: 'lowers', job: job.id, lowers } satisfies UnpackCommand);
+        },
+        (thrown: unknown) => {
+          job.verdict = thrown;
+          cancelIn(member, job);
+        },
+      );
+    }
+    changed();
+  }
+
+  /** The job holds no resources any more; it starts again when the layers below are present. */
+  function awaitLowers(job: Pending): void {
+    job.lowers().then(
+      () => {
+        if (isClosed()) job.settle.reject(lost(new Error('the image store is closed')));
+        if (job.signal?.aborted === true || isClosed()) return;
+        queue.push({ ...renew(job), hasLowers: true });
+        changed();
+      },
+      (thrown: unknown) => {
+        job.settle.reject(thrown);
+      },
+    );
+  }
+
+  function dispatch(): void {
+    while (queue.length > 0 && !isClosed()) {
+      const member = workers.free();
+      if (member === undefined) break;
+      const job = pickFairly(
+        queue,
+        [...members].flatMap(({ jobs }) => [...jobs.values()]),
+      );
+      if (job === undefined) break;
+      member.jobs.set(job.id, job);
+      member.worker.ref();
+      member.worker.postMessage({ ...job.task, job: job.id, cell: job.cell } satisfies UnpackCommand);
+    }
+  }
+
+  function cancel(id: number, signal: AbortSignal): void {
+    const at = queue.findIndex((job) => job.id === id);
+    if (at >= 0) queue.splice(at, 1)[0]?.settle.reject(signal.reason);
+    for (const member of members) {
+      const job = member.jobs.get(id);
+      if (job === undefined) continue;
+      job.cancelledAt ??= performance.now();
+      cancelIn(member, job);
+    }
+  }
+
+  async function run<Kind extends UnpackAnswer['kind']>(
+    kind: Kind,
+    task: UnpackTask,
+    { lowers = noLowers, signal, group = {} }: JobOptions = {},
+  ): Promise<AnswerOf<Kind>> {
+    if (isClosed()) throw lost(new Error('the image store is closed'));
+    signal?.throwIfAborted();
+    const job = createPending({ id: nextJob++, task, lowers, signal, group });
+    const onAbort = (): void => {
+      if (signal === undefined) return;
+      cancel(job.id, signal);
+      // The job is set aside until the layers below are present: no Worker has it.
+      if (job.isAside) job.settle.reject(signal.reason);
+    };
+    signal?.addEventListener('abort', onAbort);
+    queue.push(job);
+    changed();
+    try {
+      const answer = await job.settle.promise;
+      if (answer.kind !== kind) throw lost(new Error(`unexpected answer ${answer.kind}`));
+      return answer as AnswerOf<Kind>;
+    } finally {
+      signal?.removeEventListener('abort', onAbort);
+    }
+  }
+
+  return { run, answered, again: (job) => void queue.unshift(renew(job)), dispatch, areQueued: () => queue.length > 0 };
+}
+
+const noLowers = (): Promise<readonly string[]> => Promise.resolve([]);
+
+/** Returns the number of entries of all layers that wait in memory for the layers below. */
+function waitingEntries(members: Iterable<Member>): number {
+  let sum = 0;
+  for (const member of members) for (const job of member.jobs.values()) if (job.isWaiting && !job.isAside) sum += job.entries;
+  return sum;
+}
+
+function cancelIn(member: Member, job: Pending): void {
+  stopJob(job.cell);
+  member.worker.postMessage({ kind: 'cancel', job: job.id } satisfies UnpackCommand);
+}

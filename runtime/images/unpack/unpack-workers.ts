@@ -1,0 +1,178 @@
+import type { Worker } from 'node:worker_threads';
+import { lost } from './pending-job.ts';
+import type { Pending } from './pending-job.ts';
+import type { LayerProgress } from './layer-budget.ts';
+import type { UnpackAnswer } from './protocol.ts';
+import { cancelledError, overdueError, readWork } from './work-clock.ts';
+
+const jobsPerWorker = 2;
+/** A cancelled job stops within milliseconds, unless its Worker is stuck. */
+const cancelGraceMs = 3_000;
+/** A job that was lost this often with the Worker of another job is not tried again. */
+const mostTries = 4;
+
+/** A Worker of the unpack pool, with the jobs that it runs, by their ids. */
+export interface Member {
+  readonly worker: Worker;
+  readonly jobs: Map<number, Pending>;
+}
+
+/** What the Workers of the unpack pool need. */
+export interface UnpackWorkersDeps {
+  readonly start: () => Worker;
+  /** Maximum number of Workers, without those that were ended and still exist. */
+  readonly size: number;
+  /** Milliseconds until the jobs of an ended Worker are given up, when its thread hangs in a system call. */
+  readonly exitMs: number;
+  readonly isClosed: () => boolean;
+  /** Receives each message of a Worker. */
+  readonly answered: (member: Member, answer: UnpackAnswer) => void;
+  /** Receives a job that starts again, because its Worker was ended for another job. */
+  readonly again: (job: Pending) => void;
+  /** Called after each loss of a Worker: queued jobs may need another one. */
+  readonly changed: () => void;
+}
+
+/**
+ * The Workers of the unpack pool: those that take jobs, and those that were ended and still exist. A job whose
+ * Worker is lost is either given up or starts again.
+ */
+export interface UnpackWorkers {
+  /** The Workers that take jobs. */
+  readonly members: ReadonlySet<Member>;
+  start(): Member;
+  /** Returns the least busy Worker, or a new one while the limit allows it; undefined: none can take a job. */
+  free(): Member | undefined;
+  /** Ends a Worker that `culprit` blocks. Its other jobs start again on another Worker. */
+  end(member: Member, culprit: Pending, reason: Error): void;
+  /** Ends the Workers that have no job. */
+  retire(): void;
+  /** Whether any Worker has a job, also one that was ended and still exists. */
+  haveJobs(): boolean;
+  /** Gives up all jobs and ends all Workers. */
+  close(): Promise<void>;
+}
+
+export function createUnpackWorkers(deps: UnpackWorkersDeps): UnpackWorkers {
+  const { size, exitMs, isClosed, answered, again, changed } = deps;
+  const members = new Set<Member>();
+  /** Workers that were ended and still exist. */
+  const ending = new Map<Member, NodeJS.Timeout>();
+
+  function start(): Member {
+    const worker = deps.start();
+    const member: Member = { worker, jobs: new Map() };
+    members.add(member);
+    worker.on('message', (message: UnpackAnswer) => {
+      answered(member, message);
+    });
+    worker.on('error', (error) => {
+      drop(member, error);
+    });
+    worker.on('exit', () => {
+      if (ending.has(member)) settleEnded(member, true);
+      else drop(member, new Error('the unpack Worker ended'));
+    });
+    worker.unref();
+    return member;
+  }
+
+  function drop(member: Member, reason: unknown): void {
+    if (!members.delete(member)) return;
+    for (const job of member.jobs.values()) job.settle.reject(lost(reason));
+    member.jobs.clear();
+    changed();
+  }
+
+  function end(member: Member, culprit: Pending, reason: Error): void {
+    members.delete(member);
+    culprit.verdict = reason;
+    ending.set(
+      member,
+      setTimeout(() => {
+        settleEnded(member, false);
+      }, exitMs).unref(),
+    );
+    void member.worker.terminate();
+    changed();
+  }
+
+  /**
+   * @param isGone false: the thread still hangs in a system call, and may still write the files that a new
+   * try of its jobs would write
+   */
+  function settleEnded(member: Member, isGone: boolean): void {
+    clearTimeout(ending.get(member));
+    // A thread that hangs still counts as ending: repeated pulls must not leave more and more such threads.
+    if (isGone) ending.delete(member);
+    for (const job of member.jobs.values()) {
+      const reason: unknown = job.verdict ?? (job.signal?.aborted === true ? job.signal.reason : undefined);
+      if (reason !== undefined) job.settle.reject(reason);
+      else if (!isGone || job.tries >= mostTries || isClosed())
+        job.settle.reject(lost(new Error('its Worker was ended because of another layer')));
+      else again(job);
+    }
+    member.jobs.clear();
+    changed();
+  }
+
+  function free(): Member | undefined {
+    let best: Member | undefined;
+    for (const member of members) if (best === undefined || load(member) < load(best)) best = member;
+    // An ended Worker is replaced at once; the number of replacements for threads that hang and do not end is
+    // limited.
+    const mayStart = members.size + Math.max(0, ending.size - size) < size;
+    if ((best === undefined || load(best) > 0) && mayStart) return start();
+    return best !== undefined && load(best) < jobsPerWorker ? best : undefined;
+  }
+
+  function retire(): void {
+    for (const member of [...members]) {
+      if (member.jobs.size > 0) continue;
+      members.delete(member);
+      void member.worker.terminate();
+    }
+  }
+
+  return {
+    members,
+    start,
+    free,
+    end,
+    retire,
+    haveJobs: () => [...members, ...ending.keys()].some((member) => member.jobs.size > 0),
+    async close() {
+      const leaving = [...members];
+      for (const member of leaving) drop(member, new Error('the image store is closed'));
+      for (const member of ending.keys()) settleEnded(member, false);
+      await Promise.all(leaving.map((member) => member.worker.terminate()));
+    },
+  };
+}
+
+/**
+ * Ends each Worker whose job does not stop by itself: after the time that it may take, or after its cancellation.
+ * @param allowance milliseconds that a job may occupy its Worker
+ */
+export function endStuckWorkers(
+  { members, end }: Pick<UnpackWorkers, 'members' | 'end'>,
+  allowance: (progress: LayerProgress) => number,
+): void {
+  for (const member of members) {
+    for (const job of member.jobs.values()) {
+      const { isWorking, workedMs, progress } = readWork(job.cell);
+      if (!isWorking) continue;
+      if (workedMs > allowance(progress)) end(member, job, overdueError(job.on, workedMs));
+      else if (job.cancelledAt !== undefined && performance.now() - job.cancelledAt > cancelGraceMs)
+        end(member, job, cancelledError(job.on));
+      else continue;
+      break;
+    }
+  }
+}
+
+function load(member: Member): number {
+  let count = 0;
+  for (const job of member.jobs.values()) if (!job.isWaiting) count++;
+  return count;
+}
