@@ -1,9 +1,10 @@
 import { randomUUID } from 'node:crypto';
 import { isPortcullisError, reasonOf } from '../../base/errors/index.ts';
+import { chainIds } from './chain-ids.ts';
+import type { LayerClaim } from './claimed-layers.ts';
 import { errnoOf, imageError } from './failures.ts';
 import { hexOf } from './folders.ts';
-import { chainIds } from './layers.ts';
-import type { LayerClaim, LayerStore } from './layers.ts';
+import type { LayerStore } from './layers.ts';
 import type { ImageLimits } from './limits.ts';
 import { publish } from './publish.ts';
 import type { PublishParts } from './publish.ts';

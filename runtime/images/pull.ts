@@ -6,13 +6,15 @@ import type { NegativeCache, Dossier, Platform, SignedReference, TrustPolicy, Tr
 import { blobSources } from './blob-sources.ts';
 import type { BlobOrigin } from './blob-sources.ts';
 import type { BlobClaim, BlobStore } from './blobs.ts';
+import { chainIds } from './chain-ids.ts';
+import type { LayerPosition } from './chain-ids.ts';
+import type { LayerClaim } from './claimed-layers.ts';
 import { refusal } from './decisions.ts';
 import type { Decided, Decisions } from './decisions.ts';
 import { wrapImageError } from './failures.ts';
 import { hexOf } from './folders.ts';
 import type { LayerChecks } from './layer-checks.ts';
-import { chainIds } from './layers.ts';
-import type { LayerClaim, LayerPosition, LayerStore } from './layers.ts';
+import type { LayerStore } from './layers.ts';
 import type { ImageLimits } from './limits.ts';
 import { parseImageConfig } from './manifest/image-config.ts';
 import type { ParsedConfig } from './manifest/image-config.ts';

@@ -51,7 +51,7 @@ export const mutants: readonly Mutant[] = [
     tests: uncleanStop,
   },
   {
-    file: `${images}/layers.ts`,
+    file: `${images}/layer-withdrawals.ts`,
     removes: 'the withdrawal of orphaned layers from claims',
     from: 'for (const folder of gone) withdrawn.add(folder);',
     to: '',

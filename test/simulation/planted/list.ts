@@ -74,7 +74,7 @@ export const planted: readonly PlantedBug[] = [
   {
     kind: 'images',
     says: 'a pull beside a removal takes a layer that is being removed',
-    file: `${images}/layers.ts`,
+    file: `${images}/layer-withdrawals.ts`,
     from: 'for (const folder of gone) withdrawn.add(folder);',
     to: '',
   },

@@ -1,0 +1,178 @@
+import { open } from 'node:fs/promises';
+import type { FileHandle } from 'node:fs/promises';
+import { errnoOf } from './failures.ts';
+import type { StoreFolders } from './folders.ts';
+import type { LayerRow } from './records.ts';
+import type { Trash } from './trash.ts';
+import type { Move } from './unpack/protocol.ts';
+
+/** The claim of one pull on one unpacked layer: the folder stays as long as a claim exists. */
+export interface LayerClaim {
+  row(): LayerRow;
+  pendingMove(): Move | undefined;
+  published(): void;
+  /** The store's era before its first byte was written. */
+  readonly begun: number;
+  release(): Promise<void>;
+  /**
+   * Opens the layer's root, through a path that stays valid while the folder moves; close the handle after
+   * use.
+   */
+  openRoot(): Promise<FileHandle>;
+}
+
+/** A layer on which pulls have claims, or that is being unpacked for one. */
+export interface ClaimedLayer {
+  /** Its name among the unpacked or staged layers; absent: it was recorded already. */
+  readonly chainId?: string;
+  path: string;
+  row: LayerRow | undefined;
+  readonly begun: number;
+  state: 'unpacking' | 'staged' | 'published';
+  claims: number;
+  readonly abort: AbortController;
+  ready: Promise<void>;
+}
+
+/** What the claims on layers need. */
+export interface ClaimedLayersDeps {
+  readonly folders: StoreFolders;
+  readonly trash: Trash;
+  readonly era: () => number;
+  /** Returns the row of a recorded layer folder. */
+  readonly recorded: (folder: string) => LayerRow | undefined;
+  /** Returns the row of a recorded layer folder that is not being removed. */
+  readonly claimable: (folder: string) => LayerRow | undefined;
+  /** Whether an image or a container uses the folder. */
+  readonly isOwned: (folder: string) => boolean;
+}
+
+/**
+ * The layers with claims. The last claim on a layer ends its unpacking, and removes its folder if nothing owns
+ * it.
+ */
+export interface ClaimedLayers {
+  /** Returns the layer that is being unpacked or staged under a chain id. */
+  staged(chainId: string): ClaimedLayer | undefined;
+  /** Adds a layer that is being unpacked; a later one takes the place of an earlier one with its chain id. */
+  stage(chainId: string, layer: ClaimedLayer): void;
+  /** Removes the layer from those that other pulls can join; not there: success. */
+  unstage(layer: ClaimedLayer): void;
+  /** Returns a recorded layer with one more claim. */
+  hold(row: LayerRow): ClaimedLayer;
+  isHeld(folder: string): boolean;
+  /** Returns the claim that its layer has counted already. */
+  claimOf(layer: ClaimedLayer): LayerClaim;
+  release(layer: ClaimedLayer): Promise<void>;
+}
+
+export function createClaimedLayers({ folders, trash, era, recorded, claimable, isOwned }: ClaimedLayersDeps): ClaimedLayers {
+  /** Layers being unpacked or staged, by chain id; recorded layers in use, by folder. */
+  const staged = new Map<string, ClaimedLayer>();
+  const held = new Map<string, ClaimedLayer>();
+
+  function unstage(layer: ClaimedLayer): void {
+    if (layer.chainId !== undefined && staged.get(layer.chainId) === layer) staged.delete(layer.chainId);
+  }
+
+  async function release(layer: ClaimedLayer): Promise<void> {
+    layer.claims--;
+    if (layer.claims > 0) return;
+    // Under its own name, because the last claim may belong to a pull with other layers below this one.
+    unstage(layer);
+    const folder = layer.row?.folder;
+    if (folder !== undefined && held.get(folder) === layer) held.delete(folder);
+    if (layer.state === 'published' && folder !== undefined && isOwned(folder)) return;
+    layer.abort.abort(new Error('no pull needs the layer any more'));
+    await layer.ready.catch(() => undefined);
+    // A published layer that has a row is removed with its row, by the sweep.
+    if (layer.state !== 'published' || (folder !== undefined && recorded(folder) === undefined)) await trash.discard(layer.path);
+  }
+
+  function hold(row: LayerRow): ClaimedLayer {
+    let layer = held.get(row.folder);
+    if (layer === undefined) {
+      layer = {
+        path: `${folders.layers}/${row.folder}`,
+        row,
+        begun: era(),
+        state: 'published',
+        claims: 0,
+        abort: new AbortController(),
+        ready: Promise.resolve(),
+      };
+      held.set(row.folder, layer);
+    }
+    layer.claims++;
+    return layer;
+  }
+
+  function claimOf(layer: ClaimedLayer): LayerClaim {
+    let holding = true;
+    /**
+     * Two pulls may unpack one independent layer with different layers below it: the first pull to publish
+     * moves it to its place, and the other pull claims that copy too.
+     */
+    let twin: ClaimedLayer | undefined;
+    return {
+      row: () => rowOf(layer),
+      begun: layer.begun,
+      pendingMove() {
+        if (layer.state === 'published' || twin !== undefined) return undefined;
+        const { folder } = rowOf(layer);
+        const existing = held.get(folder)?.row ?? claimable(folder);
+        if (existing === undefined) return { kind: 'rename', from: layer.path, to: `${folders.layers}/${folder}` };
+        twin = hold(existing);
+        return undefined;
+      },
+      published() {
+        if (layer.state === 'published' || twin !== undefined) return;
+        const { folder } = rowOf(layer);
+        layer.state = 'published';
+        layer.path = `${folders.layers}/${folder}`;
+        held.set(folder, layer);
+      },
+      async release() {
+        if (!holding) return;
+        holding = false;
+        await release(layer);
+        if (twin !== undefined) await release(twin);
+      },
+      openRoot: () => openRoot(layer, folders),
+    };
+  }
+
+  return {
+    staged: (chainId) => staged.get(chainId),
+    stage: (chainId, layer) => void staged.set(chainId, layer),
+    unstage,
+    hold,
+    isHeld: (folder) => held.has(folder),
+    claimOf,
+    release,
+  };
+}
+
+function rowOf(layer: ClaimedLayer): LayerRow {
+  if (layer.row === undefined) throw new Error('the layer is not unpacked');
+  return layer.row;
+}
+
+async function openRoot(layer: ClaimedLayer, folders: StoreFolders): Promise<FileHandle> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await open(`${layer.path}/fs`, 'r');
+    } catch (thrown) {
+      if (errnoOf(thrown) !== 'ENOENT' || attempt === 20) throw thrown;
+    }
+    // A Worker publishes it: the layer is in its new place before this thread knows it, for as long as
+    // the disk takes to sync.
+    const moved = layer.row && (await open(`${folders.layers}/${layer.row.folder}/fs`, 'r').catch(unlessMissing));
+    if (moved !== undefined) return moved;
+    await new Promise((resolve) => setTimeout(resolve, 1));
+  }
+}
+
+function unlessMissing(thrown: unknown): undefined {
+  if (errnoOf(thrown) !== 'ENOENT') throw thrown;
+}
