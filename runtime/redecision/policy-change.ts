@@ -1,6 +1,6 @@
 import { policyReasons } from '../events/policy-events.ts';
 import type { PolicyChange } from '../events/policy-events.ts';
-import type { OutOfPolicy } from './redecision.ts';
+import type { OutOfPolicy } from './container-decisions.ts';
 
 /**
  * Returns the message to watchers for a container that is out of policy, or (`undefined`) is in policy again.

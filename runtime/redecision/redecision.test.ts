@@ -6,8 +6,8 @@ import type { TrustPolicy, Verdict } from '../../trust/index.ts';
 import type { ContainerRecord } from '../containers/record.ts';
 import type { SandboxRecord } from '../pods/record.ts';
 import type { RecordChange } from '../state/records.ts';
+import type { OutOfPolicy } from './container-decisions.ts';
 import { createRedecision } from './redecision.ts';
-import type { OutOfPolicy } from './redecision.ts';
 
 const container = (id: string, phase: ContainerRecord['phase'] = 'running'): ContainerRecord =>
   ({ id, phase, sandboxId: 'pod', imageId: `image-${id}`, verdictId: 'v', config: { mounts: [] } }) as unknown as ContainerRecord;
