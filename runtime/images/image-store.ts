@@ -1,5 +1,4 @@
 import type { RegistryClient, RegistryClientOptions } from '../../base/distribution/index.ts';
-import { reasonOf } from '../../base/errors/index.ts';
 import type { Kernel } from '../../base/kernel/index.ts';
 import type { Logger } from '../../base/log/index.ts';
 import type { Database } from '../../base/storage/index.ts';
@@ -11,6 +10,7 @@ import { decideForRun, judge } from './decisions-again.ts';
 import { findImage, gone } from './find-image.ts';
 import { makeStoreFolders, storeFolders } from './folders.ts';
 import { createLayerChecks } from './layer-checks.ts';
+import type { LayerChecks } from './layer-checks.ts';
 import { createLayerPlaces } from './layer-places.ts';
 import { createLayerStore } from './layers.ts';
 import { checkMapping } from './mapped-layers.ts';
@@ -18,18 +18,23 @@ import type { MappedRoots } from './mapped-layers.ts';
 import { defaultLimits } from './limits.ts';
 import type { ImageLimits } from './limits.ts';
 import { pullImage, tryPull } from './pull.ts';
+import type { PullParts } from './pull.ts';
 import { openImageRecords } from './records.ts';
+import type { ImageRecords } from './records.ts';
 import { reconcileStore } from './reconcile.ts';
 import { evidenceInUse, renewEvidenceOf } from './renew.ts';
 import { openVolumeStore, withVolumes } from './image-volume.ts';
+import type { VolumeStore } from './image-volume.ts';
 import { openQuotaStore, withQuotas } from './quota.ts';
+import type { QuotaStore } from './quota.ts';
 import { openRootfsStore } from './rootfs.ts';
 import { createSerial } from './serial.ts';
 import { createSharedFlight } from './shared-flight.ts';
 import { openShutdownMarker } from './shutdown-marker.ts';
+import type { ShutdownMarker } from './shutdown-marker.ts';
 import { openStoreSync } from './store-sync.ts';
-import { untilDone } from '../state/until-done.ts';
-import { sweepLayers } from './sweep.ts';
+import { createSweeper, sweepLayers } from './sweep.ts';
+import type { SweepParts } from './sweep.ts';
 import { createTrash } from './trash.ts';
 import type { ImageStore } from './types.ts';
 import { createUnpackPool } from './unpack/unpack-pool.ts';
@@ -74,8 +79,74 @@ export interface OpenImageStore extends ImageStore {
   close(): Promise<void>;
 }
 
+/** What the operations of the store share. */
+interface StoreDeps extends PullParts, SweepParts {
+  readonly checks: LayerChecks;
+  readonly marker: ShutdownMarker;
+  readonly volumes: VolumeStore;
+  readonly quotas: QuotaStore;
+  readonly mappedRoots: MappedRoots;
+}
+
 /** Opens the image store: all content passes through it. Call `reconcile` once before the first request. */
 export async function createImageStore(options: ImageStoreOptions): Promise<OpenImageStore> {
+  const { root, database, kernel, log } = options;
+  let closed: Promise<void> | undefined;
+  const sweeper = createSweeper({ sweep: () => sweepLayers(deps), isClosed: () => closed !== undefined, log });
+  const deps = await openStoreDeps(options, sweeper.sweep);
+  const { folders, platform, records, checks, decisions, services, rootfs, volumes, quotas, mappedRoots } = deps;
+  const { sweep } = sweeper;
+
+  return {
+    async pull(request) {
+      try {
+        const { image, verdict } = await pullImage(deps, request);
+        return { image: image.record, verdict };
+      } catch (thrown) {
+        // Layers whose images were removed while this pull held them have no owner now.
+        await sweep().catch(() => undefined);
+        throw thrown;
+      }
+    },
+    tryPull: (request) => tryPull(deps, request),
+    list: () => records.list().map((image) => image.record),
+    find: (nameOrId) => findImage(records, nameOrId)?.record,
+    async remove(nameOrId) {
+      const image = findImage(records, nameOrId);
+      // A client repeats a removal that failed halfway.
+      if (image === undefined) return sweeper.isDue() ? sweep() : undefined;
+      await records.removeImage(image.id);
+      await sweep();
+      log.info({ image: image.id, names: image.names.map(({ name }) => name) }, 'image removed');
+    },
+    decideForRun: (input) => decideForRun(records, decisions, platform, input),
+    judge: (input) => judge({ records, decisions, platform, database }, input),
+    evidence: (imageId) => evidenceInUse(records, imageId),
+    services,
+    renew: (old, fresh) => renewEvidenceOf({ records, decisions, platform, database }, old, fresh),
+    mountRootfs: (containerId, image, mapping, context) =>
+      withLayers(deps, 'mount root file system of', image.id, (needed) => rootfs.mount(containerId, image.id, needed, mapping, context)),
+    checkMapping: (userNamespace) => checkMapping(kernel, folders, mappedRoots, userNamespace),
+    mountVolume: (containerId, index, image, mapping) =>
+      withLayers(deps, 'mount as volume', image.id, (needed) => volumes.mount(containerId, index, image.id, needed, mapping)),
+    limitsWrites: quotas.enforced,
+    limitWrites: quotas.limit,
+    async removeRootfs(containerId) {
+      await rootfs.remove(containerId);
+      await sweep();
+    },
+    reconcile: (valid) => reconcileStore({ ...deps, sweep }, valid),
+    checkLayers: checks.all,
+    usage: () => Promise.resolve({ mountpoint: root, ...usageOf(records) }),
+    close: () => (closed ??= closeStore(deps)),
+  };
+}
+
+/**
+ * Opens everything that the operations of the store share.
+ * @param sweep removes layers and blobs without an owner
+ */
+async function openStoreDeps(options: ImageStoreOptions, sweep: () => Promise<void>): Promise<StoreDeps> {
   const { root, database, kernel, registryClient, log } = options;
   const folders = storeFolders(root);
   await makeStoreFolders(folders);
@@ -102,137 +173,58 @@ export async function createImageStore(options: ImageStoreOptions): Promise<Open
   const places = createLayerPlaces({ folders, trash, uses: (folder) => rootfs.uses(folder) });
   const publishing = createSerial();
   const checks = createLayerChecks(
-    { folders, records, layers, places, pool, publishing, sync, trash, limits, log, sweep: () => sweep() },
+    { folders, records, layers, places, pool, publishing, sync, trash, limits, log, sweep },
     marker.unchecked,
   );
-  const parts = {
-    folders,
-    limits,
-    platform,
-    records,
-    blobs,
-    layers,
-    places,
-    sync,
-    checks,
-    pool,
-    decisions,
-    registryClient,
+  return {
+    ...{ folders, limits, platform, now, log, records, blobs, layers, places, pool, sync, trash, publishing },
+    ...{ checks, marker, decisions, services, rootfs, volumes, quotas, mappedRoots, registryClient },
     registryOptions: options.registryOptions,
-    log,
-    now,
     gathering: createSharedFlight<Dossier>(),
     absences: createNegativeCache(),
-    services,
-    publishing,
-    rootfs,
-    trash,
   };
-  const sweeping = createSerial();
-  const sweepOnce = (): Promise<void> => sweeping(() => sweepLayers(parts));
-  let isSweepDue = false;
-  /**
-   * A failed sweep leaves content without an image that a client could remove. So the sweep is repeated until
-   * it succeeds, or the store is closed.
-   */
-  const sweep = async (): Promise<void> => {
-    try {
-      await sweepOnce();
-    } catch (cause) {
-      if (!isSweepDue) void sweepLater();
-      throw cause;
-    }
-  };
-  const sweepLater = async (): Promise<void> => {
-    isSweepDue = true;
-    await untilDone({
-      act: sweepOnce,
-      sleep: (ms) => new Promise((resolve) => setTimeout(resolve, ms).unref()),
-      isOver: () => closed !== undefined,
-      failed: (error, attempt) => {
-        if (attempt === 1)
-          log.warn({ error: reasonOf(error) }, 'layers without an owner could not be removed; the removal is repeated until it succeeds');
-      },
-    });
-    isSweepDue = false;
-  };
-  /**
-   * Calls `use` with the layers of an image, lowest first, in the same event loop turn in which all layers
-   * are known to be whole and the image to exist.
-   */
-  const withLayers = async <T>(attempted: string, imageId: string, use: (layers: readonly string[]) => Promise<T>): Promise<T> => {
-    for (;;) {
-      const stored = records.byId(imageId);
-      if (stored === undefined) throw gone(attempted, imageId);
-      const needed = stored.layers.map((layer) => layer.folder);
-      if (checks.isChecked(needed)) return use(needed);
-      await checks.ensure(needed);
-    }
-  };
-  let closed: Promise<void> | undefined;
-  const close = async (): Promise<void> => {
-    await decisions.close();
-    await services.close();
-    const checked = checks.close();
-    await pool.close();
-    await checked;
-    await sync.close();
-    await trash.close();
-    await marker.stopped(checks.unchecked());
-  };
+}
 
-  return {
-    async pull(request) {
-      try {
-        const { image, verdict } = await pullImage(parts, request);
-        return { image: image.record, verdict };
-      } catch (thrown) {
-        // Layers whose images were removed while this pull held them have no owner now.
-        await sweep().catch(() => undefined);
-        throw thrown;
-      }
-    },
-    tryPull: (request) => tryPull(parts, request),
-    list: () => records.list().map((image) => image.record),
-    find: (nameOrId) => findImage(records, nameOrId)?.record,
-    async remove(nameOrId) {
-      const image = findImage(records, nameOrId);
-      // A client repeats a removal that failed halfway.
-      if (image === undefined) return isSweepDue ? sweep() : undefined;
-      await records.removeImage(image.id);
-      await sweep();
-      log.info({ image: image.id, names: image.names.map(({ name }) => name) }, 'image removed');
-    },
-    decideForRun: (input) => decideForRun(records, decisions, platform, input),
-    judge: (input) => judge({ records, decisions, platform, database }, input),
-    evidence: (imageId) => evidenceInUse(records, imageId),
-    services,
-    renew: (old, fresh) => renewEvidenceOf({ records, decisions, platform, database }, old, fresh),
-    mountRootfs: (containerId, image, mapping, context) =>
-      withLayers('mount root file system of', image.id, (needed) => rootfs.mount(containerId, image.id, needed, mapping, context)),
-    checkMapping: (userNamespace) => checkMapping(kernel, folders, mappedRoots, userNamespace),
-    mountVolume: (containerId, index, image, mapping) =>
-      withLayers('mount as volume', image.id, (needed) => volumes.mount(containerId, index, image.id, needed, mapping)),
-    limitsWrites: quotas.enforced,
-    limitWrites: quotas.limit,
-    async removeRootfs(containerId) {
-      await rootfs.remove(containerId);
-      await sweep();
-    },
-    reconcile: (valid) => reconcileStore({ ...parts, sweep }, valid),
-    checkLayers: checks.all,
-    usage() {
-      let usedBytes = 0;
-      let inodesUsed = 0;
-      const blobSizes = new Map<string, number>();
-      for (const row of records.layers()) {
-        usedBytes += row.bytes;
-        inodesUsed += row.inodes;
-        blobSizes.set(row.blobDigest, row.blobSize);
-      }
-      for (const size of blobSizes.values()) usedBytes += size;
-      return Promise.resolve({ mountpoint: root, usedBytes, inodesUsed: inodesUsed + blobSizes.size });
-    },
-    close: () => (closed ??= close()),
-  };
+async function closeStore({ decisions, services, checks, pool, sync, trash, marker }: StoreDeps): Promise<void> {
+  await decisions.close();
+  await services.close();
+  const checked = checks.close();
+  await pool.close();
+  await checked;
+  await sync.close();
+  await trash.close();
+  await marker.stopped(checks.unchecked());
+}
+
+/**
+ * Calls `use` with the layers of an image, lowest first, in the same event loop turn in which all layers
+ * are known to be whole and the image to exist.
+ */
+async function withLayers<T>(
+  { records, checks }: Pick<StoreDeps, 'records' | 'checks'>,
+  attempted: string,
+  imageId: string,
+  use: (layers: readonly string[]) => Promise<T>,
+): Promise<T> {
+  for (;;) {
+    const stored = records.byId(imageId);
+    if (stored === undefined) throw gone(attempted, imageId);
+    const needed = stored.layers.map((layer) => layer.folder);
+    if (checks.isChecked(needed)) return use(needed);
+    await checks.ensure(needed);
+  }
+}
+
+/** Returns the bytes and inodes of all layers and blobs. A blob that several layers share counts once. */
+function usageOf(records: Pick<ImageRecords, 'layers'>): { readonly usedBytes: number; readonly inodesUsed: number } {
+  let usedBytes = 0;
+  let inodesUsed = 0;
+  const blobSizes = new Map<string, number>();
+  for (const row of records.layers()) {
+    usedBytes += row.bytes;
+    inodesUsed += row.inodes;
+    blobSizes.set(row.blobDigest, row.blobSize);
+  }
+  for (const size of blobSizes.values()) usedBytes += size;
+  return { usedBytes, inodesUsed: inodesUsed + blobSizes.size };
 }

@@ -1,9 +1,13 @@
+import { reasonOf } from '../../base/errors/index.ts';
+import type { Logger } from '../../base/log/index.ts';
+import { untilDone } from '../state/until-done.ts';
 import type { BlobStore } from './blobs.ts';
 import type { StoreFolders } from './folders.ts';
 import type { LayerPlaces } from './layer-places.ts';
 import type { LayerStore } from './layers.ts';
 import type { ImageRecords } from './records.ts';
 import type { RootfsStore } from './rootfs.ts';
+import { createSerial } from './serial.ts';
 import type { Trash } from './trash.ts';
 
 export interface SweepParts {
@@ -37,4 +41,55 @@ export async function sweepLayers(parts: SweepParts): Promise<void> {
       await blobs.dropUnowned(blobDigest);
     }
   });
+}
+
+/**
+ * Runs sweeps. A failed sweep leaves content without an image that a client could remove. So the sweep is
+ * repeated until it succeeds, or the store is closed.
+ */
+export interface Sweeper {
+  /** Sweeps once; fails with the reason of a failed sweep, which is then repeated in the background. */
+  sweep(): Promise<void>;
+  /** Whether a failed sweep is being repeated. */
+  isDue(): boolean;
+}
+
+/** @param deps.sweep one sweep; called only when the one before has ended */
+export function createSweeper(deps: {
+  readonly sweep: () => Promise<void>;
+  readonly isClosed: () => boolean;
+  readonly log: Pick<Logger, 'warn'>;
+}): Sweeper {
+  const sweeping = createSerial();
+  const sweepOnce = (): Promise<void> => sweeping(deps.sweep);
+  let isDue = false;
+
+  async function sweepLater(): Promise<void> {
+    isDue = true;
+    await untilDone({
+      act: sweepOnce,
+      sleep: (ms) => new Promise((resolve) => setTimeout(resolve, ms).unref()),
+      isOver: deps.isClosed,
+      failed: (error, attempt) => {
+        if (attempt === 1)
+          deps.log.warn(
+            { error: reasonOf(error) },
+            'layers without an owner could not be removed; the removal is repeated until it succeeds',
+          );
+      },
+    });
+    isDue = false;
+  }
+
+  return {
+    async sweep() {
+      try {
+        await sweepOnce();
+      } catch (cause) {
+        if (!isDue) void sweepLater();
+        throw cause;
+      }
+    },
+    isDue: () => isDue,
+  };
 }
