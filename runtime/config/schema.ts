@@ -2,6 +2,9 @@ import type { ConfigSchema } from './config-schema.ts';
 import { sizePattern } from './bytes.ts';
 import { enforcementSchema } from './enforcement-schema.ts';
 import { networkSchema } from './network-schema.ts';
+import { auditSchema, metricsSchema, tracingSchema } from './observability-schema.ts';
+import { registriesSchema } from './registries-schema.ts';
+import { streamingSchema } from './streaming-schema.ts';
 
 export const defaultConfigFile = '/etc/portcullis/config.yaml';
 
@@ -10,9 +13,6 @@ export const defaultRuntimes = { crun: { path: '/usr/bin/crun' }, runc: { path: 
 
 const path = { type: 'string', format: 'path', minLength: 1, maxLength: 4096 } as const;
 const size = { type: 'string', pattern: sizePattern } as const;
-/** A registry’s host in the form HOST[:PORT]. */
-export const hostPattern = '^(\\[[0-9A-Fa-f:]+\\]|[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?)(:[0-9]{1,5})?$';
-const address = '^(\\[[0-9A-Fa-f:]+\\]|[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?):[0-9]{1,5}$';
 const ids = { type: 'array', items: { type: 'integer', minimum: 0, maximum: 4_294_967_294 }, uniqueItems: true, default: [] } as const;
 
 /** The schema of `config.yaml` (JSON Schema, draft 2020-12). Paths in the file are relative to its folder. */
@@ -81,58 +81,7 @@ export const configSchema: ConfigSchema = {
       },
     },
     network: networkSchema,
-    registries: {
-      type: 'object',
-      description: 'Connections to registries. Neither a mirror nor a redirect changes the name that a policy matches.',
-      additionalProperties: false,
-      properties: {
-        mirrors: {
-          type: 'object',
-          description: 'Mirrors by registry host, such as `registry.k8s.io`.',
-          propertyNames: { pattern: hostPattern },
-          additionalProperties: {
-            type: 'object',
-            additionalProperties: false,
-            required: ['url'],
-            properties: {
-              url: {
-                type: 'string',
-                pattern: '^https?://[^\\s?#@]+$',
-                description:
-                  'URL of the mirror, such as `https://mirror.example.com`. With `http://`, the mirror is reached over plain HTTP.',
-              },
-              origin: {
-                type: 'boolean',
-                description: 'Whether content that the mirror lacks is requested from the registry itself.',
-                default: true,
-              },
-              authFile: {
-                ...path,
-                description:
-                  'File with credentials for the mirror’s host, in the format of `docker login` and `podman login --authfile`. It is read when the daemon starts. Credentials from a kubelet are for the registry itself, and are never sent to a mirror. The authorities and client certificates of the mirror’s host belong in `registries.certificates`. The mirror’s certificate is always checked.',
-              },
-            },
-          },
-          default: {},
-        },
-        insecure: {
-          type: 'array',
-          description:
-            'Registry hosts that may be reached over plain HTTP. Loopback addresses and mirrors with `http://` are always allowed.',
-          items: { type: 'string', pattern: hostPattern },
-          uniqueItems: true,
-          default: [],
-        },
-        certificates: {
-          type: 'array',
-          description:
-            'Folders with certificate authorities and client certificates for each registry host. `FOLDER/HOST[:PORT]/` contains `*.crt` (authorities, in addition to the system’s) and pairs of `NAME.cert` and `NAME.key`. The first folder with a subfolder for the host is used. Changed files are read again within 30 seconds.',
-          items: path,
-          uniqueItems: true,
-          default: ['/etc/containers/certs.d', '/etc/docker/certs.d'],
-        },
-      },
-    },
+    registries: registriesSchema,
     runtimes: {
       type: 'object',
       description: 'OCI runtimes by handler name. A pod selects a handler by its RuntimeClass.',
@@ -165,63 +114,7 @@ export const configSchema: ConfigSchema = {
         'Whether the kernel locks only the process that enters a cgroup, instead of waiting for every processor of the machine (the mount option favordynmods). The daemon sets the option on Linux 6.18 and later, until the next boot. It does not change older kernels.',
       default: true,
     },
-    streaming: {
-      type: 'object',
-      description:
-        'Server of exec, attach and port-forward streams. The CRI returns its URLs. Each URL is valid for one use within a minute.',
-      additionalProperties: false,
-      properties: {
-        address: {
-          type: 'string',
-          maxLength: 255,
-          description: 'Address at which the streaming server listens. A kubelet is on the same machine.',
-          default: '127.0.0.1',
-        },
-        port: { type: 'integer', minimum: 0, maximum: 65_535, description: 'Port of the server. 0 selects any free port.', default: 0 },
-        tls: {
-          type: 'object',
-          description: 'TLS of the streaming server. It is enabled if both files are given.',
-          additionalProperties: false,
-          properties: {
-            certFile: {
-              type: 'string',
-              format: 'path',
-              maxLength: 4096,
-              description: 'File of the certificate chain (PEM). It is read again whenever the server starts.',
-              default: '',
-            },
-            keyFile: {
-              type: 'string',
-              format: 'path',
-              maxLength: 4096,
-              description: 'File of the certificate’s private key (PEM).',
-              default: '',
-            },
-          },
-        },
-        idleTimeout: {
-          type: 'integer',
-          minimum: 1,
-          maximum: 2_000_000,
-          description: 'Seconds after which a stream without traffic is closed.',
-          default: 14_400,
-        },
-        maxSessions: {
-          type: 'integer',
-          minimum: 1,
-          maximum: 100_000,
-          description: 'Maximum number of streams that may be open at once.',
-          default: 2_000,
-        },
-        maxSessionsPerContainer: {
-          type: 'integer',
-          minimum: 1,
-          maximum: 100_000,
-          description: 'Maximum number of open streams to one container, or to the ports of one pod.',
-          default: 500,
-        },
-      },
-    },
+    streaming: streamingSchema,
     namespacePool: {
       type: 'integer',
       minimum: 0,
@@ -314,62 +207,9 @@ export const configSchema: ConfigSchema = {
       description: 'Whether OCI runtimes with known open vulnerabilities are refused. Otherwise they run behind checks.',
       default: false,
     },
-    metrics: {
-      type: 'object',
-      description: 'Prometheus metrics and health checks, over plain HTTP without authentication. See docs/observability.md.',
-      additionalProperties: false,
-      properties: {
-        address: {
-          type: 'string',
-          pattern: `^$|${address}`,
-          description: 'HOST:PORT that serves `/metrics` and `/healthz`, such as `127.0.0.1:9464`. If empty, they are not served.',
-          default: '',
-        },
-      },
-    },
-    tracing: {
-      type: 'object',
-      description: 'OpenTelemetry traces of calls. They continue the traces of the caller.',
-      additionalProperties: false,
-      properties: {
-        endpoint: {
-          type: 'string',
-          pattern: '^$|^https?://[^\\s?#@]+$',
-          description:
-            'URL of a collector that accepts OTLP over HTTP, such as `http://127.0.0.1:4318`. The daemon appends `/v1/traces`. If empty, no traces are exported.',
-          default: '',
-        },
-        samplingRatePerMillion: {
-          type: 'integer',
-          minimum: 0,
-          maximum: 1_000_000,
-          description:
-            'Number of calls per million that begin a trace, among calls whose caller sends no trace. A caller that sends a trace decides itself whether it is sampled.',
-          default: 0,
-        },
-      },
-    },
-    audit: {
-      type: 'object',
-      description: 'Audit log: which client asked for what, as one JSON object per line. See docs/observability.md.',
-      additionalProperties: false,
-      properties: {
-        path: {
-          type: 'string',
-          format: 'path',
-          maxLength: 4096,
-          description: 'File of the audit log, mode 0600. It is opened again at SIGHUP. If empty, there is no audit log.',
-          default: '',
-        },
-        reads: { type: 'boolean', description: 'Whether calls that only read are logged, too.', default: false },
-        required: {
-          type: 'boolean',
-          description:
-            'Whether calls that change something are refused while the log cannot be written. Each of these calls is then logged before it is served, in addition to the line when it is done.',
-          default: false,
-        },
-      },
-    },
+    metrics: metricsSchema,
+    tracing: tracingSchema,
+    audit: auditSchema,
     verdicts: {
       type: 'object',
       description:

@@ -1,4 +1,4 @@
-import { hostPattern } from '../schema.ts';
+import { hostPattern } from '../registries-schema.ts';
 import { isTable } from './findings.ts';
 import type { Finding, Settings, Table } from './findings.ts';
 import { mirrorOf } from './values.ts';
