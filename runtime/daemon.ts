@@ -1,12 +1,10 @@
-import { chmod } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createRegistryClient } from '../base/distribution/index.ts';
-import { reasonOf } from '../base/errors/index.ts';
 import { startKernelWorker } from '../base/kernel/index.ts';
 import { createLogger } from '../base/log/index.ts';
 import { programStarter, startReactor } from '../base/reactor/index.ts';
 import type { Prover } from '../entitlements/index.ts';
-import { bundleVerifications, findVerdict, hostPlatform } from '../trust/index.ts';
+import { bundleVerifications, findVerdict } from '../trust/index.ts';
 import { bringInOrder } from './bring-in-order.ts';
 import { claimNode } from './claim-node.ts';
 import type { DaemonConfig } from './config/types.ts';
@@ -15,18 +13,13 @@ import { proverIn } from './containers/confinement.ts';
 import { createLogRotation } from './containers/log-rotation.ts';
 import type { ContainerRecord } from './containers/record.ts';
 import { createCriServer } from './cri/server.ts';
-import { createImageStore } from './images/index.ts';
-import type { OpenImageStore } from './images/index.ts';
+import { openImageSide } from './image-side.ts';
 import { registryOptionsOf } from './images/mirrors.ts';
 import { tryCgroupMoves } from './oci/cgroup-moves.ts';
-import { removeCgroups } from './oci/cgroup-removal.ts';
-import { leaveMountNamespace } from './oci/mount-namespace.ts';
-import { closeExecScopes } from './oci/exec-scope.ts';
 import { favourMainThread } from './main-thread.ts';
 import { openFirst } from './open-first.ts';
 import { openNetworkSide } from './network-side.ts';
 import type { SandboxRecord } from './pods/record.ts';
-import { startEnforcement } from './enforcement/open.ts';
 import { createEventHub } from './events/hub.ts';
 import { encodeEvent } from './services/event-handlers.ts';
 import { writableLayersOf } from './images/writable-layers.ts';
@@ -34,20 +27,17 @@ import { countByVerdict, networkFacts, policyFacts, recordFacts } from './observ
 import { createHealth } from './observability/health.ts';
 import { livenessChecks } from './observability/liveness.ts';
 import { openObservability } from './observability/observability.ts';
-import { tellExceptions, watchContainers, watchImages } from './observability/watch-runtime.ts';
+import { watchContainers } from './observability/watch-runtime.ts';
 import { openServiceManager } from './service-manager/service-manager.ts';
-import { policyChange } from './redecision/policy-change.ts';
-import { createRedecision } from './redecision/redecision.ts';
-import { openRenewals } from './renewal/open-renewals.ts';
-import { renewForRun } from './renewal/renew-for-run.ts';
 import { createStats } from './stats/stats.ts';
+import { stopDaemon } from './stop-daemon.ts';
 import { openStreamingService } from './streaming/streaming-service.ts';
 import { createVerboseInfo } from './services/verbose-status.ts';
-import { withRoom } from './state/open-database.ts';
 import { openRecords } from './state/records.ts';
 import { openDaemonVerdictLog } from './state/verdict-log.ts';
 import { attachedSandboxes } from './sweep.ts';
 import { openPodSide } from './pod-side.ts';
+import { openPolicySide } from './policy-side.ts';
 import { createCriHandlers } from './services/cri-handlers.ts';
 import type { Undo } from './undo.ts';
 import { runtimeVersion } from './version.ts';
@@ -122,24 +112,12 @@ export async function startDaemon(config: DaemonConfig, { prover = proverIn(conf
     },
     checks,
   });
-  const store: OpenImageStore = await withRoom(config.root, () =>
-    createImageStore({
-      root: join(config.root, 'images'),
-      database,
-      kernel,
-      registryClient: registries,
-      registryOptions,
-      policy: policy.current,
-      verdictLog,
-      platform: hostPlatform(),
-      mappedRoots: { folder: folders.mappedRoots, open: () => chmod(config.state, 0o711) },
-      log: log.child({ room: 'images' }),
-      now: () => new Date(),
-      onFetched: (bytes) => observability.runtime?.fetched(bytes),
-    }),
-  );
-  const renewing = renewForRun(store, () => renewals);
-  const images = tellExceptions(watchImages(renewing, observability.runtime), log, observability.runtime);
+  const { store, images } = await openImageSide(config, {
+    ...{ database, kernel, registries, registryOptions, policy, verdictLog, log },
+    mappedRoots: folders.mappedRoots,
+    observer: observability.runtime,
+    renewals: () => renewals,
+  });
   if (observability.runtime !== undefined) watchContainers(containerRecords, observability.runtime);
   const pods = await openPodSide(config, {
     ...{ folders, kernel, reactor, startProgram, handlers, policy, hostPaths, network, images, prover, log, undo },
@@ -172,18 +150,8 @@ export async function startDaemon(config: DaemonConfig, { prover = proverIn(conf
     socketFolder: folders.attach,
     log: log.child({ room: 'streaming' }),
   });
-  const redecision = createRedecision({
-    policy,
-    images: store,
-    containers: containerRecords,
-    sandbox: sandboxRecords.get,
-    act: config.verdicts.outOfPolicy,
-    stop: containers.stop,
-    onChange: (container, found) => events.tellPolicy(container, policyChange(found)),
-    log: log.child({ room: 'redecision' }),
-  });
-  const enforcement = startEnforcement(config, { database, policy, redecision, events, store, containerRecords, sandboxRecords, log });
-  const renewals = openRenewals({ policy, images: store, redecision, log });
+  const policySide = openPolicySide(config, { policy, store, database, containers, containerRecords, sandboxRecords, events, log });
+  const { redecision, enforcement, renewals } = policySide;
   const verbose = createVerboseInfo({
     outOfPolicy: redecision.of,
     isUnmonitored: (id) => containers.unmonitored().includes(id),
@@ -224,34 +192,10 @@ export async function startDaemon(config: DaemonConfig, { prover = proverIn(conf
     stop: async () => {
       manager.stopping();
       process.off('SIGHUP', reload);
-      policy.close();
-      await Promise.all([enforcement.close(), renewals.close()]);
-      await redecision.close();
-      events.close();
-      await server.close();
-      await networkSide.endCalls();
-      await streaming.close();
-      await observability.close();
-      await Promise.all([probe.close(), prover.close()]);
-      await stats.close();
-      rotation.close();
-      await pods.close();
-      await networkSide.close();
-      await network.close({ removeAll: true });
-      await hostPaths.close();
-      // The mark of an orderly stop may not fit on the disk: the next start then checks more layers than
-      // necessary.
-      await images.close().catch((cause: unknown) => log.warn({ cause: reasonOf(cause) }, 'the image store was not closed in order'));
-      const idle = sandboxRecords.list().length === 0;
-      if (idle) await removeCgroups(cgroups, ['/portcullis']);
-      await closeExecScopes(execScopes);
-      await verdictLog.close();
-      await Promise.all([registries.close(), database.close()]);
-      release();
-      // The namespaces and root file systems of pods that keep running are mounted below this folder.
-      if (idle) await leaveMountNamespace(startProgram);
-      await Promise.all([reactor.close(), kernel.close()]);
-      log.info({}, 'stopped');
+      await stopDaemon({
+        ...{ policy, policySide, events, server, networkSide, streaming, observability, prover, stats, rotation, pods, network },
+        ...{ hostPaths, images, sandboxRecords, verdictLog, registries, database, release, startProgram, reactor, kernel, log },
+      });
     },
   };
 }

@@ -1,0 +1,65 @@
+import { chmod } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { RegistryClient, RegistryClientOptions } from '../base/distribution/index.ts';
+import type { Kernel } from '../base/kernel/index.ts';
+import type { Logger } from '../base/log/index.ts';
+import type { Database } from '../base/storage/index.ts';
+import { hostPlatform } from '../trust/index.ts';
+import type { VerdictLog } from '../trust/index.ts';
+import type { DaemonConfig } from './config/types.ts';
+import { createImageStore } from './images/index.ts';
+import type { OpenImageStore } from './images/index.ts';
+import type { RuntimeObserver } from './observability/facts.ts';
+import { tellExceptions, watchImages } from './observability/watch-runtime.ts';
+import type { PolicyHolder } from './policy-watch.ts';
+import type { Renewals } from './renewal/open-renewals.ts';
+import { renewForRun } from './renewal/renew-for-run.ts';
+import { withRoom } from './state/open-database.ts';
+
+/** The image store of the daemon. */
+export interface ImageSide {
+  readonly store: OpenImageStore;
+  /**
+   * The same store for CRI calls and containers: it renews evidence before a run fails for it, and counts and
+   * logs what it decides.
+   */
+  readonly images: OpenImageStore;
+}
+
+export interface ImageSideDeps {
+  readonly database: Database;
+  readonly kernel: Kernel;
+  readonly registries: Pick<RegistryClient, 'repositories'>;
+  readonly registryOptions: RegistryClientOptions;
+  readonly policy: Pick<PolicyHolder, 'current'>;
+  readonly verdictLog: Pick<VerdictLog, 'statements'>;
+  /** Folder of the root file systems of containers with a user namespace. */
+  readonly mappedRoots: string;
+  /** Undefined: nothing is counted. */
+  readonly observer: RuntimeObserver | undefined;
+  /** Called when evidence is renewed, never while the store is opened. */
+  readonly renewals: () => Renewals;
+  readonly log: Logger;
+}
+
+/** @throws the errors of {@link createImageStore} */
+export async function openImageSide(config: DaemonConfig, deps: ImageSideDeps): Promise<ImageSide> {
+  const { database, kernel, registries, registryOptions, policy, verdictLog, mappedRoots, observer, renewals, log } = deps;
+  const store = await withRoom(config.root, () =>
+    createImageStore({
+      root: join(config.root, 'images'),
+      database,
+      kernel,
+      registryClient: registries,
+      registryOptions,
+      policy: policy.current,
+      verdictLog,
+      platform: hostPlatform(),
+      mappedRoots: { folder: mappedRoots, open: () => chmod(config.state, 0o711) },
+      log: log.child({ room: 'images' }),
+      now: () => new Date(),
+      onFetched: (bytes) => observer?.fetched(bytes),
+    }),
+  );
+  return { store, images: tellExceptions(watchImages(renewForRun(store, renewals), observer), log, observer) };
+}
