@@ -1,0 +1,112 @@
+import { randomUUID } from 'node:crypto';
+import { chainIds } from './chain-ids.ts';
+import type { LayerClaim } from './claimed-layers.ts';
+import { hexOf } from './folders.ts';
+import type { LayerStore } from './layers.ts';
+import type { ImageLimits } from './limits.ts';
+import { publish } from './publish.ts';
+import type { PublishParts } from './publish.ts';
+import type { ImageRecords, LayerRow, StoredImage } from './records.ts';
+import type { Trash } from './trash.ts';
+import type { UnpackPool } from './unpack/unpack-pool.ts';
+
+/** What the restoring of layers needs. */
+export interface LayerRestoreDeps extends PublishParts {
+  readonly records: ImageRecords;
+  readonly layers: Pick<LayerStore, 'claimFolder' | 'withdrawing'>;
+  readonly pool: UnpackPool;
+  readonly trash: Trash;
+  readonly limits: ImageLimits;
+  /** Resolves when each of these layers is known to be whole. */
+  readonly ensure: (folders: readonly string[]) => Promise<void>;
+}
+
+/**
+ * Unpacks a damaged layer again from its blob, and puts it in place of the damaged one.
+ * @throws when the blob does not give the recorded files
+ */
+export async function restoreLayer(deps: LayerRestoreDeps, row: LayerRow): Promise<void> {
+  const lowers = row.dependent ? await claimLowers(deps, row) : [];
+  try {
+    await unpackAgain(deps, row, lowers);
+  } finally {
+    await Promise.all(lowers.map((lower) => lower.release()));
+  }
+}
+
+/**
+ * Claims the layers below a dependent layer, top-most first, once they are whole. Without a claim, the removal of the image would
+ * delete them while the layer is unpacked on them.
+ */
+async function claimLowers({ records, layers, ensure }: LayerRestoreDeps, row: LayerRow): Promise<readonly LayerClaim[]> {
+  for (;;) {
+    // The layers below are older than the layer: no check waits for itself.
+    await ensure(lowersOf(records.list(), row));
+    const claims = lowersOf(records.list(), row).map((folder) => layers.claimFolder(folder));
+    const claimed = claims.filter((claim) => claim !== undefined);
+    if (claimed.length === claims.length) return claimed;
+    await Promise.all(claimed.map((claim) => claim.release()));
+    const removal = layers.withdrawing();
+    if (removal === undefined) throw new Error('a layer below it is not recorded');
+    await removal;
+  }
+}
+
+async function unpackAgain(deps: LayerRestoreDeps, row: LayerRow, lowers: readonly LayerClaim[]): Promise<void> {
+  const { folders, records, pool } = deps;
+  const begun = deps.sync.era();
+  const staging = `${folders.staging}/${row.folder}.${randomUUID()}`;
+  const request = {
+    blob: `${folders.blobs}/${hexOf(row.blobDigest)}`,
+    staging,
+    diffId: row.diffId,
+    lowest: row.dependent ? lowers.length === 0 : lowersOf(records.list(), row).length === 0,
+    limits: deps.limits,
+  };
+  try {
+    const roots = lowers.map((lower) => `${folders.layers}/${lower.row().folder}/fs`);
+    const unpacked = await pool.unpack(request, () => Promise.resolve(roots));
+    if (unpacked.manifestSha256 !== row.manifestSha256) throw new Error('its blob no longer gives the recorded files');
+    const move = { kind: 'rename', from: staging, to: `${folders.layers}/${row.folder}` } as const;
+    await publish(deps, [{ pendingMove: () => move, published: () => undefined, begun }]);
+  } catch (thrown) {
+    await deps.trash.discard(staging);
+    throw thrown;
+  }
+}
+
+/** Removes the images that need the layer together with it; a kubelet pulls them again. */
+export async function loseLayer(
+  { records, places, log }: Pick<LayerRestoreDeps, 'records' | 'places' | 'log'>,
+  row: LayerRow,
+  why: string,
+): Promise<void> {
+  for (const image of records.list()) {
+    if (!image.layers.some((layer) => layer.folder === row.folder)) continue;
+    log.error(
+      { image: image.id, names: image.names.map(({ name }) => name), layer: row.folder, why },
+      'an image lost a layer and was removed: pull it again',
+    );
+    await records.removeImage(image.id);
+  }
+  await records.removeLayers([row.folder]);
+  await places.vacate(row.folder);
+}
+
+/**
+ * Returns the layer folders below, top-most first, as listed by an image that has the layer. They are the
+ * same in all images that have a dependent layer.
+ */
+function lowersOf(images: readonly StoredImage[], row: LayerRow): readonly string[] {
+  for (const image of images) {
+    const at = image.layers.findIndex((layer) => layer.folder === row.folder);
+    if (at < 0) continue;
+    const position = chainIds(image.layers.map((layer) => layer.diffId))[at];
+    if (row.dependent && hexOf(position?.chainId ?? '') !== row.folder) continue;
+    return image.layers
+      .slice(0, at)
+      .map((layer) => layer.folder)
+      .reverse();
+  }
+  return [];
+}
