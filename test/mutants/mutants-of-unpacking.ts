@@ -15,9 +15,9 @@ export const mutants = checks([
     'runtime/images/unpack/unpack-limits.test.ts',
   ],
   ['runtime/images/unpack/pax.ts', 'if (nameBytes > maxXattrList)', 'if (nameBytes > 1e9)', 'runtime/images/unpack/unpack-limits.test.ts'],
-  ['runtime/images/unpack/tar-reader.ts', 'if (size > most)', 'if (size > 1e12)', 'runtime/images/unpack/unpack-limits.test.ts'],
+  ['runtime/images/unpack/tar-metadata.ts', 'if (size > most)', 'if (size > 1e12)', 'runtime/images/unpack/unpack-limits.test.ts'],
   [
-    'runtime/images/unpack/tar-reader.ts',
+    'runtime/images/unpack/tar-metadata.ts',
     'if (text.length > maxPathLength)',
     'if (text.length > 1e9)',
     'runtime/images/unpack/unpack-limits.test.ts',

@@ -4,7 +4,7 @@ import { closeSync, futimesSync, writeSync } from 'node:fs';
 import { createFile, fileTime, setAttributes } from './layer-files.ts';
 import { unwritable } from './layer-error.ts';
 import type { Inode } from './layer-tree.ts';
-import type { TarEntry } from './tar-reader.ts';
+import type { TarEntry } from './tar-metadata.ts';
 
 const emptySha256 = hash('sha256', '', 'hex');
 

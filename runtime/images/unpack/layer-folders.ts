@@ -3,7 +3,7 @@ import { fileTime, makeFolder, nativePath, setAttributes, setOpaque, withFolder 
 import { join, maxNameLength, newFolder, resolvePlace, splitName } from './layer-tree.ts';
 import type { Folder, Place } from './layer-tree.ts';
 import type { LayerBudget } from './layer-budget.ts';
-import type { TarEntry } from './tar-reader.ts';
+import type { TarEntry } from './tar-metadata.ts';
 
 /** The memory that an extended attribute takes in addition to its bytes. */
 const xattrOverhead = 256;

@@ -6,7 +6,7 @@ import { join, resolvePlace, splitName } from './layer-tree.ts';
 import { printable } from './printable.ts';
 import type { File, Folder, Node, PendingLink, Place } from './layer-tree.ts';
 import type { LayerBudget } from './layer-budget.ts';
-import type { TarEntry } from './tar-reader.ts';
+import type { TarEntry } from './tar-metadata.ts';
 
 /** Type bits of stat(2). */
 const S_IFIFO = 0o010000;

@@ -7,7 +7,8 @@ import { join } from './layer-tree.ts';
 import { printable } from './printable.ts';
 import type { Folder, Place } from './layer-tree.ts';
 import type { LayerBudget } from './layer-budget.ts';
-import type { TarEntry, TarSink } from './tar-reader.ts';
+import type { TarEntry } from './tar-metadata.ts';
+import type { TarSink } from './tar-reader.ts';
 
 /** uid and gid with all bits set mean "unchanged" to chown(2). */
 const maxId = 0xffff_fffe;

@@ -115,9 +115,9 @@ export function createPaxReader(): PaxReader {
 
   /** Returns the maximum length of the value of `key`; undefined: the record has no meaning here. */
   function checkKey(size: number): number | undefined {
-    const most = valueLimit();
+    const most = valueLimit(key);
     if (most !== undefined && size > most)
-      throw tooLarge(`the record ${shownKey()} of a pax header has ${size} bytes; at most ${most} are allowed`);
+      throw tooLarge(`the record ${JSON.stringify(key.slice(0, 64))} of a pax header has ${size} bytes; at most ${most} are allowed`);
     if (!key.startsWith(xattrPrefix)) return most;
     const attribute = key.slice(xattrPrefix.length);
     if (attribute.length > maxXattrName)
@@ -127,17 +127,6 @@ export function createPaxReader(): PaxReader {
     if (nameBytes > maxXattrList)
       throw tooLarge(`the names of an entry's extended attributes have more than ${maxXattrList} bytes together`);
     return most;
-  }
-
-  function valueLimit(): number | undefined {
-    if (key === 'path' || key === 'linkpath') return maxPathLength;
-    if (key === 'size' || key === 'uid' || key === 'gid' || key === 'mtime') return maxNumberLength;
-    if (key.startsWith('GNU.sparse.')) throw layerError('IMAGES_LAYER_UNSUPPORTED', 'pax header', 'sparse entries are not supported');
-    return key.startsWith(xattrPrefix) ? maxXattrValue : undefined;
-  }
-
-  function shownKey(): string {
-    return JSON.stringify(key.slice(0, 64));
   }
 
   function readValue(part: Buffer, at: number): number {
@@ -164,6 +153,14 @@ export function createPaxReader(): PaxReader {
       return overrides;
     },
   };
+}
+
+/** Returns the maximum length of the value of any record with this key; undefined: it has no meaning here. */
+function valueLimit(key: string): number | undefined {
+  if (key === 'path' || key === 'linkpath') return maxPathLength;
+  if (key === 'size' || key === 'uid' || key === 'gid' || key === 'mtime') return maxNumberLength;
+  if (key.startsWith('GNU.sparse.')) throw layerError('IMAGES_LAYER_UNSUPPORTED', 'pax header', 'sparse entries are not supported');
+  return key.startsWith(xattrPrefix) ? maxXattrValue : undefined;
 }
 
 function applyRecord(overrides: PaxOverrides, key: string, value: Buffer): void {

@@ -9,7 +9,7 @@ import { parseManifest } from '../../../runtime/images/manifest/image-manifest.t
 import { defaultLimits } from '../../../runtime/images/limits.ts';
 import { createPaxReader } from '../../../runtime/images/unpack/pax.ts';
 import { createTarReader } from '../../../runtime/images/unpack/tar-reader.ts';
-import type { TarEntry } from '../../../runtime/images/unpack/tar-reader.ts';
+import type { TarEntry } from '../../../runtime/images/unpack/tar-metadata.ts';
 import type { FuzzTarget } from '../target.ts';
 
 const digest = `sha256:${'a'.repeat(64)}`;

@@ -1,0 +1,127 @@
+import { blockSize } from './tar-header.ts';
+import type { EntryType, TarHeader } from './tar-header.ts';
+import { createPaxReader } from './pax.ts';
+import type { PaxOverrides, PaxReader } from './pax.ts';
+import { maxPathLength } from './layer-budget.ts';
+import { layerError } from './layer-error.ts';
+import { printable } from './printable.ts';
+
+/** The types of entries whose body describes the next entry. */
+type MetadataType = 'pax' | 'pax-global' | 'gnu-long-name' | 'gnu-long-link';
+
+/** One entry with every override applied. */
+export interface TarEntry {
+  /** As written in the archive; byte string. */
+  readonly name: string;
+  readonly linkName: string;
+  readonly type: Exclude<EntryType, MetadataType>;
+  readonly size: number;
+  readonly mode: number;
+  readonly uid: number;
+  readonly gid: number;
+  readonly mtime: number;
+  readonly major: number;
+  readonly minor: number;
+  readonly xattrs: ReadonlyMap<string, Uint8Array> | undefined;
+}
+
+type HeaderOf<Type extends EntryType> = Omit<TarHeader, 'type'> & { readonly type: Type };
+
+/** Reads the entries that describe the next one, and applies to it what they say: pax headers, GNU long names. */
+export interface TarMetadata {
+  /** Begins the body of an entry that describes the next one. @throws IMAGES_LAYER_TOO_LARGE by its size alone */
+  begin(header: HeaderOf<MetadataType>): void;
+  push(part: Buffer): void;
+  /** Ends the body. @throws IMAGES_LAYER_CORRUPT */
+  end(): void;
+  /** Returns the entry of a header, with what the entries before it say about it. */
+  applyTo(found: HeaderOf<TarEntry['type']>): TarEntry;
+  /** Whether something is known about an entry that has not come yet. */
+  isPending(): boolean;
+}
+
+/** Limit of all records of one pax header. The records that are kept have their own limits (`pax.ts`). */
+const maxPaxBytes = 1024 * 1024;
+/** A GNU long name, with the NUL bytes that end and pad it. */
+const maxLongNameBytes = maxPathLength + blockSize;
+
+/** The body of an entry that describes the next one. `global` headers and similar ones are skipped. */
+type Body =
+  | { readonly kind: 'pax'; readonly reader: PaxReader }
+  | { readonly kind: 'gnu-long-name' | 'gnu-long-link'; readonly bytes: Buffer; filled: number }
+  | { readonly kind: 'skipped' };
+
+/** Whether an entry of this type describes the next one. */
+export function isMetadataType(type: EntryType): type is MetadataType {
+  return type === 'pax' || type === 'pax-global' || type === 'gnu-long-name' || type === 'gnu-long-link';
+}
+
+export function createTarMetadata(): TarMetadata {
+  let body: Body | undefined;
+  let pax: PaxOverrides = {};
+  let longName: string | undefined;
+  let longLink: string | undefined;
+  return {
+    begin(header) {
+      body = bodyOf(header);
+    },
+    push(part) {
+      if (body?.kind === 'pax') body.reader.push(part);
+      else if (body !== undefined && body.kind !== 'skipped') body.filled += part.copy(body.bytes, body.filled);
+    },
+    end() {
+      const done = body;
+      body = undefined;
+      if (done?.kind === 'pax') pax = done.reader.finish();
+      else if (done?.kind === 'gnu-long-name') longName = longText(done.bytes, 'IMAGES_LAYER_BAD_NAME');
+      else if (done?.kind === 'gnu-long-link') longLink = longText(done.bytes, 'IMAGES_LAYER_BAD_LINK');
+    },
+    applyTo(found) {
+      const path = pax.path ?? longName ?? found.name;
+      // Old archives write a folder as an empty file with a final slash. The whole name decides, because the
+      // name in the header may be cut off at a slash.
+      const type = found.type === 'file' && path.endsWith('/') && (pax.size ?? found.size) === 0 ? 'directory' : found.type;
+      const entry: TarEntry = {
+        name: path,
+        linkName: pax.linkPath ?? longLink ?? found.linkName,
+        type,
+        size: type === 'file' ? (pax.size ?? found.size) : 0,
+        mode: found.mode,
+        uid: pax.uid ?? found.uid,
+        gid: pax.gid ?? found.gid,
+        mtime: pax.mtime ?? found.mtime,
+        major: found.major,
+        minor: found.minor,
+        xattrs: pax.xattrs,
+      };
+      pax = {};
+      longName = undefined;
+      longLink = undefined;
+      return entry;
+    },
+    isPending: () => longName !== undefined || longLink !== undefined || Object.keys(pax).length > 0,
+  };
+}
+
+/**
+ * Returns the reader of a body that describes the next entry. Refuses the body by its size before any of it
+ * is read.
+ */
+function bodyOf({ type, name, size }: HeaderOf<MetadataType>): Body {
+  const most = type === 'pax' || type === 'pax-global' ? maxPaxBytes : maxLongNameBytes;
+  if (size > most)
+    throw layerError('IMAGES_LAYER_TOO_LARGE', printable(name), `an extended header has ${size} bytes; at most ${most} are allowed`);
+  if (type === 'pax') return { kind: 'pax', reader: createPaxReader() };
+  // Global pax headers are metadata of the archive (git writes one) and override nothing, as in Go's
+  // archive/tar.
+  if (type === 'pax-global') return { kind: 'skipped' };
+  return { kind: type, bytes: Buffer.alloc(size), filled: 0 };
+}
+
+function longText(bytes: Buffer, code: 'IMAGES_LAYER_BAD_NAME' | 'IMAGES_LAYER_BAD_LINK'): string {
+  const end = bytes.indexOf(0);
+  const text = bytes.toString('latin1', 0, end === -1 ? bytes.length : end);
+  if (text.length > maxPathLength)
+    throw layerError(code, printable(text), `it has ${text.length} bytes; at most ${maxPathLength} are allowed`);
+  return text;
+}
