@@ -1,9 +1,10 @@
-import { parseJson } from '../../base/json/index.ts';
 import { largest } from '../../base/lists/index.ts';
 import type { Database, Statement } from '../../base/storage/index.ts';
 import { withoutParts } from '../../trust/index.ts';
 import type { Dossier } from '../../trust/index.ts';
 import type { ImageConfig, ImageRecord } from './types.ts';
+import { loadRecords } from './record-rows.ts';
+import { admissionStatements, dossierStatements, nameStatement, removalStatements } from './record-statements.ts';
 import { createSerial } from './serial.ts';
 
 /** An unpacked layer on disk. */
@@ -90,72 +91,18 @@ export interface ImageRecords {
   removeLayers(folders: readonly string[]): Promise<void>;
 }
 
-interface ImageSqlRow {
-  id: string;
-  manifest_digest: string;
-  digest: string;
-  size: number;
-  config: string;
-  layers: string;
-  seq: number;
-}
-interface NameSqlRow {
-  name: string;
-  image_id: string;
-  asked: number;
-  digest: string;
-  manifest_digest: string;
-  dossier: string;
-  verdict_id: string;
-  unverified: number;
-  seq: number;
-}
-interface LayerSqlRow {
-  folder: string;
-  diff_id: string;
-  dependent: number;
-  blob_digest: string;
-  blob_size: number;
-  manifest_sha256: string;
-  bytes: number;
-  inodes: number;
-}
-
 export async function openImageRecords(database: Database): Promise<ImageRecords> {
   const images = new Map<string, StoredImage>();
   const owners = new Map<string, string>();
   const layers = new Map<string, LayerRow>();
   const serial = createSerial();
   let seq = 0;
-  await load();
-
-  async function load(): Promise<void> {
-    const [imageRows, nameRows, layerRows] = await Promise.all([
-      database.all<ImageSqlRow>('SELECT * FROM image ORDER BY seq'),
-      database.all<NameSqlRow>(
-        'SELECT image_name.*, dossier.json AS dossier FROM image_name JOIN dossier ON dossier.id = dossier_id ORDER BY seq, asked DESC',
-      ),
-      database.all<LayerSqlRow>('SELECT * FROM image_layer'),
-    ]);
-    const dossiers = new Map<string, Dossier>();
-    const names = Map.groupBy(nameRows, (row) => row.image_id);
-    for (const row of imageRows) {
-      const kept = (names.get(row.id) ?? []).map((name): NameRow => nameOf(name, dossiers));
-      if (kept.length === 0) continue;
-      put({
-        id: row.id,
-        manifestDigest: row.manifest_digest,
-        digest: row.digest,
-        size: row.size,
-        config: parseJson(row.config) as ImageConfig,
-        layers: parseJson(row.layers) as StoredImage['layers'],
-        seq: row.seq,
-        names: kept,
-      });
-      seq = Math.max(seq, row.seq, largest(kept.map((name) => name.seq)));
-    }
-    for (const row of layerRows) layers.set(row.folder, layerOf(row));
+  const recorded = await loadRecords(database);
+  for (const image of recorded.images) {
+    put(image);
+    seq = Math.max(seq, image.seq, largest(image.names.map((name) => name.seq)));
   }
+  for (const layer of recorded.layers) layers.set(layer.folder, layer);
 
   function put(image: Omit<StoredImage, 'record'>): StoredImage {
     const stored: StoredImage = { ...image, record: recordOf(image) };
@@ -174,29 +121,7 @@ export async function openImageRecords(database: Database): Promise<ImageRecords
       return { ...name, dossier: withoutParts(name.dossier), asked: name.asked || before?.asked === true, seq: next };
     });
     const fresh = admission.layers.filter((layer) => !layers.has(layer.folder));
-    await database.write([
-      ...dossierStatements(admission.names.map((name) => name.dossier)),
-      {
-        sql: `INSERT INTO image (id, manifest_digest, digest, size, config, layers, seq) VALUES (?, ?, ?, ?, ?, ?, ?)
-          ON CONFLICT (id) DO UPDATE SET manifest_digest = excluded.manifest_digest, digest = excluded.digest, size = excluded.size, layers = excluded.layers`,
-        params: [
-          image.id,
-          image.manifestDigest,
-          image.digest,
-          image.size,
-          JSON.stringify(image.config),
-          JSON.stringify(image.layers),
-          existing?.seq ?? next,
-        ],
-      },
-      ...names.map((name) => nameStatement(name, image.id)),
-      ...fresh.map(layerStatement),
-      ...admission.documents.map(({ digest, mediaType, bytes }) => ({
-        sql: 'INSERT INTO image_document (image_id, digest, media_type, bytes) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING',
-        params: [image.id, digest, mediaType, bytes],
-      })),
-      ...also,
-    ]);
+    await database.write([...admissionStatements({ ...admission, names, layers: fresh }, existing?.seq ?? next), ...also]);
     seq = next;
     const moved = new Set(names.map((name) => name.name));
     for (const other of [...images.values()]) {
@@ -228,11 +153,7 @@ export async function openImageRecords(database: Database): Promise<ImageRecords
   async function removeImage(id: string): Promise<void> {
     const image = images.get(id);
     if (image === undefined) return;
-    await database.write([
-      { sql: 'DELETE FROM image_name WHERE image_id = ?', params: [id] },
-      { sql: 'DELETE FROM image_document WHERE image_id = ?', params: [id] },
-      { sql: 'DELETE FROM image WHERE id = ?', params: [id] },
-    ]);
+    await database.write(removalStatements(id));
     images.delete(id);
     for (const { name } of image.names) if (owners.get(name) === id) owners.delete(name);
   }
@@ -261,77 +182,6 @@ export async function openImageRecords(database: Database): Promise<ImageRecords
         await database.write(folders.map((folder) => ({ sql: 'DELETE FROM image_layer WHERE folder = ?', params: [folder] })));
         for (const folder of folders) layers.delete(folder);
       }),
-  };
-}
-
-/** The separate parts of dossiers are stored together with their verdicts. */
-function dossierStatements(dossiers: readonly Dossier[]): Statement[] {
-  const byId = new Map(dossiers.map((dossier) => [dossier.id, dossier]));
-  return [...byId.values()].map((dossier) => ({
-    sql: 'INSERT INTO dossier (id, json) VALUES (?, ?) ON CONFLICT DO NOTHING',
-    params: [dossier.id, JSON.stringify(withoutParts(dossier))],
-  }));
-}
-
-function nameStatement(row: NameRow, imageId: string): Statement {
-  return {
-    sql: `INSERT INTO image_name (name, image_id, asked, digest, manifest_digest, dossier_id, verdict_id, unverified, seq) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
-      ON CONFLICT (name) DO UPDATE SET image_id = excluded.image_id, asked = excluded.asked, digest = excluded.digest,
-        manifest_digest = excluded.manifest_digest, dossier_id = excluded.dossier_id, verdict_id = excluded.verdict_id,
-        unverified = excluded.unverified, seq = excluded.seq`,
-    params: [
-      row.name,
-      imageId,
-      Number(row.asked),
-      row.digest,
-      row.manifestDigest,
-      row.dossier.id,
-      row.verdictId,
-      Number(row.unverified),
-      row.seq,
-    ],
-  };
-}
-
-/**
- * A write that was reported as failed may have taken effect all the same: this statement replaces its row,
- * which is not in memory.
- */
-function layerStatement(row: LayerRow): Statement {
-  return {
-    sql: `INSERT INTO image_layer (folder, diff_id, dependent, blob_digest, blob_size, manifest_sha256, bytes, inodes) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
-      ON CONFLICT (folder) DO UPDATE SET diff_id = excluded.diff_id, dependent = excluded.dependent, blob_digest = excluded.blob_digest,
-        blob_size = excluded.blob_size, manifest_sha256 = excluded.manifest_sha256, bytes = excluded.bytes, inodes = excluded.inodes`,
-    params: [row.folder, row.diffId, Number(row.dependent), row.blobDigest, row.blobSize, row.manifestSha256, row.bytes, row.inodes],
-  };
-}
-
-function nameOf(row: NameSqlRow, dossiers: Map<string, Dossier>): NameRow {
-  // Names of one pull share their dossier object.
-  const dossier = dossiers.get(row.dossier) ?? (parseJson(row.dossier) as Dossier);
-  dossiers.set(row.dossier, dossier);
-  return {
-    name: row.name,
-    asked: row.asked === 1,
-    digest: row.digest,
-    manifestDigest: row.manifest_digest,
-    dossier,
-    verdictId: row.verdict_id,
-    unverified: row.unverified === 1,
-    seq: row.seq,
-  };
-}
-
-function layerOf(row: LayerSqlRow): LayerRow {
-  return {
-    folder: row.folder,
-    diffId: row.diff_id,
-    dependent: row.dependent === 1,
-    blobDigest: row.blob_digest,
-    blobSize: row.blob_size,
-    manifestSha256: row.manifest_sha256,
-    bytes: row.bytes,
-    inodes: row.inodes,
   };
 }
 

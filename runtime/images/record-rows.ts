@@ -1,0 +1,98 @@
+import { parseJson } from '../../base/json/index.ts';
+import type { Database } from '../../base/storage/index.ts';
+import type { Dossier } from '../../trust/index.ts';
+import type { LayerRow, NameRow, StoredImage } from './records.ts';
+import type { ImageConfig } from './types.ts';
+
+interface ImageSqlRow {
+  id: string;
+  manifest_digest: string;
+  digest: string;
+  size: number;
+  config: string;
+  layers: string;
+  seq: number;
+}
+interface NameSqlRow {
+  name: string;
+  image_id: string;
+  asked: number;
+  digest: string;
+  manifest_digest: string;
+  dossier: string;
+  verdict_id: string;
+  unverified: number;
+  seq: number;
+}
+interface LayerSqlRow {
+  folder: string;
+  diff_id: string;
+  dependent: number;
+  blob_digest: string;
+  blob_size: number;
+  manifest_sha256: string;
+  bytes: number;
+  inodes: number;
+}
+
+/** Reads all images that have a name, in the order of their first pull, and all layers. */
+export async function loadRecords(
+  database: Pick<Database, 'all'>,
+): Promise<{ readonly images: readonly Omit<StoredImage, 'record'>[]; readonly layers: readonly LayerRow[] }> {
+  const [imageRows, nameRows, layerRows] = await Promise.all([
+    database.all<ImageSqlRow>('SELECT * FROM image ORDER BY seq'),
+    database.all<NameSqlRow>(
+      'SELECT image_name.*, dossier.json AS dossier FROM image_name JOIN dossier ON dossier.id = dossier_id ORDER BY seq, asked DESC',
+    ),
+    database.all<LayerSqlRow>('SELECT * FROM image_layer'),
+  ]);
+  const dossiers = new Map<string, Dossier>();
+  const names = Map.groupBy(nameRows, (row) => row.image_id);
+  const images = imageRows.flatMap((row) => {
+    const kept = (names.get(row.id) ?? []).map((name): NameRow => nameOf(name, dossiers));
+    return kept.length === 0 ? [] : [imageOf(row, kept)];
+  });
+  return { images, layers: layerRows.map(layerOf) };
+}
+
+function imageOf(row: ImageSqlRow, names: readonly NameRow[]): Omit<StoredImage, 'record'> {
+  return {
+    id: row.id,
+    manifestDigest: row.manifest_digest,
+    digest: row.digest,
+    size: row.size,
+    config: parseJson(row.config) as ImageConfig,
+    layers: parseJson(row.layers) as StoredImage['layers'],
+    seq: row.seq,
+    names,
+  };
+}
+
+function nameOf(row: NameSqlRow, dossiers: Map<string, Dossier>): NameRow {
+  // Names of one pull share their dossier object.
+  const dossier = dossiers.get(row.dossier) ?? (parseJson(row.dossier) as Dossier);
+  dossiers.set(row.dossier, dossier);
+  return {
+    name: row.name,
+    asked: row.asked === 1,
+    digest: row.digest,
+    manifestDigest: row.manifest_digest,
+    dossier,
+    verdictId: row.verdict_id,
+    unverified: row.unverified === 1,
+    seq: row.seq,
+  };
+}
+
+function layerOf(row: LayerSqlRow): LayerRow {
+  return {
+    folder: row.folder,
+    diffId: row.diff_id,
+    dependent: row.dependent === 1,
+    blobDigest: row.blob_digest,
+    blobSize: row.blob_size,
+    manifestSha256: row.manifest_sha256,
+    bytes: row.bytes,
+    inodes: row.inodes,
+  };
+}

@@ -1,0 +1,81 @@
+import type { Statement } from '../../base/storage/index.ts';
+import { withoutParts } from '../../trust/index.ts';
+import type { Dossier } from '../../trust/index.ts';
+import type { Admission, LayerRow, NameRow } from './records.ts';
+
+/**
+ * Records an image with its names, layers and documents.
+ * @param admission with only those layers that are not recorded yet
+ * @param seq of the image's first pull
+ */
+export function admissionStatements(
+  { image, names, layers, documents }: Omit<Admission, 'names'> & { readonly names: readonly NameRow[] },
+  seq: number,
+): Statement[] {
+  return [
+    ...dossierStatements(names.map((name) => name.dossier)),
+    {
+      sql: `INSERT INTO image (id, manifest_digest, digest, size, config, layers, seq) VALUES (?, ?, ?, ?, ?, ?, ?)
+        ON CONFLICT (id) DO UPDATE SET manifest_digest = excluded.manifest_digest, digest = excluded.digest, size = excluded.size, layers = excluded.layers`,
+      params: [image.id, image.manifestDigest, image.digest, image.size, JSON.stringify(image.config), JSON.stringify(image.layers), seq],
+    },
+    ...names.map((name) => nameStatement(name, image.id)),
+    ...layers.map(layerStatement),
+    ...documents.map(({ digest, mediaType, bytes }) => ({
+      sql: 'INSERT INTO image_document (image_id, digest, media_type, bytes) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING',
+      params: [image.id, digest, mediaType, bytes],
+    })),
+  ];
+}
+
+/** Removes an image with its names and documents; its layers stay until they have no owner. */
+export function removalStatements(id: string): Statement[] {
+  return [
+    { sql: 'DELETE FROM image_name WHERE image_id = ?', params: [id] },
+    { sql: 'DELETE FROM image_document WHERE image_id = ?', params: [id] },
+    { sql: 'DELETE FROM image WHERE id = ?', params: [id] },
+  ];
+}
+
+/** The separate parts of dossiers are stored together with their verdicts. */
+export function dossierStatements(dossiers: readonly Dossier[]): Statement[] {
+  const byId = new Map(dossiers.map((dossier) => [dossier.id, dossier]));
+  return [...byId.values()].map((dossier) => ({
+    sql: 'INSERT INTO dossier (id, json) VALUES (?, ?) ON CONFLICT DO NOTHING',
+    params: [dossier.id, JSON.stringify(withoutParts(dossier))],
+  }));
+}
+
+/** Writes a name of an image, in place of the row of another image that had the name. */
+export function nameStatement(row: NameRow, imageId: string): Statement {
+  return {
+    sql: `INSERT INTO image_name (name, image_id, asked, digest, manifest_digest, dossier_id, verdict_id, unverified, seq) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+      ON CONFLICT (name) DO UPDATE SET image_id = excluded.image_id, asked = excluded.asked, digest = excluded.digest,
+        manifest_digest = excluded.manifest_digest, dossier_id = excluded.dossier_id, verdict_id = excluded.verdict_id,
+        unverified = excluded.unverified, seq = excluded.seq`,
+    params: [
+      row.name,
+      imageId,
+      Number(row.asked),
+      row.digest,
+      row.manifestDigest,
+      row.dossier.id,
+      row.verdictId,
+      Number(row.unverified),
+      row.seq,
+    ],
+  };
+}
+
+/**
+ * A write that was reported as failed may have taken effect all the same: this statement replaces its row,
+ * which is not in memory.
+ */
+function layerStatement(row: LayerRow): Statement {
+  return {
+    sql: `INSERT INTO image_layer (folder, diff_id, dependent, blob_digest, blob_size, manifest_sha256, bytes, inodes) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+      ON CONFLICT (folder) DO UPDATE SET diff_id = excluded.diff_id, dependent = excluded.dependent, blob_digest = excluded.blob_digest,
+        blob_size = excluded.blob_size, manifest_sha256 = excluded.manifest_sha256, bytes = excluded.bytes, inodes = excluded.inodes`,
+    params: [row.folder, row.diffId, Number(row.dependent), row.blobDigest, row.blobSize, row.manifestSha256, row.bytes, row.inodes],
+  };
+}
