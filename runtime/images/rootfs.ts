@@ -44,6 +44,23 @@ export interface RootfsStore {
 const plainFolders = ['dev', 'proc', 'sys', 'etc'];
 const idPattern = /^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$/;
 
+/** What the mounts of containers need. */
+interface RootfsDeps {
+  readonly folders: StoreFolders;
+  readonly mappedRoots: MappedRoots;
+  readonly kernel: Kernel;
+}
+
+/** One container's root file system. */
+interface RootfsRequest {
+  readonly id: string;
+  readonly imageId: string;
+  /** Layer folders, lowest first. */
+  readonly layers: readonly string[];
+  readonly mapping: LayerMapping | undefined;
+  readonly context: string | undefined;
+}
+
 /** Reads the layers of earlier runs: `<id>/layers.json` lists the layers that a container uses. */
 export async function openRootfsStore(
   folders: StoreFolders,
@@ -52,6 +69,7 @@ export async function openRootfsStore(
   trash: Trash,
   log: Logger,
 ): Promise<RootfsStore> {
+  const deps: RootfsDeps = { folders, mappedRoots, kernel };
   const held = new Map<string, LayerList>();
   const inTurn = keyedLock();
   /** Interrupted before their lists were written: the layers below their mounts are unknown. */
@@ -66,52 +84,6 @@ export async function openRootfsStore(
     if (held.has(id) || !idPattern.test(id)) continue;
     held.set(id, isMounted(mappedRoots, folders, id) ? undefined : []);
     unlisted.add(id);
-  }
-
-  async function mount(
-    id: string,
-    imageId: string,
-    layers: readonly string[],
-    mapping: LayerMapping | undefined,
-    context: string | undefined,
-  ): Promise<Rootfs> {
-    const folder = folderOf(folders, id);
-    const path = mapping === undefined ? `${folder}/merged` : await makeMappedRoot(mappedRoots, id, mapping.gids.hostId);
-    const rootfs: Rootfs = { path, upper: `${folder}/upper` };
-    if (isMountpoint(rootfs.path)) {
-      // An earlier run may have been killed before it removed them.
-      if (mapping !== undefined) await dropMappedLayers(kernel, folder);
-      return rootfs;
-    }
-    const lower = layers.map((layer) => `${folders.layers}/${layer}/fs`).reverse();
-    const top = lower[0];
-    const mountTree = async (): Promise<void> => {
-      const root = await stat(top ?? folders.empty);
-      const make = {
-        uid: mapping === undefined ? root.uid : mappedId(mapping.uids, root.uid),
-        gid: mapping === undefined ? root.gid : mappedId(mapping.gids, root.gid),
-        mode: root.mode & 0o7777,
-      };
-      const overlay = (below: readonly string[]): Promise<void> =>
-        kernel.mountOverlay({
-          lower: below,
-          upper: rootfs.upper,
-          work: `${folder}/work`,
-          target: rootfs.path,
-          make,
-          ...(context !== undefined && { context }),
-        });
-      if (mapping === undefined) await overlay(top === undefined ? [folders.empty] : lower);
-      else await withMappedLayers({ kernel, folders, folder, userNamespace: mapping.userNamespace }, layers, overlay);
-    };
-    const list = async (): Promise<void> => {
-      await mkdir(folder, { recursive: true, mode: 0o700 });
-      // Not synced: after a power cut the container is gone as well.
-      await writeFile(`${folder}/layers.json`, JSON.stringify({ imageId, layers }), { mode: 0o600 });
-    };
-    await settleAll([mountTree(), list()]);
-    refuseUnsafe(rootfs.path, id);
-    return rootfs;
   }
 
   async function remove(id: string): Promise<void> {
@@ -140,7 +112,7 @@ export async function openRootfsStore(
             await remove(id);
             held.set(id, layers);
           }
-          return await mount(id, imageId, layers, mapping, context);
+          return await mountOverlay(deps, { id, imageId, layers, mapping, context });
         } catch (thrown) {
           await remove(id).catch((error: unknown) => {
             log.warn({ container: id, error: String(error) }, 'a root file system that failed could not be removed');
@@ -162,6 +134,50 @@ export async function openRootfsStore(
     },
     known: () => [...held.keys()],
   };
+}
+
+/** Mounts the overlay and writes the list of its layers. Mounted already: the same result. */
+async function mountOverlay(
+  { folders, mappedRoots, kernel }: RootfsDeps,
+  { id, imageId, layers, mapping, context }: RootfsRequest,
+): Promise<Rootfs> {
+  const folder = folderOf(folders, id);
+  const path = mapping === undefined ? `${folder}/merged` : await makeMappedRoot(mappedRoots, id, mapping.gids.hostId);
+  const rootfs: Rootfs = { path, upper: `${folder}/upper` };
+  if (isMountpoint(rootfs.path)) {
+    // An earlier run may have been killed before it removed them.
+    if (mapping !== undefined) await dropMappedLayers(kernel, folder);
+    return rootfs;
+  }
+  const lower = layers.map((layer) => `${folders.layers}/${layer}/fs`).reverse();
+  const top = lower[0];
+  const mountTree = async (): Promise<void> => {
+    const root = await stat(top ?? folders.empty);
+    const make = {
+      uid: mapping === undefined ? root.uid : mappedId(mapping.uids, root.uid),
+      gid: mapping === undefined ? root.gid : mappedId(mapping.gids, root.gid),
+      mode: root.mode & 0o7777,
+    };
+    const overlay = (below: readonly string[]): Promise<void> =>
+      kernel.mountOverlay({
+        lower: below,
+        upper: rootfs.upper,
+        work: `${folder}/work`,
+        target: rootfs.path,
+        make,
+        ...(context !== undefined && { context }),
+      });
+    if (mapping === undefined) await overlay(top === undefined ? [folders.empty] : lower);
+    else await withMappedLayers({ kernel, folders, folder, userNamespace: mapping.userNamespace }, layers, overlay);
+  };
+  const list = async (): Promise<void> => {
+    await mkdir(folder, { recursive: true, mode: 0o700 });
+    // Not synced: after a power cut the container is gone as well.
+    await writeFile(`${folder}/layers.json`, JSON.stringify({ imageId, layers }), { mode: 0o600 });
+  };
+  await settleAll([mountTree(), list()]);
+  refuseUnsafe(rootfs.path, id);
+  return rootfs;
 }
 
 /**
