@@ -68,15 +68,7 @@ export function createBlobStore(
   const placeOf = (digest: string): string => `${folders.blobs}/${hexOf(digest)}`;
 
   function begin(descriptor: BlobDescriptor, sources: readonly BlobSource[]): ClaimedBlob {
-    const blob: ClaimedBlob = {
-      descriptor,
-      path: `${folders.ingest}/${hexOf(descriptor.digest)}.${process.pid}.${serial++}`,
-      begun: era(),
-      state: 'fetching',
-      claims: 0,
-      abort: new AbortController(),
-      ready: Promise.resolve(),
-    };
+    const blob = newBlob(descriptor, `${folders.ingest}/${hexOf(descriptor.digest)}.${process.pid}.${serial++}`, era(), 'fetching');
     blob.ready = fetchTo(blob, sources).then(
       () => {
         blob.state = 'ingested';
@@ -94,15 +86,7 @@ export function createBlobStore(
   }
 
   function fromDisk(descriptor: BlobDescriptor): ClaimedBlob {
-    const blob: ClaimedBlob = {
-      descriptor,
-      path: placeOf(descriptor.digest),
-      begun: era(),
-      state: 'published',
-      claims: 0,
-      abort: new AbortController(),
-      ready: Promise.resolve(),
-    };
+    const blob = newBlob(descriptor, placeOf(descriptor.digest), era(), 'published');
     claimed.set(descriptor.digest, blob);
     return blob;
   }
@@ -164,6 +148,11 @@ export function createBlobStore(
     },
     isClaimed: (digest) => claimed.has(digest),
   };
+}
+
+/** Returns a blob that no pull has claimed yet. */
+function newBlob(descriptor: BlobDescriptor, path: string, begun: number, state: ClaimedBlob['state']): ClaimedBlob {
+  return { descriptor, path, begun, state, claims: 0, abort: new AbortController(), ready: Promise.resolve() };
 }
 
 async function fetchTo(blob: ClaimedBlob, sources: readonly BlobSource[]): Promise<void> {
