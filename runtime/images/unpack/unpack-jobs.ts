@@ -69,15 +69,7 @@ export function createUnpackJobs({ workers, maxWaitingEntries, isClosed, changed
       job.isAside = true;
       cancelIn(member, job);
     } else {
-      job.lowers().then(
-        (lowers) => {
-          member.worker.postMessage({ kind: 'lowers', job: job.id, lowers } satisfies UnpackCommand);
-        },
-        (thrown: unknown) => {
-          job.verdict = thrown;
-          cancelIn(member, job);
-        },
-      );
+      sendLowers(member, job);
     }
     changed();
   }
@@ -159,6 +151,19 @@ function waitingEntries(members: Iterable<Member>): number {
   let sum = 0;
   for (const member of members) for (const job of member.jobs.values()) if (job.isWaiting && !job.isAside) sum += job.entries;
   return sum;
+}
+
+/** Sends the layers below to the job when they are present; cancels the job if they are missing. */
+function sendLowers(member: Member, job: Pending): void {
+  job.lowers().then(
+    (lowers) => {
+      member.worker.postMessage({ kind: 'lowers', job: job.id, lowers } satisfies UnpackCommand);
+    },
+    (thrown: unknown) => {
+      job.verdict = thrown;
+      cancelIn(member, job);
+    },
+  );
 }
 
 function cancelIn(member: Member, job: Pending): void {
