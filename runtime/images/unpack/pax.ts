@@ -56,7 +56,7 @@ export function createPaxReader(): PaxReader {
   let value: Buffer | undefined;
   let filled = 0;
   let key = '';
-  let nameBytes = 0;
+  const checkKey = createKeyCheck();
 
   function push(part: Buffer): void {
     let at = 0;
@@ -105,28 +105,12 @@ export function createPaxReader(): PaxReader {
     text = '';
     // The newline comes after it.
     const size = remaining - 1;
-    const most = checkKey(size);
+    const most = checkKey(key, size);
     // An attribute is kept in memory, and must not keep a shared pool of buffers alive.
     if (most === undefined) value = undefined;
     else value = key.startsWith(xattrPrefix) ? Buffer.alloc(size) : Buffer.allocUnsafe(size);
     filled = 0;
     state = size === 0 ? 'newline' : 'value';
-  }
-
-  /** Returns the maximum length of the value of `key`; undefined: the record has no meaning here. */
-  function checkKey(size: number): number | undefined {
-    const most = valueLimit(key);
-    if (most !== undefined && size > most)
-      throw tooLarge(`the record ${JSON.stringify(key.slice(0, 64))} of a pax header has ${size} bytes; at most ${most} are allowed`);
-    if (!key.startsWith(xattrPrefix)) return most;
-    const attribute = key.slice(xattrPrefix.length);
-    if (attribute.length > maxXattrName)
-      throw tooLarge(`the name of an extended attribute has ${attribute.length} bytes; at most ${maxXattrName} are allowed`);
-    if (!isKeptXattr(attribute)) return undefined;
-    nameBytes += attribute.length + 1;
-    if (nameBytes > maxXattrList)
-      throw tooLarge(`the names of an entry's extended attributes have more than ${maxXattrList} bytes together`);
-    return most;
   }
 
   function readValue(part: Buffer, at: number): number {
@@ -152,6 +136,28 @@ export function createPaxReader(): PaxReader {
       if (state !== 'length' || text !== '') throw malformed();
       return overrides;
     },
+  };
+}
+
+/**
+ * Returns the check of the records of one header, before their values are read. The check returns the maximum
+ * length of the value of `key`; undefined: the record has no meaning here.
+ */
+function createKeyCheck(): (key: string, size: number) => number | undefined {
+  let nameBytes = 0;
+  return (key, size) => {
+    const most = valueLimit(key);
+    if (most !== undefined && size > most)
+      throw tooLarge(`the record ${JSON.stringify(key.slice(0, 64))} of a pax header has ${size} bytes; at most ${most} are allowed`);
+    if (!key.startsWith(xattrPrefix)) return most;
+    const attribute = key.slice(xattrPrefix.length);
+    if (attribute.length > maxXattrName)
+      throw tooLarge(`the name of an extended attribute has ${attribute.length} bytes; at most ${maxXattrName} are allowed`);
+    if (!isKeptXattr(attribute)) return undefined;
+    nameBytes += attribute.length + 1;
+    if (nameBytes > maxXattrList)
+      throw tooLarge(`the names of an entry's extended attributes have more than ${maxXattrList} bytes together`);
+    return most;
   };
 }
 
