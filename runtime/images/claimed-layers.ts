@@ -2,7 +2,7 @@ import { open } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
 import { errnoOf } from './failures.ts';
 import type { StoreFolders } from './folders.ts';
-import type { LayerRow } from './records.ts';
+import type { LayerRow } from './stored-image.ts';
 import type { Trash } from './trash.ts';
 import type { Move } from './unpack/protocol.ts';
 

@@ -7,7 +7,8 @@ import type { Decided, Decisions, Question } from './decisions.ts';
 import { imageError } from './failures.ts';
 import { findImage, gone, idForm } from './find-image.ts';
 import { tryImageName } from './image-name.ts';
-import type { ImageRecords, NameRow, StoredImage } from './records.ts';
+import type { ImageRecords } from './records.ts';
+import type { NameRow, StoredImage } from './stored-image.ts';
 import type { ImageRecord, JudgedImage } from './types.ts';
 
 /**

@@ -1,6 +1,7 @@
 import { imageError } from './failures.ts';
 import { tryImageName } from './image-name.ts';
-import type { ImageRecords, StoredImage } from './records.ts';
+import type { ImageRecords } from './records.ts';
+import type { StoredImage } from './stored-image.ts';
 
 /** Ids as crictl abbreviates them have 13 digits. */
 export const idForm = /^(?:sha256:)?([0-9a-f]{12,64})$/;

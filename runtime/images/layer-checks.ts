@@ -2,7 +2,7 @@ import { isPortcullisError, reasonOf } from '../../base/errors/index.ts';
 import { errnoOf, imageError } from './failures.ts';
 import { loseLayer, restoreLayer } from './layer-restore.ts';
 import type { LayerRestoreDeps } from './layer-restore.ts';
-import type { LayerRow } from './records.ts';
+import type { LayerRow } from './stored-image.ts';
 
 /**
  * Compares layers that an unclean stop may have damaged with their file lists before they are used, and

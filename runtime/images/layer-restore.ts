@@ -6,7 +6,8 @@ import type { LayerStore } from './layers.ts';
 import type { ImageLimits } from './limits.ts';
 import { publish } from './publish.ts';
 import type { PublishParts } from './publish.ts';
-import type { ImageRecords, LayerRow, StoredImage } from './records.ts';
+import type { ImageRecords } from './records.ts';
+import type { LayerRow, StoredImage } from './stored-image.ts';
 import type { Trash } from './trash.ts';
 import type { UnpackPool } from './unpack/unpack-pool.ts';
 

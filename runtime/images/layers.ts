@@ -8,7 +8,7 @@ import type { StoreFolders } from './folders.ts';
 import { createLayerWithdrawals } from './layer-withdrawals.ts';
 import type { LayerWithdrawals } from './layer-withdrawals.ts';
 import type { ImageLimits } from './limits.ts';
-import type { LayerRow } from './records.ts';
+import type { LayerRow } from './stored-image.ts';
 import { orAborted } from './serial.ts';
 import type { Trash } from './trash.ts';
 import type { UnpackPool } from './unpack/unpack-pool.ts';

@@ -1,7 +1,7 @@
 import { parseJson } from '../../base/json/index.ts';
 import type { Database } from '../../base/storage/index.ts';
 import type { Dossier } from '../../trust/index.ts';
-import type { LayerRow, NameRow, StoredImage } from './records.ts';
+import type { LayerRow, NameRow, StoredImage } from './stored-image.ts';
 import type { ImageConfig } from './types.ts';
 
 interface ImageSqlRow {

@@ -1,7 +1,7 @@
 import type { Statement } from '../../base/storage/index.ts';
 import { withoutParts } from '../../trust/index.ts';
 import type { Dossier } from '../../trust/index.ts';
-import type { Admission, LayerRow, NameRow } from './records.ts';
+import type { Admission, LayerRow, NameRow } from './stored-image.ts';
 
 /**
  * Records an image with its names, layers and documents.

@@ -2,7 +2,8 @@ import type { Database } from '../../base/storage/index.ts';
 import { findVerdict } from '../../trust/index.ts';
 import type { Dossier, Platform, Verdict } from '../../trust/index.ts';
 import type { Decisions, Question } from './decisions.ts';
-import type { ImageRecords, RenewedName } from './records.ts';
+import type { ImageRecords } from './records.ts';
+import type { RenewedName } from './stored-image.ts';
 import type { EvidenceInUse } from './types.ts';
 
 /** Returns the evidence on which recorded names rest, each item once per image. */

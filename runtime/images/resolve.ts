@@ -8,7 +8,7 @@ import { parseManifest } from './manifest/image-manifest.ts';
 import type { ImageManifest } from './manifest/image-manifest.ts';
 import { malformed } from './manifest/json.ts';
 import { indexTypes, manifestTypes } from './manifest/media-types.ts';
-import type { ImageDocument } from './records.ts';
+import type { ImageDocument } from './stored-image.ts';
 
 /**
  * The content of a reference at the one moment when it was resolved; all later requests are by digest only.

@@ -1,0 +1,63 @@
+import type { Dossier } from '../../trust/index.ts';
+import type { ImageConfig, ImageRecord } from './types.ts';
+
+/** An unpacked layer on disk. */
+export interface LayerRow {
+  /**
+   * Folder below `layers`: the hex digits of the diff id, or of the chain id when the content depends on the
+   * layers below.
+   */
+  readonly folder: string;
+  readonly diffId: string;
+  /** The content depends on the layers below: it is valid only for this chain id. */
+  readonly dependent: boolean;
+  readonly blobDigest: string;
+  readonly blobSize: number;
+  /** sha256 of the per-file manifest. */
+  readonly manifestSha256: string;
+  readonly bytes: number;
+  readonly inodes: number;
+}
+
+/** A name of an image, with the evidence that was found under it. */
+export interface NameRow {
+  readonly name: string;
+  /** False for `repo@digest` that was only learnt from a pull by tag. */
+  readonly asked: boolean;
+  readonly digest: string;
+  readonly manifestDigest: string;
+  readonly dossier: Dossier;
+  readonly verdictId: string;
+  readonly unverified: boolean;
+  /** Grows with every pull. */
+  readonly seq: number;
+}
+
+export interface StoredImage {
+  readonly id: string;
+  readonly manifestDigest: string;
+  readonly digest: string;
+  readonly size: number;
+  readonly config: ImageConfig;
+  readonly layers: readonly { readonly diffId: string; readonly folder: string }[];
+  readonly seq: number;
+  readonly names: readonly NameRow[];
+  readonly record: ImageRecord;
+}
+
+/** A name whose evidence was renewed. */
+export type RenewedName = Pick<NameRow, 'name' | 'dossier' | 'verdictId' | 'unverified'>;
+
+/** A document of an image, exactly as served: index, manifest, configuration. */
+export interface ImageDocument {
+  readonly digest: string;
+  readonly mediaType: string;
+  readonly bytes: Uint8Array;
+}
+
+export interface Admission {
+  readonly image: Pick<StoredImage, 'id' | 'manifestDigest' | 'digest' | 'size' | 'config' | 'layers'>;
+  readonly names: readonly Omit<NameRow, 'seq'>[];
+  readonly layers: readonly LayerRow[];
+  readonly documents: readonly ImageDocument[];
+}
