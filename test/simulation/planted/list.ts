@@ -165,8 +165,8 @@ export const planted: readonly PlantedBug[] = [
   {
     kind: 'services',
     says: 'a change that the kernel did not take is answered as done when it is repeated',
-    file: `${services}/control/core.ts`,
-    from: 'if (behind) balancer.reconcile(servers);',
+    file: `${services}/control/servers-in-force.ts`,
+    from: 'if (behind) balancer().reconcile(all);',
     to: '',
   },
   {

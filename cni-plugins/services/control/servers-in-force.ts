@@ -1,0 +1,140 @@
+import type { Logger } from '../../../base/log/index.ts';
+import { keyOf } from '../model.ts';
+import type { Balancer, ServerKey, VirtualServer } from '../model.ts';
+import { packServer } from '../packed-server.ts';
+import { settle, withOver } from './drains.ts';
+import type { Drain, Standing } from './drains.ts';
+import type { Expanded } from './expand.ts';
+import type { HeldServices } from './held-services.ts';
+import { placeTextOf } from './node-ports.ts';
+import type { ServiceStore, StoredChange } from './store.ts';
+import { PackedStanding } from './stored-service.ts';
+import { wantedOf } from './wanted-servers.ts';
+import type { WantedServer } from './wanted-servers.ts';
+
+export interface ServersInForceDeps {
+  readonly store: Pick<ServiceStore, 'nodePorts' | 'standings' | 'write'>;
+  readonly log: Pick<Logger, 'info'>;
+  /** Milliseconds since 1970. */
+  now(): number;
+  balancer(): Balancer;
+  readonly services: Pick<HeldServices, 'claims' | 'held'>;
+}
+
+/**
+ * The virtual servers in force, with their drains. Every change is durable before the kernel is touched.
+ * Synchronous, for one Worker.
+ */
+export interface ServersInForce {
+  readonly standings: ReadonlyMap<ServerKey, Standing>;
+  /** Virtual servers with a drain. */
+  readonly ending: ReadonlySet<ServerKey>;
+  /** All virtual servers, one at a time. A second walk returns the servers of that time. */
+  readonly all: Iterable<VirtualServer>;
+  /**
+   * Recomputes virtual servers and brings them to the kernel.
+   * @param change what is stored together with them
+   * @param over drains that are over, by virtual server
+   */
+  resettle(touched: Iterable<ServerKey>, change?: StoredChange, over?: ReadonlyMap<ServerKey, readonly Drain[]>): void;
+  /**
+   * Recomputes all virtual servers, without the kernel. A server that no service holds any more ends within
+   * its grace period. One whose holder the balancer refused is given up at once.
+   */
+  resettleAll(wanted: Iterable<WantedServer>): void;
+  /**
+   * Brings everything to the kernel if it did not take a change before. A repeated request changes nothing
+   * more, and it is answered only after this.
+   */
+  catchUp(): void;
+  /** Whether the kernel did not take a change, so that everything has to be compared. */
+  isBehind(): boolean;
+  caughtUp(): void;
+}
+
+/** Loads the durable drains. The kernel is not touched. */
+export function loadServers({ store, log, now, balancer, services }: ServersInForceDeps): ServersInForce {
+  const standings = new Map<ServerKey, PackedStanding>();
+  const ending = new Set<ServerKey>();
+  let behind = false;
+
+  const setStanding = (key: ServerKey, standing: Standing | undefined): void => {
+    if (standing === undefined) standings.delete(key);
+    else standings.set(key, new PackedStanding(standing));
+    if (standing !== undefined && standing.drains.length > 0) ending.add(key);
+    else ending.delete(key);
+  };
+
+  /** The connections of a former holder end at once: its backends get none of the new holder's clients. */
+  const settled = (before: Standing | undefined, server: Expanded | undefined, graceSeconds?: number): Standing | undefined => {
+    const isHandedOver = before !== undefined && server !== undefined && before.server.service !== server.service;
+    if (isHandedOver)
+      log.info({ from: before.server.service, to: server.service, at: placeTextOf(keyOf(server)) }, 'an address passed to another service');
+    const after = settle(before, server, now(), isHandedOver ? 0 : graceSeconds);
+    return after === undefined || graceSeconds === undefined ? after : { ...after, graceSeconds };
+  };
+
+  for (const [key, standing] of store.standings()) setStanding(key, standing);
+
+  const all: Iterable<VirtualServer> = {
+    *[Symbol.iterator]() {
+      for (const standing of standings.values()) yield standing.server;
+    },
+  };
+
+  return {
+    standings,
+    ending,
+    all,
+    resettle(touched, change = {}, over = new Map<ServerKey, readonly Drain[]>()) {
+      const keys = new Set(touched);
+      const wanted = wantedOf(keys, services);
+      const put: VirtualServer[] = [];
+      const remove: ServerKey[] = [];
+      const changed: [ServerKey, Standing | undefined][] = [];
+      const durable: [ServerKey, Standing | undefined][] = [];
+      for (const key of keys) {
+        const before = standings.get(key);
+        const { server, graceSeconds } = wanted.get(key) ?? {};
+        const ended = before === undefined ? undefined : withOver(before, over.get(key) ?? []);
+        const after = settled(ended, server, graceSeconds);
+        changed.push([key, after]);
+        if ((after?.drains.length ?? 0) > 0) durable.push([key, after]);
+        else if ((before?.drains.length ?? 0) > 0) durable.push([key, undefined]);
+        if (after === undefined) {
+          if (before !== undefined) remove.push(key);
+        } else if (before?.packed !== packServer(after.server)) put.push(after.server);
+      }
+      store.write({ ...change, standings: durable, servers: changed.map(([key, after]) => [key, after?.server.service]) });
+      for (const [key, after] of changed) setStanding(key, after);
+      if (put.length + remove.length === 0) return;
+      try {
+        balancer().change(put, remove);
+      } catch (thrown) {
+        behind = true;
+        throw thrown;
+      }
+    },
+    resettleAll(wanted) {
+      const standing = new Set<ServerKey>();
+      for (const { key, server, graceSeconds } of wanted) {
+        standing.add(key);
+        setStanding(key, settled(standings.get(key), server, graceSeconds));
+      }
+      for (const [key, before] of standings)
+        if (!standing.has(key))
+          setStanding(key, services.claims.holderOf(key) === undefined ? settle(before, undefined, now()) : undefined);
+      store.nodePorts.writeAll(nodePortsIn(standings));
+    },
+    catchUp() {
+      if (behind) balancer().reconcile(all);
+      behind = false;
+    },
+    isBehind: () => behind,
+    caughtUp: () => (behind = false),
+  };
+}
+
+function* nodePortsIn(standings: ReadonlyMap<ServerKey, Standing>): Generator<[ServerKey, VirtualServer]> {
+  for (const [key, standing] of standings) if (key.includes(' * ')) yield [key, standing.server];
+}

@@ -1,0 +1,89 @@
+import type { Logger } from '../../../base/log/index.ts';
+import { givingMemoryBack } from '../memory.ts';
+import { keyOf } from '../model.ts';
+import type { Backend, Balancer, Refusal, ServerKey, Service } from '../model.ts';
+import { claimsOf } from './claims.ts';
+import { expand } from './expand.ts';
+import type { BackendStanding, Expanded } from './expand.ts';
+import { checkedPortOf, healthIdOf } from './health/checks.ts';
+import type { HeldServices } from './held-services.ts';
+import type { ServiceInForce } from './stored-service.ts';
+
+/** A virtual server that its holder wants. */
+export interface WantedServer {
+  readonly key: ServerKey;
+  readonly server: Expanded;
+  /** The grace period of the service that holds it. */
+  readonly graceSeconds: number;
+}
+
+/** Returns the virtual servers of a service, with the drained and unhealthy backends of `standing`. Pure. */
+export function serversOf(standing: Pick<ServiceInForce, 'drained' | 'unwell'>, service: Service): Expanded[] {
+  const { drained, unwell } = standing;
+  return expand(service, (backend: Backend): BackendStanding => ({
+    drained: drained.has(backend.address),
+    unwell: unwell.has(healthIdOf(backend, checkedPortOf(service))),
+  }));
+}
+
+/** Returns why the balancer cannot program one of these servers, or undefined if it can program all. */
+export function refusalOf(balancer: Balancer, servers: readonly Expanded[]): Refusal | undefined {
+  for (const server of servers) {
+    const refusal = balancer.refuse(server);
+    if (refusal !== undefined) return refusal;
+  }
+  return undefined;
+}
+
+/** Returns the keys of the service's virtual servers. A service that the balancer refused has none. */
+export const keysOf = (each: ServiceInForce | undefined): ServerKey[] =>
+  each === undefined || each.refusal !== undefined ? [] : claimsOf(each.service).map(({ key }) => key);
+
+/** Returns the virtual servers that the current holders of these keys want. */
+export function wantedOf(
+  keys: ReadonlySet<ServerKey>,
+  { held, claims }: Pick<HeldServices, 'claims' | 'held'>,
+): Map<ServerKey, WantedServer> {
+  const names = new Set([...keys].map((key) => claims.holderOf(key)));
+  const wanted = new Map<ServerKey, WantedServer>();
+  for (const name of names) {
+    const each = name === undefined ? undefined : held.get(name);
+    if (each === undefined || each.refusal !== undefined) continue;
+    const { service } = each;
+    for (const server of serversOf(each, service)) {
+      const key = keyOf(server);
+      if (keys.has(key) && claims.holderOf(key) === name) wanted.set(key, { key, server, graceSeconds: service.drainGraceSeconds });
+    }
+  }
+  return wanted;
+}
+
+/**
+ * Yields the virtual servers of all services for this balancer. Marks and logs each service that the balancer
+ * refuses, and yields none of its servers.
+ */
+export function* wantedFor(
+  balancer: Balancer,
+  { held, claims }: Pick<HeldServices, 'claims' | 'held'>,
+  log: Pick<Logger, 'error'>,
+): Generator<WantedServer> {
+  // One service at a time: all of them as objects would take many times the memory of their texts.
+  for (const [name, each] of givingMemoryBack(held)) {
+    const { service } = each;
+    const all = serversOf(each, service);
+    const refusal = refusalOf(balancer, all);
+    if (refusal === undefined) delete each.refusal;
+    else {
+      each.refusal = refusal;
+      log.error(
+        { service: name, balancer: balancer.kind, ...refusal },
+        'a service is not balanced: the balancer cannot do what it asks for',
+      );
+      continue;
+    }
+    for (const server of all) {
+      const key = keyOf(server);
+      if (claims.holderOf(key) === name) yield { key, server, graceSeconds: service.drainGraceSeconds };
+    }
+  }
+}
