@@ -76,14 +76,12 @@ export function* reportServices(
   const ending = Map.groupBy(core.ending, (key) => core.standings.get(key)?.server.service ?? '');
   const { names: asked, after = '', most = Infinity } = page;
   const wanted = asked && new Set(asked);
-  const all = [...new Set([...core.held.keys(), ...ending.keys()])]
-    .filter((name) => name > after && wanted?.has(name) !== false)
-    .toSorted((a, b) => (a < b ? -1 : 1));
+  const known = new Set([...core.held.keys(), ...ending.keys()]);
+  const all = [...known].filter((name) => name > after && wanted?.has(name) !== false).toSorted((a, b) => (a < b ? -1 : 1));
   const names = most < all.length ? all.slice(0, most) : all;
   const keysOf = (name: string, service: Service | undefined): Set<ServerKey> =>
     new Set([...(service === undefined ? [] : claimsOf(service).map(({ key }) => key)), ...(ending.get(name) ?? [])]);
-  const isPart = asked !== undefined || names.length < core.held.size;
-  const counted = isPart ? new Set(names.flatMap((name) => [...keysOf(name, core.held.get(name)?.service)])) : undefined;
+  const counted = names.length < known.size ? new Set(names.flatMap((name) => [...keysOf(name, core.held.get(name)?.service)])) : undefined;
   const counts = new Map(balancer.counts(counted).map((each) => [each.key, each]));
   for (const name of names) {
     const held = core.held.get(name);
