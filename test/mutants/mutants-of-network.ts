@@ -33,7 +33,7 @@ export const mutants = checks([
   ['cni-plugins/attach/call-names.ts', "name.includes('.') ? '' : name", 'name', 'cni-plugins/dns/name-table.test.ts'],
   ['cni-plugins/dns/name-table.ts', "asked === 'whole' && host.includes('.')", 'false', 'cni-plugins/dns/name-table.test.ts'],
   ['entitlements/ceiling/demand.ts', 'return ceiling.hostPorts;', 'return true;', 'entitlements/ceiling/asked.test.ts'],
-  ['cni-plugins/services/control/claims.ts', 'a.rank - b.rank ||', '', 'cni-plugins/services/control/core.test.ts'],
+  ['cni-plugins/services/control/waiting-claims.ts', 'a.rank - b.rank ||', '', 'cni-plugins/services/control/core.test.ts'],
   [
     'cni-plugins/overlay/network-services/addresses.ts',
     'if (subnetsOfServices(network, taken).length < most) return;',

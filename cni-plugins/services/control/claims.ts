@@ -1,6 +1,8 @@
 import { keyOf } from '../model.ts';
 import type { ServerKey, Service } from '../model.ts';
 import { expand } from './expand.ts';
+import { compared, createWaitingClaims } from './waiting-claims.ts';
+import type { Claimant } from './waiting-claims.ts';
 
 /** Which service holds which address, protocol and port of the host. Each is held by one service. */
 export interface Claims {
@@ -84,22 +86,6 @@ function addressField(service: Service, address: string): string {
  */
 const rankOf = (field: string): number => (field.startsWith('externalAddresses') ? 2 : field.startsWith('loadBalancerAddresses') ? 1 : 0);
 
-interface Claimant {
-  readonly name: string;
-  readonly rank: number;
-  /** Milliseconds since 1970. Absent: unknown, and the claim comes after all others of its rank. */
-  readonly createdAt?: number;
-}
-
-/**
- * Returns a negative number if `a` has the better claim. The result is the same on every host and in every
- * order of arrival.
- */
-function compared(a: Claimant, b: Claimant): number {
-  const age = (a.createdAt ?? Infinity) - (b.createdAt ?? Infinity);
-  return a.rank - b.rank || (Number.isNaN(age) ? 0 : age) || (a.name < b.name ? -1 : Number(a.name > b.name));
-}
-
 /**
  * @param otherHolder returns the holder in words if it is not a service
  * @param mayContest whether two services, by name, are compared; if not, the current holder keeps the address
@@ -111,8 +97,7 @@ export function createClaims(
   const holders = new Map<ServerKey, string>();
   /** Only for holders that contend, unless they have the first rank and an unknown age. */
   const claims = new Map<ServerKey, Claimant>();
-  /** Waiting claimants by name. Thousands may claim one address, and most of them are never compared. */
-  const waiting = new Map<ServerKey, Map<string, Claimant>>();
+  const waiting = createWaitingClaims();
 
   const hold = (key: ServerKey, claimant: Claimant): void => {
     holders.set(key, claimant.name);
@@ -123,25 +108,11 @@ export function createClaims(
     const name = holders.get(key);
     return name === undefined ? undefined : (claims.get(key) ?? { name, rank: 0 });
   };
-  const wait = (key: ServerKey, claimant: Claimant): void => {
-    const others = waiting.get(key) ?? new Map<string, Claimant>();
-    waiting.set(key, others.set(claimant.name, claimant));
-  };
-  const waitNoMore = (key: ServerKey, name: string): void => {
-    const others = waiting.get(key);
-    if (others?.delete(name) === true && others.size === 0) waiting.delete(key);
-  };
-  const nextAt = (key: ServerKey, mayHave: (name: string) => boolean = () => true): Claimant | undefined => {
-    let best: Claimant | undefined;
-    for (const each of waiting.get(key)?.values() ?? [])
-      if ((best === undefined || compared(each, best) < 0) && mayHave(each.name)) best = each;
-    return best;
-  };
   const handOver = (keys: Iterable<ServerKey>): void => {
     for (const key of keys) {
-      const next = holders.has(key) || otherHolder(key) !== undefined ? undefined : nextAt(key);
+      const next = holders.has(key) || otherHolder(key) !== undefined ? undefined : waiting.best(key);
       if (next === undefined) continue;
-      waitNoMore(key, next.name);
+      waiting.delete(key, next.name);
       hold(key, next);
     }
   };
@@ -149,18 +120,18 @@ export function createClaims(
   const keep = (key: ServerKey, own: Claimant, before: Claimant): void => {
     hold(key, own);
     if (compared(own, before) <= 0) return;
-    const next = nextAt(key, (name) => mayContest(own.name, name));
+    const next = waiting.best(key, (name) => mayContest(own.name, name));
     if (next === undefined || compared(next, own) >= 0) return;
-    waitNoMore(key, next.name);
+    waiting.delete(key, next.name);
     hold(key, next);
-    wait(key, own);
+    waiting.add(key, own);
   };
   const release = (service: Service, next?: Service): ServerKey[] => {
     const { name } = service;
     const kept = new Set(next === undefined ? [] : claimsOf(next).map(({ key }) => key));
     const released: ServerKey[] = [];
     for (const { key } of claimsOf(service)) {
-      waitNoMore(key, name);
+      waiting.delete(key, name);
       if (holders.get(key) !== name || kept.has(key)) continue;
       holders.delete(key);
       claims.delete(key);
@@ -182,7 +153,7 @@ export function createClaims(
     holderOf: (key) => holders.get(key),
     lost,
     canGain: (service) => claimsOf(service).some(({ key }) => holders.get(key) === undefined && otherHolder(key) === undefined),
-    waiting: () => new Set([...waiting.values()].flatMap((all) => [...all.keys()])).size,
+    waiting: () => waiting.services(),
     add(service) {
       for (const { key } of claimsOf(service)) hold(key, { name: service.name, rank: 0 });
     },
@@ -194,11 +165,11 @@ export function createClaims(
         const holder = holderAt(key);
         if (holder?.name === name) keep(key, own, holder);
         else if (holder !== undefined && mayContest(holder.name, name) && compared(own, holder) < 0) {
-          waitNoMore(key, name);
-          wait(key, holder);
+          waiting.delete(key, name);
+          waiting.add(key, holder);
           hold(key, own);
         } else {
-          wait(key, own);
+          waiting.add(key, own);
           // Other services may wait for a free key.
           if (holder === undefined) handOver([key]);
         }
