@@ -1,6 +1,7 @@
 import { workerData } from 'node:worker_threads';
 import { parseJson } from '../../../base/json/index.ts';
 import { isPortcullisError } from '../../../base/errors/index.ts';
+import type { Logger } from '../../../base/log/index.ts';
 import { serveThread } from '../../../base/process/index.ts';
 import type { Caller } from '../../../base/process/index.ts';
 import { openNetworkDatabase } from '../../attach/database.ts';
@@ -13,6 +14,7 @@ import type { PortionControl, ServiceControl } from '../model.ts';
 import { openSwitchableBalancer } from '../switch/open.ts';
 import { chooseBalancer } from './choose.ts';
 import { createServiceCore } from './core.ts';
+import type { ServiceCore } from './core.ts';
 import { figuresOf } from './figures.ts';
 import { openFolderSource, toldOnce } from './folder-source.ts';
 import type { FolderSource } from './folder-source.ts';
@@ -71,21 +73,7 @@ async function start(owner: Caller<ServiceOwner>): Promise<{ readonly offer: Ser
   balancer.reconcile(core.judgeFor(balancer));
   for (const { service } of givingMemoryBack(core.held.values())) checks.follow(service);
 
-  const { folder } = settings;
-  const files: FolderSource | undefined =
-    folder === undefined
-      ? undefined
-      : openFolderSource({
-          folder,
-          at: readableAt(folder, settings.gates),
-          storedAt: `${settings.databasePath}.service-files`,
-          log,
-          apply: (services, whole) => core.apply('files', services, whole),
-          standing(name) {
-            const each = core.held.get(name);
-            return each?.source === 'files' ? each.service : undefined;
-          },
-        });
+  const files = openFiles(core, log);
   const notApplied = (thrown: unknown): void => {
     // Memory already has what the disk did not take. The next thread reads the durable state.
     if (isStorages(thrown))
@@ -111,11 +99,7 @@ async function start(owner: Caller<ServiceOwner>): Promise<{ readonly offer: Ser
     giveMemoryBack();
   }, tickMs);
 
-  const control: ServiceControl = {
-    put: async (source, services) => orEnd(() => core.apply(source, services, false)),
-    replace: async (source, services) => orEnd(() => core.apply(source, services, true)),
-    remove: async (source, names) => orEnd(() => core.remove(source, names)),
-  };
+  const control = controlOf(core);
   const portions: PortionControl = { ...control, retain: async (source, names) => orEnd(() => core.retain(source, names)) };
   const cluster = settings.kubernetes && watchKubernetesServices({ ...settings.kubernetes, control: portions, log });
   const networks = followNetworkServices({
@@ -148,6 +132,29 @@ async function start(owner: Caller<ServiceOwner>): Promise<{ readonly offer: Ser
     },
   };
 }
+
+/** Opens the source of service files. Returns undefined if there is no folder of service files. */
+function openFiles(core: ServiceCore, log: Pick<Logger, 'error' | 'info'>): FolderSource | undefined {
+  const { folder } = settings;
+  if (folder === undefined) return undefined;
+  return openFolderSource({
+    folder,
+    at: readableAt(folder, settings.gates),
+    storedAt: `${settings.databasePath}.service-files`,
+    log,
+    apply: (services, whole) => core.apply('files', services, whole),
+    standing(name) {
+      const each = core.held.get(name);
+      return each?.source === 'files' ? each.service : undefined;
+    },
+  });
+}
+
+const controlOf = (core: ServiceCore): ServiceControl => ({
+  put: async (source, services) => orEnd(() => core.apply(source, services, false)),
+  replace: async (source, services) => orEnd(() => core.apply(source, services, true)),
+  remove: async (source, names) => orEnd(() => core.remove(source, names)),
+});
 
 /**
  * Ends the thread after an error that may leave memory and disk different: a storage failure, or any error
