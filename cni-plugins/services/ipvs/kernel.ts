@@ -3,7 +3,8 @@ import { readDestination, readService } from '../../netlink/ipvs.ts';
 import type { IpvsDestination, IpvsRequests, IpvsService, IpvsServiceKey, ListedDestination } from '../../netlink/ipvs.ts';
 import { isRefusal } from '../../netlink/kernel-failure.ts';
 import type { NetlinkSocket, Request } from '../../netlink/socket.ts';
-import { destinationChanges, destinationId, sameService } from './plan.ts';
+import type { ServiceLink } from './link.ts';
+import { destinationChanges, destinationId, isNodePortMark, sameService } from './plan.ts';
 
 /** IPVS in this namespace: reads it, and brings it to the wanted state one service at a time. */
 export interface IpvsKernel {
@@ -67,6 +68,14 @@ export function openIpvsKernel(generic: NetlinkSocket, ipvs: IpvsRequests): Ipvs
     deleteService: (key) => tolerant(ipvs.deleteService(key), 'ESRCH'),
     deleteDestination: (key, destination) => tolerant(ipvs.deleteDestination(key, destination), 'ESRCH', 'ENOENT'),
   };
+}
+
+/** Returns our services: those at an address of our link, and those for a mark of node ports. */
+export function ourServices(kernel: Pick<IpvsKernel, 'services'>, link: Pick<ServiceLink, 'addresses'>): IpvsService[] {
+  const held = new Set(link.addresses().map((address) => address.toString('hex')));
+  return kernel
+    .services()
+    .filter(({ key }) => ('mark' in key ? isNodePortMark(key.mark) : held.has(Buffer.from(key.address).toString('hex'))));
 }
 
 const schedulerMissing = (scheduler: string): PortcullisError =>

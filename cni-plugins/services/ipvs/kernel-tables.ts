@@ -1,0 +1,164 @@
+import { isRefusal } from '../../netlink/kernel-failure.ts';
+import { readListedElements } from '../../netlink/nft-readout.ts';
+import { getTable, listElements } from '../../netlink/nftables.ts';
+import { transact } from '../../netlink/nft-transactions.ts';
+import type { NetlinkSocket, Request } from '../../netlink/socket.ts';
+import type { VirtualServer } from '../model.ts';
+import { readDenied } from '../source-ranges/denied.ts';
+import type { OwnAddresses } from '../source-ranges/own-address.ts';
+import { restrictedMap } from '../source-ranges/rules.ts';
+import { readBackends } from '../unknown-segments/backends.ts';
+import { openLedger } from './ledger.ts';
+import type { HostAddresses, LedgerStep } from './ledger.ts';
+import type { ServiceLink } from './link.ts';
+import { addTo, hostElements, linkElements, rebuild, removeTable, tableFamilies, tableOf, takeFrom } from './tables.ts';
+import type { Elements, TableFamily } from './tables.ts';
+
+/** The tables beside IPVS in this namespace, with the elements that the virtual servers need. */
+export interface KernelTables {
+  /** Whether the tables exist, with any elements. */
+  stand(): boolean;
+  /** Starts with no virtual server again. The kernel is not touched. */
+  reset(): void;
+  /** Computes what a change of virtual servers adds and removes. The kernel is not touched. */
+  step(gone: readonly VirtualServer[], come: readonly VirtualServer[]): LedgerStep;
+  /** Returns the addresses of all virtual servers. */
+  addresses(): Buffer[];
+  /**
+   * Replaces any existing tables by those of all virtual servers. Counts of denied packets and remembered
+   * backends go on.
+   */
+  rebuild(): void;
+  /** Programs what a step adds. Call it before the link has the new addresses. */
+  add(step: LedgerStep): void;
+  /** Removes what a step takes. Call it when nothing serves the old addresses any more. */
+  take(step: LedgerStep): void;
+  /**
+   * Recomputes whether the host itself may connect, if its addresses changed.
+   * @param restricted returns the virtual servers with source ranges
+   */
+  relocate(restricted: () => readonly VirtualServer[]): void;
+  /** Programs which links came and went. */
+  followLinks(): void;
+  /** Lets every client connect to the virtual servers, whatever their source ranges. */
+  letEverybodyIn(): void;
+  /** Removes the tables from the kernel. */
+  remove(): void;
+}
+
+export interface KernelTablesDeps {
+  readonly own: Pick<OwnAddresses, 'of'>;
+  readonly link: Pick<ServiceLink, 'elsewhere' | 'isOfHost' | 'onLink'>;
+  readonly netfilter: NetlinkSocket;
+}
+
+const hexOf = (bytes: Uint8Array | undefined): string => (bytes === undefined ? '' : Buffer.from(bytes).toString('hex'));
+
+const take = (elements: ReadonlyMap<TableFamily, Elements>): Request[] => [...elements].flatMap(([family, each]) => takeFrom(family, each));
+const add = (elements: ReadonlyMap<TableFamily, Elements>): Request[] => [...elements].flatMap(([family, each]) => addTo(family, each));
+
+/** Tables of an earlier run stay in force until `rebuild`. */
+export function openKernelTables({ own, link, netfilter }: KernelTablesDeps): KernelTables {
+  let ledger = openLedger(ownNow());
+  let links: readonly number[] = [];
+  /**
+   * Virtual addresses that the host also has on other links, as hexadecimal digits. Each `rebuild` looks for
+   * them again.
+   */
+  let ofHost = new Set<string>();
+
+  function ownNow(): HostAddresses {
+    return { 4: own.of(4), 6: own.of(6) };
+  }
+
+  return {
+    stand: () => tableFamilies.every((family) => netfilter.find(getTable(tableOf(family)), 'ENOENT') !== undefined),
+    reset() {
+      ledger = openLedger(ownNow());
+    },
+    step: (gone, come) => ledger.change(gone, come),
+    addresses: () => ledger.addresses(),
+    rebuild() {
+      links = link.onLink();
+      const elsewhere = link.elsewhere();
+      ofHost = new Set(ledger.addresses().flatMap((address) => (elsewhere.has(hexOf(address)) ? [hexOf(address)] : [])));
+      const requests = tableFamilies.flatMap((family) =>
+        rebuild(
+          family,
+          new Map([...ledger.elements(family), ['links', linkElements(links)], ...hostElementsOf(family, [...ofHost])]),
+          ifPresent(() => readDenied(netfilter, tableOf(family))),
+          ifPresent(() => readBackends(netfilter, tableOf(family))),
+        ),
+      );
+      transact(netfilter, requests);
+    },
+    add(step) {
+      const alsoHosts = step.newAddresses.filter((address) => link.isOfHost(address)).map(hexOf);
+      transact(netfilter, [
+        ...take(step.replaced),
+        ...tableFamilies.flatMap((family) => addTo(family, hostElementsOf(family, alsoHosts))),
+        ...add(step.add),
+      ]);
+      for (const hex of alsoHosts) ofHost.add(hex);
+    },
+    take(step) {
+      const noMoreOurs = step.oldAddresses.map(hexOf).filter((hex) => ofHost.has(hex));
+      transact(netfilter, [...take(step.take), ...tableFamilies.flatMap((family) => takeFrom(family, hostElementsOf(family, noMoreOurs)))]);
+      for (const hex of noMoreOurs) ofHost.delete(hex);
+    },
+    relocate(restricted) {
+      const [now, before] = [ownNow(), ledger.own()];
+      if (([4, 6] as const).every((family) => hexOf(now[family]) === hexOf(before[family]))) return;
+      const servers = restricted();
+      const step = ledger.change(servers, servers, now);
+      transact(netfilter, [...take(step.replaced), ...add(step.add), ...take(step.take)]);
+    },
+    followLinks() {
+      const now = link.onLink();
+      const come = now.filter((index) => !links.includes(index));
+      const gone = links.filter((index) => !now.includes(index));
+      if (come.length === 0 && gone.length === 0) return;
+      transact(
+        netfilter,
+        tableFamilies.flatMap((family) => [
+          ...takeFrom(family, new Map([['links', linkElements(gone)]])),
+          ...addTo(family, new Map([['links', linkElements(come)]])),
+        ]),
+      );
+      links = now;
+    },
+    letEverybodyIn: () =>
+      transact(
+        netfilter,
+        tableFamilies.flatMap((family) => noRestrictions(netfilter, family)),
+      ),
+    remove: () => transact(netfilter, tableFamilies.flatMap(removeTable)),
+  };
+}
+
+function hostElementsOf(family: TableFamily, addresses: readonly string[]): Elements {
+  const bytes = addresses.map((hex) => Buffer.from(hex, 'hex')).filter(({ length }) => (length === 4) === (family === 'ip'));
+  return new Map(bytes.length === 0 ? [] : [['of_host', hostElements(bytes)]]);
+}
+
+/** Reads from the tables of this process or of an earlier one. */
+function ifPresent<T>(read: () => T): T | undefined {
+  try {
+    return read();
+  } catch (thrown) {
+    // There is no table, or the table is from a version that did not have the set.
+    if (isRefusal(thrown, 'ENOENT')) return undefined;
+    throw thrown;
+  }
+}
+
+function noRestrictions(netfilter: NetlinkSocket, family: TableFamily): Request[] {
+  try {
+    const standing = netfilter.dump(listElements(tableOf(family), restrictedMap)).flatMap(readListedElements);
+    return takeFrom(family, new Map([[restrictedMap, standing]]));
+  } catch (thrown) {
+    // The table is from a version that did not have source ranges.
+    if (isRefusal(thrown, 'ENOENT')) return [];
+    throw thrown;
+  }
+}

@@ -1,0 +1,102 @@
+import { forget, listConnections } from '../../netlink/connections.ts';
+import type { TrackedConnection } from '../../netlink/connections.ts';
+import type { NetlinkSocket } from '../../netlink/socket.ts';
+import { givingMemoryBack } from '../memory.ts';
+import type { Balancer, ServerCounts, ServerKey, VirtualServer } from '../model.ts';
+import { readDenied } from '../source-ranges/denied.ts';
+import { ourServices } from './kernel.ts';
+import type { IpvsKernel } from './kernel.ts';
+import type { KnownServers } from './known-servers.ts';
+import type { ServiceLink } from './link.ts';
+import { addressBytes, destinationId, familyNumber, protocolNumber, readKey, serviceKey } from './plan.ts';
+import { serverKeyBytes, tableFamilies, tableOf } from './tables.ts';
+
+/** The connections to our virtual servers, as IPVS and connection tracking know them. */
+export interface ServedConnections extends Pick<Balancer, 'counts' | 'cut'> {
+  /**
+   * Returns how many connections are established or just ending: those of all our objects in the kernel, and
+   * those of the host itself that use one of our addresses.
+   */
+  standing(): number;
+}
+
+export interface ServedConnectionsDeps {
+  readonly kernel: IpvsKernel;
+  readonly link: Pick<ServiceLink, 'addresses'>;
+  readonly netfilter: NetlinkSocket;
+  readonly known: Pick<KnownServers, 'get' | 'keys' | 'restricted'>;
+}
+
+export function createServedConnections({ kernel, link, netfilter, known }: ServedConnectionsDeps): ServedConnections {
+  /** Returns the connections to the server that one destination answers, whichever balancer began them. */
+  const trackedTo = (server: Pick<VirtualServer, 'family' | 'protocol' | 'address' | 'port'>, id: string): TrackedConnection[] =>
+    listConnections(netfilter, familyNumber(server), {
+      protocol: protocolNumber(server.protocol),
+      portTo: server.port,
+      ...(server.address === undefined ? {} : { to: addressBytes(server.address) }),
+    }).filter(({ answeredBy, answeringPort }) => destinationId({ address: answeredBy, port: answeringPort }) === id);
+
+  /** Returns a lookup of the packets that each restricted server dropped. */
+  const deniedNow = (of?: ReadonlySet<ServerKey>): ((key: ServerKey, server: VirtualServer) => bigint | undefined) => {
+    const { restricted } = known;
+    const asked = restricted.size > 0 && (of === undefined || [...of].some((key) => restricted.has(key)));
+    const counted = new Map(asked ? tableFamilies.map((family) => [family, readDenied(netfilter, tableOf(family))] as const) : []);
+    return (key, server) => {
+      const { address } = server;
+      if (address === undefined || !restricted.has(key)) return undefined;
+      return counted.get(server.family === 4 ? 'ip' : 'ip6')?.get(serverKeyBytes({ ...server, address }).toString('hex')) ?? 0n;
+    };
+  };
+
+  const countedDestinations = (server: VirtualServer): ServerCounts['destinations'] => {
+    const listed = new Map(kernel.destinations(serviceKey(server)).map((each) => [destinationId(each), each]));
+    return server.destinations.map(({ address, port, weight }) => {
+      const id = destinationId({ address: addressBytes(address), port });
+      const found = listed.get(id);
+      // IPVS counts every UDP connection as inactive.
+      const carried = found === undefined ? 0 : server.protocol === 'udp' ? found.active + found.inactive : found.active;
+      // A draining destination may have connections from before a switch, which IPVS does not know.
+      const active = carried > 0 || weight > 0 ? carried : trackedTo(server, id).filter(({ ending }) => !ending).length;
+      return { address, port, connections: found?.connections ?? 0n, active };
+    });
+  };
+
+  return {
+    cut(key, destination) {
+      const server = readKey(key);
+      const wanted = { address: addressBytes(destination.address), port: destination.port };
+      const id = destinationId(wanted);
+      const carried = kernel.destinations(serviceKey(server)).find((each) => destinationId(each) === id);
+      // The destination has the weight 0, so removing it costs no new connection. IPVS ends its connections
+      // with it, and the host's own stack refuses their further packets.
+      if (carried !== undefined) kernel.deleteDestination(serviceKey(server), wanted);
+      // Connections that another balancer began are known only to connection tracking.
+      const tracked = trackedTo(server, id);
+      forget(netfilter, familyNumber(server), tracked);
+      return Math.max(tracked.length, carried === undefined ? 0 : carried.active + carried.inactive);
+    },
+
+    counts(of) {
+      const denied = deniedNow(of);
+      const counts: ServerCounts[] = [];
+      for (const key of givingMemoryBack(of ?? known.keys())) {
+        const server = known.get(key);
+        if (server === undefined) continue;
+        const dropped = denied(key, server);
+        counts.push({ key, ...(dropped !== undefined && { denied: dropped }), destinations: countedDestinations(server) });
+      }
+      return counts;
+    },
+
+    standing() {
+      const carried = ourServices(kernel, link)
+        .flatMap(({ key }) => kernel.destinations(key))
+        .reduce((sum, { active, inactive }) => sum + active + inactive, 0);
+      if (carried > 0) return carried;
+      const own = new Set(link.addresses().map((address) => address.toString('hex')));
+      return ([2, 10] as const)
+        .flatMap((family) => listConnections(netfilter, family))
+        .filter(({ from, to, ending }) => !ending && own.has(from.toString('hex')) && own.has(to.toString('hex'))).length;
+    },
+  };
+}
