@@ -2,7 +2,7 @@ import { reasonOf } from '../../../base/errors/index.ts';
 import type { Logger } from '../../../base/log/index.ts';
 import { watchCommits } from '../../attach/commits.ts';
 import { openNetworkDatabase } from '../../attach/database.ts';
-import type { NetworkServicesAgent, AgentParts } from './agent.ts';
+import type { NetworkServicesAgent, AgentDeps } from './agent.ts';
 import { anyMembers } from './members.ts';
 
 /**
@@ -14,7 +14,7 @@ export interface NetworkServices {
   close(): Promise<void>;
 }
 
-export interface FollowParts extends Omit<AgentParts, 'database' | 'log'> {
+export interface FollowParts extends Omit<AgentDeps, 'database' | 'log'> {
   readonly databasePath: string;
   readonly log: Pick<Logger, 'error' | 'info' | 'warn'>;
 }
