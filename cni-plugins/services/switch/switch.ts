@@ -1,8 +1,9 @@
-import { isPortcullisError, reasonOf } from '../../../base/errors/index.ts';
-import type { Logger } from '../../../base/log/index.ts';
 import type { IpvsBalancer } from '../ipvs/balancer.ts';
-import type { IpvsLeftovers } from '../ipvs/leftovers.ts';
 import type { Balancer, VirtualServer } from '../model.ts';
+import { createRemains, isIpvs, removeAndClose } from './remains.ts';
+import type { RemainsDeps } from './remains.ts';
+import { createRetiredBalancer } from './retired.ts';
+import type { RetiredBalancerDeps, Retiring } from './retired.ts';
 
 /**
  * Switches the balancer while connections are established. No established connection ends, for these reasons:
@@ -33,133 +34,24 @@ export interface SwitchableBalancer extends Balancer {
   retiring(): Retiring | undefined;
 }
 
-export interface Retiring {
-  readonly kind: Balancer['kind'];
-  /** Connections that are established or just ending. */
-  readonly connections: number;
-}
-
-export interface SwitchParts {
-  /** @throws NETWORK_IPVS_MISSING and others: this kernel does not support IPVS */
-  readonly openIpvs: () => IpvsBalancer;
-  readonly openNftables: () => Balancer;
-  /** What the IPVS balancer of this process, or of an earlier one, has left here. */
-  readonly ipvsRemains: IpvsLeftovers;
-  readonly log: Pick<Logger, 'info' | 'warn'>;
-  /** Monotonic milliseconds. */
-  readonly clock: () => number;
-  /** How long a retired balancer may wait for its last connection to end. Absent: a day. */
-  readonly graceSeconds?: number;
-}
-
-const daySeconds = 86_400;
-/** The check for a last connection lists all services, so it is rare where there are many. */
-const lookEveryMs = 2000;
-const lookShare = 50;
+export interface SwitchDeps extends RemainsDeps, RetiredBalancerDeps {}
 
 /**
  * Opens the first balancer. State that another balancer has left behind, for example after its process was
  * killed, is retired after the first `reconcile`.
  * @throws what opening the balancer throws
  */
-export function openSwitch(first: Balancer['kind'], parts: SwitchParts): SwitchableBalancer {
-  const { log, clock, graceSeconds = daySeconds } = parts;
-  let active: Balancer | IpvsBalancer = open(first);
+export function openSwitch(first: Balancer['kind'], deps: SwitchDeps): SwitchableBalancer {
+  const open = (kind: Balancer['kind']): Balancer | IpvsBalancer => (kind === 'ipvs' ? deps.openIpvs() : deps.openNftables());
+  let active = open(first);
   /** During a switch: the balancer whose refusals count. */
   let coming: Balancer | undefined;
-  let retired: { readonly balancer: IpvsBalancer; readonly until: number; lookAt: number; connections: number } | undefined;
-  /** Whether `retired` has everything that is left of the other balancer. */
-  let isAlone = false;
-  let told: string | undefined;
+  const retired = createRetiredBalancer(deps);
+  const remains = createRemains(deps, retired);
 
-  function open(kind: Balancer['kind']): Balancer | IpvsBalancer {
-    return kind === 'ipvs' ? parts.openIpvs() : parts.openNftables();
-  }
-
-  /** Keeps the balancer for its connections, and closes it if that fails. */
-  const keepForConnections = (balancer: IpvsBalancer): void => {
-    try {
-      balancer.refuseNew();
-      retired = { balancer, until: clock() + graceSeconds * 1000, lookAt: clock(), connections: balancer.standing() };
-    } catch (thrown) {
-      balancer.close();
-      throw thrown;
-    }
-  };
-
-  const removeAndClose = (balancer: Balancer): void => {
-    try {
-      balancer.removeAll();
-    } finally {
-      balancer.close();
-    }
-  };
-
-  const retireRemains = (): void => {
-    if (!parts.ipvsRemains.stand()) return;
-    let left: IpvsBalancer;
-    try {
-      left = parts.openIpvs();
-    } catch (thrown) {
-      if (!isPortcullisError(thrown) || thrown.code !== 'NETWORK_IPVS_MISSING') throw thrown;
-      parts.ipvsRemains.remove();
-      log.info({ balancer: 'ipvs' }, 'the former balancer of services is gone: the kernel has no IPVS any more');
-      return;
-    }
-    try {
-      left.retire();
-    } catch (thrown) {
-      left.close();
-      throw thrown;
-    }
-    keepForConnections(left);
-  };
-
-  /** Looks for what the other balancer of any process has left here, until nothing is left. */
-  const lookForRemains = (): void => {
-    if (isAlone || retired !== undefined) return;
-    try {
-      if (active.kind === 'ipvs') removeAndClose(parts.openNftables());
-      else retireRemains();
-      isAlone = true;
-      told = undefined;
-    } catch (thrown) {
-      const why = reasonOf(thrown);
-      if (why !== told) log.warn({ why }, 'what another balancer has left in the kernel could not be removed yet; it is tried again');
-      told = why;
-    }
-  };
-
-  const endRetired = (): void => {
-    if (retired === undefined || clock() < retired.lookAt) return;
-    const begun = clock();
-    retired.connections = retired.balancer.standing();
-    retired.lookAt = clock() + Math.max(lookEveryMs, lookShare * (clock() - begun));
-    const { balancer, connections, until } = retired;
-    if (connections > 0 && clock() < until) return;
-    balancer.removeAll();
-    balancer.close();
-    retired = undefined;
-    if (connections > 0)
-      log.warn({ balancer: balancer.kind, connections }, 'the former balancer of services is gone with the connections it still had');
-    else log.info({ balancer: balancer.kind }, 'the former balancer of services is gone: its last connection has ended');
-  };
-
-  /** Leaves the former balancer after the other one has taken over. The next look retries a failure. */
-  const leave = (former: Balancer | IpvsBalancer): void => {
-    isAlone = false;
-    try {
-      if (isIpvs(former)) keepForConnections(former);
-      else removeAndClose(former);
-      isAlone = true;
-    } catch (thrown) {
-      log.warn({ why: reasonOf(thrown) }, 'the former balancer of services could not be retired; it is tried again');
-    }
-  };
-
-  /** Returns the balancer of a kind that is not active. A retired one comes back with its connections. */
+  /** Uses the balancer of a kind that is not active. A retired one comes back with its connections. */
   const succeed = (kind: Balancer['kind'], judged: () => Iterable<VirtualServer>): void => {
-    const back = kind === 'ipvs' ? retired?.balancer : undefined;
+    const back = kind === 'ipvs' ? retired.balancer() : undefined;
     const next = back ?? open(kind);
     const former = active;
     coming = next;
@@ -173,18 +65,19 @@ export function openSwitch(first: Balancer['kind'], parts: SwitchParts): Switcha
       coming = undefined;
       if (next === back) {
         // Half of its state is that of an active balancer, and the next look retires it again.
-        retired = undefined;
-        isAlone = false;
+        retired.release();
+        remains.mayExist();
         back.close();
       } else removeAndClose(next);
       throw thrown;
     }
     coming = undefined;
     active = next;
-    if (back !== undefined) retired = undefined;
-    leave(former);
-    log.info(
-      { from: former.kind, to: next.kind, ...(retired !== undefined && { connections: retired.connections }) },
+    if (back !== undefined) retired.release();
+    remains.leave(former);
+    const retiring = retired.retiring();
+    deps.log.info(
+      { from: former.kind, to: next.kind, ...(retiring !== undefined && { connections: retiring.connections }) },
       'services are balanced again',
     );
   };
@@ -196,37 +89,33 @@ export function openSwitch(first: Balancer['kind'], parts: SwitchParts): Switcha
     refuse: (server) => (coming ?? active).refuse(server),
     reconcile(servers) {
       const differed = active.reconcile(servers);
-      lookForRemains();
+      remains.look(active.kind);
       return differed;
     },
     change: (put, remove) => active.change(put, remove),
     cut(server, destination) {
       // Both balancers: connections that the retired one carries are also tracked, and would go on if they
       // were only forgotten.
-      const carried = retired?.balancer.cut(server, destination) ?? 0;
+      const carried = retired.balancer()?.cut(server, destination) ?? 0;
       return Math.max(carried, active.cut(server, destination));
     },
     counts: (of) => active.counts(of),
     changedByOthers: () => active.changedByOthers?.() ?? false,
     tick() {
       active.tick();
-      endRetired();
+      retired.endIfDue();
     },
     removeAll() {
       active.removeAll();
-      retired?.balancer.removeAll();
-      retired?.balancer.close();
-      retired = undefined;
+      retired.removeAll();
     },
     close() {
       active.close();
-      retired?.balancer.close();
+      retired.close();
     },
     switchTo(kind, judged) {
       if (kind !== active.kind) succeed(kind, judged);
     },
-    retiring: () => (retired === undefined ? undefined : { kind: retired.balancer.kind, connections: retired.connections }),
+    retiring: () => retired.retiring(),
   };
 }
-
-const isIpvs = (balancer: Balancer): balancer is IpvsBalancer => balancer.kind === 'ipvs';
