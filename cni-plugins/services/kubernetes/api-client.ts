@@ -213,6 +213,18 @@ export function refused(on: string, path: string, status: number, said: string, 
   });
 }
 
+/** The server no longer has the requested version (410 Gone). */
+export const expired = 410;
+
+const detailOf = (thrown: unknown, name: string): number | undefined => {
+  const value = isPortcullisError(thrown) ? thrown.failure.details?.[name] : undefined;
+  return typeof value === 'number' ? value : undefined;
+};
+/** Returns the status of a refusal by the server, or undefined for any other error. */
+export const statusOf = (thrown: unknown): number | undefined => detailOf(thrown, 'status');
+/** In milliseconds, at most a minute. */
+export const retryAfterOf = (thrown: unknown): number => Math.min(60, Math.max(0, detailOf(thrown, 'retryAfterSeconds') ?? 0)) * 1000;
+
 function unreachable(on: string, path: string, thrown: unknown): PortcullisError {
   return new PortcullisError({
     code: 'NETWORK_API_UNREACHABLE',

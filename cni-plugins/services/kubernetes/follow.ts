@@ -1,29 +1,11 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { isPortcullisError } from '../../../base/errors/index.ts';
-import { refused } from './api-client.ts';
-import type { ApiClient, Query } from './api-client.ts';
-
-/**
- * One collection of the API, listed once and then watched (Kubernetes API concepts, "Efficient detection of
- * changes").
- */
-export interface Followed {
-  /** For example `/api/v1/services`. */
-  readonly path: string;
-  readonly query: Query;
-}
+import { expired, refused, retryAfterOf, statusOf } from './api-client.ts';
+import type { ApiClient } from './api-client.ts';
+import { list } from './list.ts';
+import type { Followed, ListFollower } from './list.ts';
 
 /** Receives the events. Objects are as the API sends them, and none is kept here. */
-export interface Follower {
-  /**
-   * A list begins. `listed` is called for each object, and `complete` after all objects. An object that is
-   * not in the list is gone.
-   */
-  begin(): void;
-  listed(object: unknown): void;
-  /** A page ended: what was listed since the last call is garbage now. */
-  paged(): void;
-  complete(): void;
+export interface Follower extends ListFollower {
   /** The stream of changes is open. */
   reached(): void;
   changed(object: unknown): void;
@@ -57,7 +39,6 @@ export const usualTiming: FollowTiming = { page: 250, streamSeconds: 300, silenc
  * says nothing about the version.
  */
 const patienceOfVersion = 5;
-const expired = 410;
 
 /** Runs until the signal is aborted. Never throws. */
 export async function follow(
@@ -71,46 +52,6 @@ export async function follow(
   let failures = 0;
   let failuresOfVersion = 0;
   let opened = false;
-
-  /**
-   * Reads all pages, at one version. After a page has expired (the server forgets it after minutes), reads
-   * everything in one answer.
-   */
-  async function list(): Promise<string> {
-    let paged = true;
-    for (;;) {
-      follower.begin();
-      try {
-        return await listPages(paged);
-      } catch (thrown) {
-        if (!paged || statusOf(thrown) !== expired) throw thrown;
-        paged = false;
-      }
-    }
-  }
-
-  async function listPages(paged: boolean): Promise<string> {
-    let next = '';
-    for (;;) {
-      const asked = { ...query, ...(paged && { limit: String(timing.page) }), ...(next !== '' && { continue: next }) };
-      const page = takePage(await client.get(path, asked, signal));
-      follower.paged();
-      next = page.next;
-      if (next !== '') continue;
-      follower.complete();
-      return page.version;
-    }
-  }
-
-  /** A function of its own, so that nothing references the page while the next one is requested. */
-  function takePage(answer: unknown): { readonly version: string; readonly next: string } {
-    const { items, metadata } = answer as { items?: unknown; metadata?: { resourceVersion?: unknown; continue?: unknown } };
-    const version = metadata?.resourceVersion;
-    if ((items !== undefined && items !== null && !Array.isArray(items)) || typeof version !== 'string' || version === '')
-      throw refused('the API server', path, 200, 'the answer is not a list of Kubernetes objects');
-    for (const object of (items ?? []) as unknown[]) follower.listed(object);
-    return { version, next: typeof metadata?.continue === 'string' ? metadata.continue : '' };
-  }
 
   async function watch(from: string): Promise<void> {
     const seconds = Math.round(timing.streamSeconds * (1 + Math.random()));
@@ -151,7 +92,7 @@ export async function follow(
     opened = false;
     try {
       if (version === undefined) {
-        version = await list();
+        version = await list(client, { path, query }, follower, signal, timing.page);
         failures = 0;
         failuresOfVersion = 0;
       }
@@ -174,11 +115,3 @@ export async function follow(
     await sleep(Math.max(wait, asked), undefined, { signal }).catch(() => undefined);
   }
 }
-
-const detailOf = (thrown: unknown, name: string): number | undefined => {
-  const value = isPortcullisError(thrown) ? thrown.failure.details?.[name] : undefined;
-  return typeof value === 'number' ? value : undefined;
-};
-const statusOf = (thrown: unknown): number | undefined => detailOf(thrown, 'status');
-/** In milliseconds, at most a minute. */
-const retryAfterOf = (thrown: unknown): number => Math.min(60, Math.max(0, detailOf(thrown, 'retryAfterSeconds') ?? 0)) * 1000;
