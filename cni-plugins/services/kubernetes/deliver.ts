@@ -1,8 +1,10 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { reasonOf } from '../../../base/errors/index.ts';
 import { giveMemoryBack } from '../memory.ts';
-import type { PortionControl, RefusedService, Service } from '../model.ts';
-import type { Changes, ServiceTable } from './table.ts';
+import type { PortionControl } from '../model.ts';
+import type { Changes } from './delivered-state.ts';
+import { createRefusedServices } from './refused-services.ts';
+import type { ServiceTable } from './table.ts';
 
 /** The name of the Kubernetes source among the sources of a host's services. */
 const source = 'kubernetes';
@@ -62,8 +64,7 @@ export function createDelivery(
   let closed = false;
   let timer: NodeJS.Timeout | undefined;
   let timerAt = Infinity;
-  /** By name. `said`: what was last logged about it. */
-  const refused = new Map<string, { readonly service: Service; readonly answer: RefusedService; said?: string }>();
+  const refused = createRefusedServices(log);
 
   function schedule(ms: number): void {
     const at = performance.now() + ms;
@@ -85,15 +86,15 @@ export function createDelivery(
       if (!retained) await retain(table.tellAnew());
       for (let left = table.pending(); left > 0 && !isClosed(); left -= portion) {
         const changes = table.changes(portion);
-        tellNotes(changes);
+        logNotes(changes, log);
         await change(changes);
         if (left > portion) await tidy();
       }
       await putAgain();
-      tellRefused();
+      refused.report();
       delivered();
       if (table.pending() > 0) schedule(timing.gather);
-      else if (refused.size > 0) schedule(timing.retryRefused);
+      else if (refused.size() > 0) schedule(timing.retryRefused);
     } catch (thrown) {
       // It is unknown which part of the call was done, so everything is delivered again.
       retained = false;
@@ -106,8 +107,7 @@ export function createDelivery(
 
   async function retain(names: readonly string[]): Promise<void> {
     await control.retain(source, names);
-    const there = new Set(names);
-    for (const name of refused.keys()) if (!there.has(name)) refused.delete(name);
+    refused.retain(new Set(names));
     retained = true;
   }
 
@@ -115,7 +115,7 @@ export function createDelivery(
     // Removals make room for additions.
     if (remove.length > 0) await control.remove(source, remove);
     for (const name of remove) refused.delete(name);
-    if (put.length > 0) settle(put, await control.put(source, put));
+    if (put.length > 0) refused.settle(put, await control.put(source, put));
   }
 
   /**
@@ -123,56 +123,35 @@ export function createDelivery(
    * Repeats until no further service succeeds.
    */
   async function putAgain(): Promise<void> {
-    for (let before = Infinity; refused.size > 0 && refused.size < before && !isClosed();) {
-      before = refused.size;
-      const again = [...refused.values()].map(({ service }) => service);
-      settle(again, await control.put(source, again));
-    }
-  }
-
-  /**
-   * Frees the garbage of the previous portion, which would otherwise stay in memory while the next one is
-   * built.
-   */
-  async function tidy(): Promise<void> {
-    await nextTurn();
-    giveMemoryBack();
-  }
-
-  function settle(asked: readonly Service[], answers: readonly RefusedService[]): void {
-    const answerOf = new Map(answers.map((answer) => [answer.name, answer]));
-    for (const service of asked) {
-      const answer = answerOf.get(service.name);
-      const before = refused.get(service.name);
-      if (answer !== undefined) refused.set(service.name, { service, answer, ...(before?.said !== undefined && { said: before.said }) });
-      else if (refused.delete(service.name) && before?.said !== undefined)
-        log.info({ service: service.name }, 'a service of Kubernetes that was refused is in force now');
-    }
-  }
-
-  /** Logs each reason once. */
-  function tellRefused(): void {
-    for (const each of refused.values()) {
-      const { code, field, why } = each.answer;
-      const said = `${code} ${field} ${why}`;
-      if (each.said !== said) log.warn({ service: each.answer.name, code, field, why }, 'a service of Kubernetes was refused');
-      each.said = said;
-    }
-  }
-
-  function tellNotes({ notes }: Changes): void {
-    for (const [service, sentences] of notes) {
-      if (sentences.length === 0) log.info({ service }, 'a service of Kubernetes is now served as it asks');
-      for (const why of sentences) log.warn({ service, why }, 'a service of Kubernetes is not served as it asks');
+    for (let before = Infinity; refused.size() > 0 && refused.size() < before && !isClosed();) {
+      before = refused.size();
+      const again = refused.services();
+      refused.settle(again, await control.put(source, again));
     }
   }
 
   return {
     poke: () => schedule(timing.gather),
-    refused: () => [...refused.keys()],
+    refused: () => refused.names(),
     close() {
       closed = true;
       clearTimeout(timer);
     },
   };
+}
+
+/**
+ * Frees the garbage of the previous portion, which would otherwise stay in memory while the next one is
+ * built.
+ */
+async function tidy(): Promise<void> {
+  await nextTurn();
+  giveMemoryBack();
+}
+
+function logNotes({ notes }: Changes, log: Log): void {
+  for (const [service, sentences] of notes) {
+    if (sentences.length === 0) log.info({ service }, 'a service of Kubernetes is now served as it asks');
+    for (const why of sentences) log.warn({ service, why }, 'a service of Kubernetes is not served as it asks');
+  }
 }

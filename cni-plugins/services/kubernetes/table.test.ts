@@ -3,9 +3,10 @@ import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import fc from 'fast-check';
 import type { RefusedService, Service, PortionControl } from '../model.ts';
+import type { Collection } from './collection.ts';
 import { createDelivery } from './deliver.ts';
 import { createServiceTable } from './table.ts';
-import type { Collection, ServiceTable } from './table.ts';
+import type { ServiceTable } from './table.ts';
 
 const service = (name: string, spec: object = {}): object => ({
   metadata: { namespace: 'shop', name },

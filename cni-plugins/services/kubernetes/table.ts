@@ -1,13 +1,15 @@
-import { hash } from 'node:crypto';
 import { parseJson } from '../../../base/json/index.ts';
 import { append } from '../../../base/lists/index.ts';
 import { givingMemoryBack } from '../memory.ts';
-import type { Service } from '../model.ts';
+import { createCollection } from './collection.ts';
+import type { Collection } from './collection.ts';
+import { createDeliveredState } from './delivered-state.ts';
+import type { Changes, CollectedChanges } from './delivered-state.ts';
 import { localReady } from './endpoints.ts';
 import type { Place } from './endpoints.ts';
-import { nameOf, readService, readSlice } from './objects.ts';
+import { readService, readSlice } from './objects.ts';
 import type { EndpointSlice, KubernetesService } from './objects.ts';
-import { namesOf, translate } from './translate.ts';
+import { translate } from './translate.ts';
 
 /**
  * Services and slices as the API last sent them, and which of their changes were not delivered yet. No side
@@ -35,32 +37,12 @@ export interface ServiceTable {
   size(): { readonly services: number; readonly slices: number };
 }
 
-/** The input for one collection of the API, with objects as the API sends them. */
-export interface Collection {
-  begin(): void;
-  listed(object: unknown): void;
-  complete(): void;
-  changed(object: unknown): void;
-  removed(object: unknown): void;
-}
-
-export interface Changes {
-  readonly put: readonly Service[];
-  /** Names of services. */
-  readonly remove: readonly string[];
-  /** By Kubernetes name: new notes about what a Service asks for and does not get. */
-  readonly notes: ReadonlyMap<string, readonly string[]>;
-}
-
 export interface HealthCheckPort {
   readonly port: number;
   readonly namespace: string;
   readonly name: string;
   readonly localEndpoints: number;
 }
-
-/** 48 bits of SHA-1: a digest that changes with the service's content. */
-const digestOf = (service: Service): number => hash('sha1', JSON.stringify(service), 'buffer').readUIntBE(0, 6);
 
 export function createServiceTable(place: Place): ServiceTable {
   // As JSON: there are thousands of objects, and few change. As objects they would take five times as much.
@@ -70,9 +52,7 @@ export function createServiceTable(place: Place): ServiceTable {
   const slicesOf = new Map<string, readonly string[]>();
   const checked = new Map<string, Omit<HealthCheckPort, 'localEndpoints'>>();
   const dirty = new Set<string>();
-  /** Digests of what was delivered, by our names, and notes by Kubernetes names. */
-  const told = new Map<string, number>();
-  const noted = new Map<string, string>();
+  const delivered = createDeliveredState();
 
   function putService(key: string, service: KubernetesService | undefined): void {
     if (service === undefined) services.delete(key);
@@ -106,63 +86,15 @@ export function createServiceTable(place: Place): ServiceTable {
     if (now !== undefined) slicesOf.set(now, [...(slicesOf.get(now) ?? []), key]);
   }
 
-  function collection<T>(
-    read: (object: unknown) => T | undefined,
-    known: () => Iterable<string>,
-    put: (key: string, one: T | undefined) => void,
-  ) {
-    // Listed objects count at once. Objects that are missing from the list go when the list is complete, so
-    // an interrupted list does no harm.
-    let missing = new Set<string>();
-    let came = false;
-    const changed = (object: unknown): void => {
-      const key = nameOf(object);
-      if (key === undefined) return;
-      missing.delete(key);
-      put(key, read(object));
-    };
-    return {
-      begin: () => void (missing = new Set(known())),
-      listed: changed,
-      complete() {
-        for (const key of missing) put(key, undefined);
-        missing = new Set();
-        came = true;
-      },
-      changed,
-      removed(object: unknown) {
-        const key = nameOf(object);
-        if (key !== undefined) put(key, undefined);
-      },
-      came: () => came,
-    };
-  }
-  const ofServices = collection(readService, () => services.keys(), putService);
-  const ofSlices = collection(readSlice, () => slices.keys(), putSlice);
-
-  /** Adds the changes of one Kubernetes service. */
-  function say(key: string, put: Service[], remove: string[], notes: Map<string, readonly string[]>): void {
-    const service = serviceAt(key);
-    const now = service && translate(service, slicesAt(key), place);
-    for (const one of now?.services ?? []) {
-      const digest = digestOf(one);
-      if (told.get(one.name) !== digest) put.push(one);
-      told.set(one.name, digest);
-    }
-    for (const name of namesOf(key)) if (now?.services.some((one) => one.name === name) !== true && told.delete(name)) remove.push(name);
-    const said = now?.notes.join('; ') ?? '';
-    if (now !== undefined && said !== (noted.get(key) ?? '')) notes.set(key, now.notes);
-    if (said === '') noted.delete(key);
-    else noted.set(key, said);
-  }
+  const ofServices = createCollection(readService, () => services.keys(), putService);
+  const ofSlices = createCollection(readSlice, () => slices.keys(), putSlice);
 
   return {
     services: ofServices,
     slices: ofSlices,
     complete: () => ofServices.came() && ofSlices.came(),
     tellAnew() {
-      told.clear();
-      noted.clear();
+      delivered.clear();
       dirty.clear();
       const names: string[] = [];
       for (const key of givingMemoryBack(services.keys())) {
@@ -177,17 +109,16 @@ export function createServiceTable(place: Place): ServiceTable {
       return names;
     },
     changes(most = Infinity) {
-      const put: Service[] = [];
-      const remove: string[] = [];
-      const notes = new Map<string, readonly string[]>();
+      const changes: CollectedChanges = { put: [], remove: [], notes: new Map() };
       let left = most;
       for (const key of dirty) {
         if (left === 0) break;
         left -= 1;
         dirty.delete(key);
-        say(key, put, remove, notes);
+        const service = serviceAt(key);
+        delivered.advance(key, service && translate(service, slicesAt(key), place), changes);
       }
-      return { put, remove, notes };
+      return changes;
     },
     pending: () => dirty.size,
     healthChecks: () => [...checked].map(([key, port]) => ({ ...port, localEndpoints: localReady(slicesAt(key), place.nodeName) })),

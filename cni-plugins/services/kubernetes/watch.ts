@@ -1,18 +1,18 @@
 import { isIP } from 'node:net';
-import { PortcullisError, isPortcullisError, reasonOf } from '../../../base/errors/index.ts';
-import { giveMemoryBack } from '../memory.ts';
+import { PortcullisError } from '../../../base/errors/index.ts';
 import type { PortionControl } from '../model.ts';
 import { createApiClient } from './api-client.ts';
 import { createDelivery, usualDelivery } from './deliver.ts';
 import type { DeliverTiming } from './deliver.ts';
 import { follow, usualTiming } from './follow.ts';
-import type { FollowTiming, Follower } from './follow.ts';
+import type { FollowTiming } from './follow.ts';
+import { createFollower } from './follower.ts';
+import type { FollowerDeps } from './follower.ts';
 import { openHealthChecks } from './health-checks.ts';
 import { readKubeconfig } from './kubeconfig.ts';
 import type { ApiAccess } from './kubeconfig.ts';
 import { labelSelector } from './objects.ts';
 import { createServiceTable } from './table.ts';
-import type { Collection } from './table.ts';
 
 /** The cluster to follow, and the node's identity in it. */
 export interface KubernetesPlace {
@@ -107,45 +107,17 @@ export function watchKubernetesServices(options: KubernetesServicesOptions): Kub
     timing,
   );
 
-  function follower(name: string, collection: Collection): Follower {
-    const reached = (): void => {
-      if (away.delete(name)) log.info({ watched: name }, 'the API server is watched again');
-    };
-    return {
-      begin: collection.begin,
-      listed: collection.listed,
-      paged: giveMemoryBack,
-      complete() {
-        figures.lists++;
-        collection.complete();
-        delivery.poke();
-      },
-      reached,
-      changed(object) {
-        figures.events++;
-        collection.changed(object);
-        delivery.poke();
-      },
-      removed(object) {
-        figures.events++;
-        collection.removed(object);
-        delivery.poke();
-      },
-      failed(thrown, listing) {
-        figures.failures++;
-        const why = reasonOf(thrown);
-        const told = isPortcullisError(thrown) ? { code: thrown.code, on: thrown.failure.on, fix: thrown.failure.fix } : {};
-        // Logs each reason once, however often it is retried.
-        if (away.get(name) !== why) log.warn({ watched: name, why, ...told, listing }, 'the API server is not watched; it is asked again');
-        away.set(name, why);
-      },
-    };
-  }
-
   const query = { labelSelector };
+  const feeding: FollowerDeps = { figures, away, log, delivery };
   const following = [
-    follow(client, { path: '/api/v1/services', query }, follower('services', table.services), signal, timing),
-    follow(client, { path: '/apis/discovery.k8s.io/v1/endpointslices', query }, follower('endpointslices', table.slices), signal, timing),
+    follow(client, { path: '/api/v1/services', query }, createFollower('services', table.services, feeding), signal, timing),
+    follow(
+      client,
+      { path: '/apis/discovery.k8s.io/v1/endpointslices', query },
+      createFollower('endpointslices', table.slices, feeding),
+      signal,
+      timing,
+    ),
   ];
   // The last state is delivered before `synced` settles, so that no caller waits forever.
   const whenEnded = Promise.all(following).then(() => {

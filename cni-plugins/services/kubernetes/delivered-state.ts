@@ -1,0 +1,58 @@
+import { hash } from 'node:crypto';
+import type { Service } from '../model.ts';
+import { namesOf } from './translate.ts';
+import type { Translation } from './translate.ts';
+
+export interface Changes {
+  readonly put: readonly Service[];
+  /** Names of services. */
+  readonly remove: readonly string[];
+  /** By Kubernetes name: new notes about what a Service asks for and does not get. */
+  readonly notes: ReadonlyMap<string, readonly string[]>;
+}
+
+/** Changes that are being collected. */
+export interface CollectedChanges extends Changes {
+  readonly put: Service[];
+  readonly remove: string[];
+  readonly notes: Map<string, readonly string[]>;
+}
+
+/** What was delivered of each Kubernetes service. */
+export interface DeliveredState {
+  /**
+   * Adds to `changes` what differs from the delivered state, and counts it as delivered.
+   * @param key the name of the Kubernetes service
+   * @param now absent: the Kubernetes service is gone
+   */
+  advance(key: string, now: Translation | undefined, changes: CollectedChanges): void;
+  /** Nothing counts as delivered any more. */
+  clear(): void;
+}
+
+/** 48 bits of SHA-1: a digest that changes with the service's content. */
+const digestOf = (service: Service): number => hash('sha1', JSON.stringify(service), 'buffer').readUIntBE(0, 6);
+
+export function createDeliveredState(): DeliveredState {
+  /** Digests of what was delivered, by our names, and notes by Kubernetes names. */
+  const told = new Map<string, number>();
+  const noted = new Map<string, string>();
+  return {
+    advance(key, now, { put, remove, notes }) {
+      for (const one of now?.services ?? []) {
+        const digest = digestOf(one);
+        if (told.get(one.name) !== digest) put.push(one);
+        told.set(one.name, digest);
+      }
+      for (const name of namesOf(key)) if (now?.services.some((one) => one.name === name) !== true && told.delete(name)) remove.push(name);
+      const said = now?.notes.join('; ') ?? '';
+      if (now !== undefined && said !== (noted.get(key) ?? '')) notes.set(key, now.notes);
+      if (said === '') noted.delete(key);
+      else noted.set(key, said);
+    },
+    clear() {
+      told.clear();
+      noted.clear();
+    },
+  };
+}
