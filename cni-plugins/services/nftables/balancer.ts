@@ -4,7 +4,7 @@ import { isRefusal } from '../../netlink/kernel-failure.ts';
 import { generationOf, transact } from '../../netlink/nft-transactions.ts';
 import { openNetlink } from '../../netlink/socket.ts';
 import { keyOf } from '../model.ts';
-import type { Balancer, Family, ServerKey, VirtualServer } from '../model.ts';
+import type { Balancer, ServerKey, VirtualServer } from '../model.ts';
 import { unpackServer } from '../packed-server.ts';
 import { openOwnAddresses } from '../source-ranges/own-address.ts';
 import { countsOf, cutConnections } from './connections.ts';
@@ -12,13 +12,12 @@ import { withDenied } from './denied.ts';
 import { applyChange, dropUnusedModes, relocate, reweigh } from './table-content.ts';
 import type { TableContent } from './table-content.ts';
 import { refusalOf } from './plan.ts';
-import { dropTable, shapeOf } from './readout.ts';
+import { dropTable } from './readout.ts';
 import { bring } from './reconcile.ts';
+import { createSeenState, families } from './seen-state.ts';
+import type { Holdings } from './seen-state.ts';
 
 /** Implements virtual servers in nf_tables: constant rules, and map elements that change. */
-
-const families: readonly Family[] = [4, 6];
-type Holdings = Readonly<Record<Family, TableContent>>;
 
 /**
  * Acts in the network namespace of the calling thread at this moment. Creates nothing before the first
@@ -28,23 +27,10 @@ type Holdings = Readonly<Record<Family, TableContent>>;
 export function openNftablesBalancer(): Balancer {
   const filter = openNetlink(NETLINK_NETFILTER);
   const own = openOwnAddresses();
+  const seen = createSeenState(filter);
   let holdings: Holdings | undefined;
   /** The wanted servers while `holdings` are unknown: before the first call, and after a failed one. */
   let owed: Iterable<VirtualServer> = [];
-  let seen = { generation: -1, shape: '' };
-  const shape = (all: Holdings): string =>
-    families
-      .map((family) =>
-        shapeOf(
-          filter,
-          family,
-          all[family].modes.all().map(([, mode]) => mode),
-        ),
-      )
-      .join('; ');
-  const remember = (all: Holdings): void => {
-    seen = { generation: generationOf(filter), shape: shape(all) };
-  };
 
   const reconcile = (servers: Iterable<VirtualServer>): number => {
     const afterLoss = holdings === undefined;
@@ -52,7 +38,7 @@ export function openNftablesBalancer(): Balancer {
     owed = servers;
     const [four, six] = [bring(filter, 4, servers, afterLoss, own.of(4)), bring(filter, 6, servers, afterLoss, own.of(6))];
     holdings = { 4: four.holding, 6: six.holding };
-    remember(holdings);
+    seen.remember(holdings);
     return four.differences + six.differences;
   };
 
@@ -79,7 +65,7 @@ export function openNftablesBalancer(): Balancer {
     }
     try {
       const reshaped = families.map((family) => act(now[family]));
-      if (reshaped.includes(true)) remember(now);
+      if (reshaped.includes(true)) seen.remember(now);
     } catch (thrown) {
       owed = wanted();
       holdings = undefined;
@@ -89,19 +75,15 @@ export function openNftablesBalancer(): Balancer {
   };
 
   const change = (put: readonly VirtualServer[], remove: readonly ServerKey[]): void => {
-    const wanted = (): readonly VirtualServer[] => {
-      const servers = new Map(all().map((server) => [keyOf(server), server]));
-      for (const key of remove) servers.delete(key);
-      for (const server of put) servers.set(keyOf(server), server);
-      return [...servers.values()];
-    };
-    changing(wanted, (holding) =>
-      applyChange(
-        filter,
-        holding,
-        put.filter(({ family }) => family === holding.family),
-        remove.filter((key) => key.startsWith(`${holding.family} `)),
-      ),
+    changing(
+      () => changed(all(), put, remove),
+      (holding) =>
+        applyChange(
+          filter,
+          holding,
+          put.filter(({ family }) => family === holding.family),
+          remove.filter((key) => key.startsWith(`${holding.family} `)),
+        ),
     );
   };
 
@@ -132,15 +114,7 @@ export function openNftablesBalancer(): Balancer {
         return dropUnusedModes(filter, holding) || made;
       });
     },
-    changedByOthers() {
-      if (holdings === undefined) return true;
-      const now = generationOf(filter);
-      if (now === seen.generation) return false;
-      const found = shape(holdings);
-      if (found !== seen.shape) return true;
-      seen = { generation: now, shape: found };
-      return false;
-    },
+    changedByOthers: () => holdings === undefined || seen.differs(holdings),
     removeAll() {
       holdings = undefined;
       owed = [];
@@ -151,6 +125,14 @@ export function openNftablesBalancer(): Balancer {
       own.close();
     },
   };
+}
+
+/** Returns the servers after a change. Pure. */
+function changed(before: readonly VirtualServer[], put: readonly VirtualServer[], remove: readonly ServerKey[]): VirtualServer[] {
+  const servers = new Map(before.map((server) => [keyOf(server), server]));
+  for (const key of remove) servers.delete(key);
+  for (const server of put) servers.set(keyOf(server), server);
+  return [...servers.values()];
 }
 
 /** Returns why this kernel cannot balance by nf_tables, or undefined if it can. */
