@@ -36,7 +36,7 @@ const ofServices: readonly StandIn[] = [
   { of: servicesThread, imported: /\/attach\/database\.ts$/, standIn: 'database' },
   { of: servicesThread, imported: /\/network-services\/follow\.ts$/, standIn: 'follow' },
   { of: /\/services\/control\/node-ports\.ts$/, imported: /\/attach\/realm\.ts$/, standIn: 'realm' },
-  { of: /\/services\/ipvs\/remains\.ts$/, imported: /\/link\.ts$/, standIn: 'service-link' },
+  { of: /\/services\/ipvs\/leftovers\.ts$/, imported: /\/link\.ts$/, standIn: 'service-link' },
 ];
 
 const networkThread = /\/cni-plugins\/attach\/network\.worker\.ts$/;
