@@ -1,3 +1,5 @@
+import type { Facts } from './facts.ts';
+
 /** A host's claim of something that another host may also claim. */
 export interface Claimant {
   /** Empty for keys without a host, which the former version writes. */
@@ -52,6 +54,23 @@ export function createContests(): Contests {
     claimant: (name, key) => contests.get(name)?.claimants.get(key),
     names: () => contests.keys(),
     clear: () => contests.clear(),
+  };
+}
+
+/** Contests whose winners are facts. @param factOf the fact of a name */
+export function createFactContests(facts: Facts, factOf: (name: string) => string): Contests {
+  const contests = createContests();
+  const say = (name: string): void => facts.say(factOf(name), contests.winner(name)?.value);
+  return {
+    ...contests,
+    put(name, claimant) {
+      contests.put(name, claimant);
+      say(name);
+    },
+    gone(name, key) {
+      contests.gone(name, key);
+      say(name);
+    },
   };
 }
 

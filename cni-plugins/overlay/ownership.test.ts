@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import type { Changed, Written } from './facts.ts';
 import { createOwnership } from './ownership.ts';
-import type { Changed, Ownership, Written } from './ownership.ts';
+import type { Ownership } from './ownership.ts';
 import { createPeers } from './peers.ts';
 import { encode, identitiesOf, keysOf } from './records.ts';
 import type { HostRecord } from './records.ts';

@@ -1,0 +1,109 @@
+import { formatIp, parseIp } from '../spec/address.ts';
+import type { Claimant, Contests } from './contests.ts';
+import type { Facts, Written } from './facts.ts';
+import type { HostQuotas } from './host-quotas.ts';
+import type { HostRecords } from './host-records.ts';
+import { addressHolder, isPortText, readHolding, readMembers, readVirtual, serviceName } from './network-services/records.ts';
+import { encode, objectOf, readSubnet } from './records.ts';
+import type { Keys, OwnKey } from './records.ts';
+import type { Refusals } from './refusals.ts';
+import type { SubnetClaims } from './subnet-claims.ts';
+
+/** Applies keys that hosts wrote under their own name. A host speaks only for itself. */
+
+export interface OwnClaimsDeps {
+  readonly keys: Keys;
+  readonly facts: Facts;
+  readonly refusals: Refusals;
+  readonly quotas: HostQuotas;
+  readonly records: HostRecords;
+  readonly subnets: SubnetClaims;
+  /** Claims of services, of their virtual addresses, and of their ingress ports. */
+  readonly services: Readonly<Record<'virtual' | 'address' | 'port', Contests>>;
+}
+
+/** Applies the key, or refuses it when the host may not write it, or its value cannot be read. */
+export function putOwn(deps: OwnClaimsDeps, own: OwnKey, written: Required<Written>): void {
+  const { keys, facts, refusals, quotas, records, services } = deps;
+  const { key, value, createRevision, modRevision } = written;
+  const { host, kind, name, of } = own;
+  if (!quotas.admit(own, written)) return;
+  refusals.lift(key);
+  const claimant = (fact: Buffer): Claimant => ({ host, key, createRevision, modRevision, value: fact });
+  const said = objectOf(value)?.['host'];
+  if (said !== undefined && said !== host) return refusals.refuse(key, `it speaks for the host ${JSON.stringify(said).slice(0, 80)}`);
+  switch (kind) {
+    case 'record':
+      return records.put(host, written);
+    case 'identity':
+      return records.claim(name, claimant(value));
+    case 'subnets':
+    case 'shared':
+      return putSubnet(deps, own, value, claimant);
+    case 'virtual':
+      if (!serviceName.test(name) || readVirtual(Buffer.from(of, 'base64url')) === undefined)
+        return refusals.refuse(key, 'it is no service');
+      return services.virtual.put(name, claimant(Buffer.from(of, 'base64url')));
+    case 'addresses':
+    case 'ports': {
+      if (!serviceName.test(of) || !(kind === 'ports' ? isPortText(name) : isAddress(name)))
+        return refusals.refuse(key, 'it is no claim of a service');
+      return services[kind === 'ports' ? 'port' : 'address'].put(name, claimant(encode({ service: of })));
+    }
+    case 'holders':
+      if (readHolding(value) === undefined || !serviceName.test(name)) return refusals.refuse(key, 'it cannot be read');
+      return facts.say(keys.holder(name, host), value);
+    case 'members':
+      if (readMembers(value) === undefined || !serviceName.test(name)) return refusals.refuse(key, 'it cannot be read');
+      return facts.say(keys.members(name, host), value);
+  }
+}
+
+function putSubnet(
+  { refusals, subnets }: OwnClaimsDeps,
+  { host, kind, name }: OwnKey,
+  value: Buffer,
+  claimant: (fact: Buffer) => Claimant,
+): void {
+  const { key } = claimant(value);
+  const subnet = readSubnet(name);
+  if (subnet === undefined) return refusals.refuse(key, 'it is no subnet');
+  if (kind === 'shared') return subnets.contend(subnet, claimant(encode({ host: addressHolder, id: '' })));
+  const { id } = objectOf(value) ?? {};
+  if (typeof id !== 'string') return refusals.refuse(key, 'it cannot be read');
+  subnets.claim(host, subnet, claimant(encode({ host, id })));
+}
+
+/** Takes back what the key claimed. */
+export function removeOwn({ keys, facts, refusals, quotas, records, subnets, services }: OwnClaimsDeps, own: OwnKey, key: string): void {
+  const { host, kind, name } = own;
+  refusals.lift(key);
+  if (!quotas.dismiss(own, key)) return;
+  switch (kind) {
+    case 'record':
+      return records.gone(host);
+    case 'identity':
+      return records.unclaim(name, host);
+    case 'subnets':
+      return subnets.unclaim(host, key);
+    case 'shared': {
+      const subnet = readSubnet(name);
+      return subnet === undefined ? undefined : subnets.withdraw(subnet, key);
+    }
+    case 'virtual':
+      return services.virtual.gone(name, key);
+    case 'addresses':
+      return services.address.gone(name, key);
+    case 'ports':
+      return services.port.gone(name, key);
+    case 'holders':
+      return facts.say(keys.holder(name, host), undefined);
+    case 'members':
+      return facts.say(keys.members(name, host), undefined);
+  }
+}
+
+const isAddress = (text: string): boolean => {
+  const address = parseIp(text);
+  return address !== undefined && formatIp(address) === text;
+};

@@ -1,0 +1,59 @@
+import { PortcullisError } from '../../base/errors/index.ts';
+
+/** How much of etcd this host has seen, and who waits for more of it. */
+export interface SeenRevision {
+  /** This host has seen all of etcd up to this revision. */
+  reach(revision: number): void;
+  /**
+   * Resolves when all of etcd up to this revision was seen. @throws OVERLAY_ETCD_UNREACHABLE when that takes
+   * more than some seconds
+   */
+  reached(revision: number): Promise<void>;
+}
+
+const reachedWithinMs = 10_000;
+
+/** @param prefix of the keys that are watched, for errors */
+export function createSeenRevision(prefix: string): SeenRevision {
+  const waiting = new Set<{ readonly revision: number; readonly resolve: () => void }>();
+  let seen = -1;
+  return {
+    reach(revision) {
+      seen = revision;
+      for (const each of waiting)
+        if (each.revision <= seen) {
+          waiting.delete(each);
+          each.resolve();
+        }
+    },
+    reached(revision) {
+      if (seen >= revision) return Promise.resolve();
+      return new Promise((resolve, reject) => {
+        const entry = {
+          revision,
+          resolve: () => {
+            clearTimeout(late);
+            resolve();
+          },
+        };
+        const late = setTimeout(() => {
+          waiting.delete(entry);
+          reject(unseen(prefix));
+        }, reachedWithinMs);
+        late.unref();
+        waiting.add(entry);
+      });
+    },
+  };
+}
+
+function unseen(prefix: string): PortcullisError {
+  return new PortcullisError({
+    code: 'OVERLAY_ETCD_UNREACHABLE',
+    kind: 'unavailable',
+    attempted: 'see what this host wrote',
+    on: prefix,
+    why: `the watch did not bring it within ${reachedWithinMs / 1000} s`,
+    fix: 'see that etcd runs and has a leader; it is tried again',
+  });
+}

@@ -1,0 +1,126 @@
+import { createContests } from './contests.ts';
+import type { Claimant, Contests } from './contests.ts';
+import type { Facts } from './facts.ts';
+import { addressHolder } from './network-services/records.ts';
+import { readClaim } from './records.ts';
+import type { Keys } from './records.ts';
+import type { Refusals } from './refusals.ts';
+import { familyOf } from './settings.ts';
+
+/**
+ * Claims of subnets by all hosts. The winner of a subnet is a fact; the claims of other hosts on it are
+ * refused. All subnets are canonical. Pure.
+ */
+export interface SubnetClaims {
+  /** Takes a host's claim of its own subnet. Only the oldest one of each family counts. */
+  claim(host: string, subnet: string, claimant: Claimant): void;
+  unclaim(host: string, key: string): void;
+  /** Takes a claim that always counts: one for virtual addresses of services, or one of the former version. */
+  contend(subnet: string, claimant: Claimant): void;
+  withdraw(subnet: string, key: string): void;
+  /** Returns the holder of the subnet: a host, or `(services)`. */
+  holder(subnet: string): string | undefined;
+  /** Returns all subnets that have a holder. */
+  holders(): ReadonlyMap<string, string>;
+  clear(): void;
+}
+
+export interface SubnetClaimsDeps {
+  readonly keys: Keys;
+  readonly facts: Facts;
+  readonly refusals: Refusals;
+}
+
+interface OfHost {
+  /** The host's claims of subnets, by key. */
+  readonly subnets: Map<string, { readonly subnet: string; readonly claimant: Claimant }>;
+  /** Those that count: the oldest of each family. */
+  counted: Map<string, string>;
+}
+
+export function createSubnetClaims({ keys, facts, refusals }: SubnetClaimsDeps): SubnetClaims {
+  const hosts = new Map<string, OfHost>();
+  const contests = createContests();
+  const hostOf = (name: string): OfHost => {
+    const found = hosts.get(name) ?? { subnets: new Map(), counted: new Map() };
+    hosts.set(name, found);
+    return found;
+  };
+
+  /** Hosts that share a subnet for virtual addresses do not compete for it. */
+  const isOther = (winner: Claimant, host: string, key: string): boolean =>
+    readClaim(winner.value)?.host === addressHolder
+      ? keys.readOwn(key)?.kind === 'subnets'
+      : winner.host !== host && holderOf(winner) !== host;
+  const judge = (subnet: string, { key, host }: Claimant, winner: Claimant): void => {
+    if (key !== winner.key && host !== '' && isOther(winner, host, key))
+      refusals.refuse(key, `${subnet} is ${holderOf(winner)}'s, whose claim is older`);
+    else refusals.lift(key);
+  };
+
+  /** Applies a claim: the winner's value is the fact. @param key of the claim that was added or removed */
+  const contest = (subnet: string, key: string, act: (all: Contests) => void): void => {
+    const before = contests.winner(subnet);
+    act(contests);
+    const winner = contests.winner(subnet);
+    const concerned = before?.key === winner?.key ? [contests.claimant(subnet, key)] : contests.claimants(subnet);
+    for (const each of concerned) if (each !== undefined && winner !== undefined) judge(subnet, each, winner);
+    facts.say(keys.subnet(subnet), winner?.value);
+  };
+  const contend = (subnet: string, claimant: Claimant): void => contest(subnet, claimant.key, (all) => all.put(subnet, claimant));
+  const withdraw = (subnet: string, key: string): void => contest(subnet, key, (all) => all.gone(subnet, key));
+
+  /** Counts the oldest subnet per family of a host. A host gains nothing by claiming more. */
+  const recount = (name: string): void => {
+    const host = hostOf(name);
+    const counted = new Map<string, string>();
+    const families = new Set<number>();
+    const inOrder = [...host.subnets].toSorted(([, one], [, other]) => one.claimant.createRevision - other.claimant.createRevision);
+    for (const [key, { subnet }] of inOrder) {
+      if (families.has(familyOf(subnet))) {
+        refusals.refuse(key, `${subnet} is one more than the subnet that the host ${name} has`);
+        continue;
+      }
+      families.add(familyOf(subnet));
+      refusals.lift(key);
+      counted.set(key, subnet);
+    }
+    const former = host.counted;
+    host.counted = counted;
+    for (const [key, subnet] of former) if (counted.get(key) !== subnet) withdraw(subnet, key);
+    for (const [key, subnet] of counted) {
+      const claimant = host.subnets.get(key)?.claimant;
+      if (claimant !== undefined) contend(subnet, claimant);
+    }
+  };
+
+  return {
+    claim(host, subnet, claimant) {
+      hostOf(host).subnets.set(claimant.key, { subnet, claimant });
+      recount(host);
+    },
+    unclaim(host, key) {
+      hostOf(host).subnets.delete(key);
+      recount(host);
+    },
+    contend,
+    withdraw,
+    holder(subnet) {
+      const winner = contests.winner(subnet);
+      return winner && holderOf(winner);
+    },
+    holders: () =>
+      new Map(
+        [...contests.names()].flatMap((name) => {
+          const winner = contests.winner(name);
+          return winner === undefined ? [] : [[name, holderOf(winner)] as const];
+        }),
+      ),
+    clear() {
+      hosts.clear();
+      contests.clear();
+    },
+  };
+}
+
+const holderOf = ({ value }: Claimant): string => readClaim(value)?.host ?? '';
