@@ -41,7 +41,7 @@ export const mutants = checks([
     'cni-plugins/overlay/network-services/publish.test.ts',
   ],
   [
-    'cni-plugins/overlay/network-services/publish.ts',
+    'cni-plugins/overlay/network-services/fitting-members.ts',
     'isShared || ownerOf(each) === owner',
     'true',
     'cni-plugins/overlay/network-services/publish.test.ts',

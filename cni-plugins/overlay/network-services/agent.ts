@@ -7,10 +7,10 @@ import type { Change } from '../etcd/follow.ts';
 import type { Member } from '../membership.ts';
 import type { Peers } from '../peers.ts';
 import type { OverlayNetwork, OverlaySettings } from '../settings.ts';
+import type { LocalMember } from './fitting-members.ts';
 import { createMerged } from './merged.ts';
 import type { MergedService } from './merged.ts';
 import { openPublisher } from './publish.ts';
-import type { LocalMember } from './publish.ts';
 import { openSpannedStore } from './store.ts';
 import { createClaimFilter } from './claim-filter.ts';
 import type { Holders } from './claim-filter.ts';
@@ -39,7 +39,7 @@ export interface SpannedServices {
   close(): void;
 }
 
-export interface SpannedParts {
+export interface SpannedDeps {
   readonly settings: Pick<OverlaySettings, 'databasePath' | 'holdSeconds' | 'name' | 'services'>;
   readonly member: Member;
   readonly networks: readonly OverlayNetwork[];
@@ -54,7 +54,7 @@ export interface SpannedParts {
 const settleMs = 5;
 
 /** @throws NETWORK_NEWER_SCHEMA */
-export function openSpannedServices({ settings, member, networks, link, peers, log }: SpannedParts): SpannedServices {
+export function openSpannedServices({ settings, member, networks, link, peers, log }: SpannedDeps): SpannedServices {
   const database = openNetworkDatabase(settings.databasePath);
   const realm = ownRealm();
   const rules = rulesOf(settings.services ?? {}, settings.name);

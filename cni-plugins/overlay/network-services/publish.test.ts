@@ -19,10 +19,11 @@ import type { Ownership } from '../ownership.ts';
 import { encode, identitiesOf, keysOf } from '../records.ts';
 import type { HostRecord } from '../records.ts';
 import type { OverlayNetwork } from '../settings.ts';
+import type { LocalMember } from './fitting-members.ts';
 import { createMerged } from './merged.ts';
 import type { Merged } from './merged.ts';
 import { openPublisher } from './publish.ts';
-import type { LocalMember, Publisher } from './publish.ts';
+import type { Publisher } from './publish.ts';
 
 /** Hosts that publish into a real etcd, without kernels or databases of their own. */
 

@@ -1,0 +1,32 @@
+/** Runs acts one after the other. An act that fails does not stop the next one. */
+export interface SerialActs {
+  /** Runs the act after all earlier ones. @returns its result @throws its error */
+  run<Value>(act: () => Promise<Value>): Promise<Value>;
+  /** Runs the act after that time. Its error is ignored. */
+  later(afterMs: number, act: () => Promise<unknown>): void;
+  /** Drops the acts whose time has not come. */
+  close(): void;
+}
+
+export function createSerialActs(): SerialActs {
+  let ending: Promise<unknown> = Promise.resolve();
+  const timers = new Set<NodeJS.Timeout>();
+  const run: SerialActs['run'] = (act) => {
+    const turn = ending.catch(() => undefined).then(act);
+    ending = turn.catch(() => undefined);
+    return turn;
+  };
+  return {
+    run,
+    later(afterMs, act) {
+      const timer = setTimeout(() => {
+        timers.delete(timer);
+        void run(act).catch(() => undefined);
+      }, afterMs);
+      timers.add(timer);
+    },
+    close() {
+      for (const timer of timers) clearTimeout(timer);
+    },
+  };
+}
