@@ -1,7 +1,10 @@
 import type { Change } from '../etcd/follow.ts';
 import type { Keys } from '../records.ts';
+import { createClaimedResources } from './claimed-resources.ts';
 import { readMembers, readServiceClaim, readVirtual, serviceName } from './records.ts';
 import type { PublishedMember, VirtualRecord } from './records.ts';
+import { createRemoteMembers } from './remote-members.ts';
+import { createVirtualServices } from './virtual-services.ts';
 
 /**
  * Services that pods of several hosts join, as this host knows them. A host's members leave when it says so,
@@ -36,105 +39,42 @@ export interface MergedService extends VirtualRecord {
   readonly members: ReadonlyMap<string, readonly PublishedMember[]>;
 }
 
-/** Members of one host that are no longer in etcd. */
-interface Held {
-  readonly name: string;
-  readonly host: string;
-  readonly goneAt: number;
-}
-
 /** @param before the last known state of the previous run */
 export function createMerged(self: string, keys: Keys, holdMs: number, before: ReadonlyMap<string, MergedService> = new Map()): Merged {
   const alive = new Set<string>();
-  const services = new Map<string, VirtualRecord>();
-  const members = new Map<string, Map<string, readonly PublishedMember[]>>();
-  /** In order of time. */
-  const held = new Map<string, Held>();
-  /** The service of each virtual address. */
-  const addresses = new Map<string, string>();
-  const ports = new Map<string, string>();
-  /** Services that disappeared from etcd without having ended. */
-  const forgotten = new Set<string>();
   let touched = new Set<string>();
-
-  for (const [name, { mode, owner, addresses: virtual, ingressPorts, members: given }] of before) {
-    services.set(name, { mode, ...(owner !== undefined && { owner }), addresses: virtual });
-    for (const port of ingressPorts) ports.set(port, name);
-    for (const address of virtual) addresses.set(address, name);
-    members.set(name, new Map(given));
-  }
-
-  const within = <Value>(outer: Map<string, Map<string, Value>>, name: string): Map<string, Value> => {
-    const inner = outer.get(name) ?? new Map<string, Value>();
-    outer.set(name, inner);
-    return inner;
-  };
-  const without = <Value>(outer: Map<string, Map<string, Value>>, name: string, host: string): void => {
-    if (outer.get(name)?.delete(host) === true) touched.add(name);
-    if (outer.get(name)?.size === 0) outer.delete(name);
-  };
-  const heldKey = (name: string, host: string): string => `${name}/${host}`;
-  const hold = (name: string, host: string, now: number): void => {
-    if (!held.has(heldKey(name, host))) held.set(heldKey(name, host), { name, host, goneAt: now });
-  };
-  const letGo = (name: string, host: string): void => {
-    held.delete(heldKey(name, host));
-    without(members, name, host);
-  };
-  /** Members that a host did not write again when it came back have left. */
-  const returned = (host: string): void => {
-    for (const each of held.values()) if (each.host === host) letGo(each.name, host);
-  };
-  const releasePort = (port: string): void => {
-    touched.add(ports.get(port) ?? '');
-    ports.delete(port);
-  };
-  const releaseAddress = (address: string): void => {
-    touched.add(addresses.get(address) ?? '');
-    addresses.delete(address);
-  };
-  const end = (name: string): void => {
-    services.delete(name);
-    forgotten.delete(name);
-    touched.add(name);
-  };
+  const touch = (name: string): void => void touched.add(name);
+  const services = createVirtualServices(touch, before);
+  const members = createRemoteMembers(holdMs, touch, before);
+  const addresses = createClaimedResources(touch, claimsIn(before, 'addresses'));
+  const ports = createClaimedResources(touch, claimsIn(before, 'ingressPorts'));
 
   /** A value that cannot be read changes nothing. */
   const put = (key: string, value: Buffer): void => {
     const read = keys.read(key);
     if (read.kind === 'virtual' && serviceName.test(read.service)) {
       const record = readVirtual(value);
-      if (record === undefined) return;
-      services.set(read.service, record);
-      forgotten.delete(read.service);
-      touched.add(read.service);
+      if (record !== undefined) services.put(read.service, record);
     } else if (read.kind === 'members' && read.host !== self && serviceName.test(read.service)) {
       const record = readMembers(value);
-      if (record === undefined) return;
-      within(members, read.service).set(read.host, record.members);
-      held.delete(heldKey(read.service, read.host));
-      touched.add(read.service);
+      if (record !== undefined) members.put(read.service, read.host, record.members);
     } else if (read.kind === 'address') {
       const claim = readServiceClaim(value);
-      if (claim === undefined) return;
-      touched.add(addresses.get(read.address) ?? '').add(claim.service);
-      addresses.set(read.address, claim.service);
+      if (claim !== undefined) addresses.claim(read.address, claim.service);
     } else if (read.kind === 'port') {
       const claim = readServiceClaim(value);
-      if (claim === undefined) return;
-      touched.add(ports.get(read.port) ?? '').add(claim.service);
-      ports.set(read.port, claim.service);
+      if (claim !== undefined) ports.claim(read.port, claim.service);
     }
   };
   const gone = (key: string, now: number): void => {
     const read = keys.read(key);
-    if (read.kind === 'virtual') end(read.service);
+    if (read.kind === 'virtual') services.end(read.service);
     else if (read.kind === 'members') {
-      if (alive.has(read.host)) letGo(read.service, read.host);
-      else if (members.get(read.service)?.has(read.host) === true) hold(read.service, read.host, now);
-    } else if (read.kind === 'holder') letGo(read.service, read.host);
-    else if (read.kind === 'port') releasePort(read.port);
-    else if (read.kind === 'address') releaseAddress(read.address);
+      if (alive.has(read.host)) members.leave(read.service, read.host);
+      else if (members.has(read.service, read.host)) members.hold(read.service, read.host, now);
+    } else if (read.kind === 'holder') members.leave(read.service, read.host);
+    else if (read.kind === 'port') ports.release(read.port);
+    else if (read.kind === 'address') addresses.release(read.address);
   };
   const hostOf = (key: string): string | undefined => {
     const read = keys.read(key);
@@ -146,20 +86,17 @@ export function createMerged(self: string, keys: Keys, holdMs: number, before: R
       const present = new Set(pairs.map(({ key }) => key));
       alive.clear();
       for (const { key } of pairs) alive.add(hostOf(key) ?? '');
-      for (const [name, known] of members)
-        for (const host of known.keys()) {
-          if (present.has(keys.members(name, host))) continue;
-          if (alive.has(host)) letGo(name, host);
-          else hold(name, host, now);
-        }
-      // etcd was restored without them: a host that has members writes them again.
-      for (const name of services.keys()) {
-        if (present.has(keys.virtual(name))) continue;
-        if (members.has(name) || own.has(name)) forgotten.add(name);
-        else end(name);
+      for (const [name, host] of members.all()) {
+        if (present.has(keys.members(name, host))) continue;
+        if (alive.has(host)) members.leave(name, host);
+        else members.hold(name, host, now);
       }
-      for (const [port, name] of ports) if (!present.has(keys.port(port)) && !forgotten.has(name)) releasePort(port);
-      for (const [address, name] of addresses) if (!present.has(keys.address(address)) && !forgotten.has(name)) releaseAddress(address);
+      services.listed(
+        (name) => present.has(keys.virtual(name)),
+        (name) => members.has(name) || own.has(name),
+      );
+      ports.releaseWhere((port, name) => !present.has(keys.port(port)) && !services.isLost(name));
+      addresses.releaseWhere((address, name) => !present.has(keys.address(address)) && !services.isLost(name));
       for (const { key, value } of pairs) put(key, value);
     },
     change(changes, now) {
@@ -171,7 +108,7 @@ export function createMerged(self: string, keys: Keys, holdMs: number, before: R
         else if (!alive.has(host)) {
           alive.add(host);
           // A host writes its members before its own record.
-          returned(host);
+          members.returned(host);
         }
       }
       for (const { key, value } of changes) {
@@ -180,39 +117,29 @@ export function createMerged(self: string, keys: Keys, holdMs: number, before: R
       }
     },
     expire(now, own) {
-      for (const { name, host, goneAt } of held.values()) {
-        if (now - goneAt < holdMs) break;
-        letGo(name, host);
-      }
-      for (const name of forgotten) {
-        if (members.has(name) || own.has(name)) continue;
-        end(name);
-        for (const [port, holder] of ports) if (holder === name) releasePort(port);
-        for (const [address, holder] of addresses) if (holder === name) releaseAddress(address);
+      members.expire(now);
+      for (const name of services.endLost((lost) => members.has(lost) || own.has(lost))) {
+        ports.releaseWhere((_port, holder) => holder === name);
+        addresses.releaseWhere((_address, holder) => holder === name);
       }
     },
-    nextExpiry() {
-      const [first] = held.values();
-      return first && first.goneAt + holdMs;
-    },
+    nextExpiry: members.nextExpiry,
     taken() {
       const names = touched;
-      names.delete('');
       touched = new Set();
       return names;
     },
     service(name) {
-      const record = services.get(name);
+      const record = services.record(name);
       if (record === undefined) return undefined;
-      return {
-        ...record,
-        ingressPorts: [...ports].flatMap(([port, holder]) => (holder === name ? [port] : [])).toSorted(),
-        members: new Map([...(members.get(name) ?? [])].toSorted(([a], [b]) => (a < b ? -1 : 1))),
-      };
+      return { ...record, ingressPorts: ports.of(name), members: members.of(name) };
     },
-    names: () => [...services.keys()],
-    countOf: (owner, except) => [...services].filter(([name, each]) => each.owner === owner && name !== except).length,
-    portHolder: (port) => ports.get(port),
-    addressHolder: (address) => addresses.get(address),
+    names: () => [...services.all()].map(([name]) => name),
+    countOf: (owner, except) => [...services.all()].filter(([name, each]) => each.owner === owner && name !== except).length,
+    portHolder: ports.holder,
+    addressHolder: addresses.holder,
   };
 }
+
+const claimsIn = (services: ReadonlyMap<string, MergedService>, kind: 'addresses' | 'ingressPorts'): (readonly [string, string])[] =>
+  [...services].flatMap(([name, service]) => service[kind].map((resource) => [resource, name] as const));
