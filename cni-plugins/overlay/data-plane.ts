@@ -1,16 +1,13 @@
 import { NETLINK_ROUTE } from '../../base/kernel/index.ts';
-import { findLink, listSettings, macBytes, macText } from '../netlink/link-settings.ts';
+import { findLink, listSettings } from '../netlink/link-settings.ts';
 import { deleteLink } from '../netlink/links.ts';
-import { addForwarding, deleteForwarding, deleteNeighbour, listForwarding, listNeighbours, putNeighbour } from '../netlink/neighbours.ts';
-import { deleteRoute, listRoutes, mainTable, replaceRoute, routeScopes } from '../netlink/route-tables.ts';
-import type { TableRoute } from '../netlink/route-tables.ts';
 import { openNetlink } from '../netlink/socket.ts';
 import type { NetlinkSocket, Request } from '../netlink/socket.ts';
-import { contains, formatIp, ipBytes, ipFromBytes, parseIp, parsePrefix } from '../spec/address.ts';
 import { difference, isPeer, keyOf } from './entries.ts';
 import type { Entry, Own } from './entries.ts';
 import { ensureGuard, removeGuard } from './guard.ts';
 import type { HostKeys } from './keys.ts';
+import { listEntries, requestsFor } from './link-entries.ts';
 import { ensureVxlan, ensureWireguard, findUnderlay, linkNames, removeLink } from './links.ts';
 import type { Underlay } from './links.ts';
 import { ensureMasquerade, removeMasquerade } from './masquerade.ts';
@@ -56,12 +53,6 @@ export interface Met {
   readonly sentBytes: number;
 }
 
-const bytesOf = (text: string): Buffer => {
-  const address = parseIp(text);
-  if (address === undefined) throw new Error(`${text} was not read`);
-  return ipBytes(address);
-};
-
 /** @param keys keys of this host: packets that leave are encrypted. Absent: nothing is encrypted */
 export function openDataPlane(vni: number, keys?: HostKeys): DataPlane {
   const route = openNetlink(NETLINK_ROUTE);
@@ -70,84 +61,28 @@ export function openDataPlane(vni: number, keys?: HostKeys): DataPlane {
   /** Index of our link; 0 until it is made. */
   let index = 0;
 
-  const routeOf = (entry: Entry & { kind: 'route' }): TableRoute => {
-    const subnet = parsePrefix(entry.subnet);
-    if (subnet === undefined) throw new Error(`${entry.subnet} was not read`);
-    return {
-      index,
-      destination: ipBytes(subnet.address),
-      length: subnet.length,
-      table: mainTable,
-      scope: entry.gateway === undefined && subnet.address.family === 4 ? routeScopes.link : routeScopes.universe,
-      ...(entry.gateway === undefined ? {} : { gateway: bytesOf(entry.gateway), onLink: true }),
-      ...(entry.source === undefined ? {} : { source: bytesOf(entry.source) }),
-      ...(entry.mtu === undefined ? {} : { mtu: entry.mtu }),
-    };
-  };
-
-  const requestFor = (entry: Entry, act: 'put' | 'remove'): Request[] => {
-    const isPut = act === 'put';
-    switch (entry.kind) {
-      case 'forwarding': {
-        const forwarding = { mac: macBytes(entry.mac), remote: bytesOf(entry.remote) };
-        return [isPut ? addForwarding(index, forwarding) : deleteForwarding(index, forwarding)];
-      }
-      case 'neighbour': {
-        const neighbour = { address: bytesOf(entry.address), mac: macBytes(entry.mac) };
-        return [isPut ? putNeighbour(index, neighbour) : deleteNeighbour(index, neighbour)];
-      }
-      case 'route':
-        return [isPut ? replaceRoute(routeOf(entry)) : deleteRoute(routeOf(entry))];
-      // Peers are set by generic netlink, separately.
-      case 'peer':
-        return [];
-    }
-  };
-
   const apply = (held: ReadonlyMap<string, Entry>, wanted: ReadonlyMap<string, Entry>): readonly string[] => {
     const { remove, put } = difference(held, wanted);
     // Entries of a removed link are gone already.
     for (const refusal of send(
       route,
-      remove.flatMap((entry) => requestFor(entry, 'remove')),
+      remove.flatMap((entry) => requestsFor(index, entry, 'remove')),
     ))
       if (!['ENOENT', 'ESRCH', 'ENODEV'].includes(refusal.code.slice('NETWORK_KERNEL_'.length))) throw refusal;
     wireguard?.put(put.filter(isPeer));
     wireguard?.remove(remove.filter(isPeer));
     for (const refusal of send(
       route,
-      put.flatMap((entry) => requestFor(entry, 'put')),
+      put.flatMap((entry) => requestsFor(index, entry, 'put')),
     ))
       throw refusal;
     return [...remove.map((entry) => `${keyOf(entry)} stood`), ...put.map((entry) => `${keyOf(entry)} was missing or another`)];
   };
 
   const read = ({ networks }: Own, wanted: ReadonlyMap<string, Entry>): Map<string, Entry> => {
-    const routes = listRoutes(route).flatMap((found): Entry[] => {
-      const destination = ipFromBytes(found.destination);
-      if (found.index !== index || found.table !== mainTable || !networks.some(({ prefix }) => contains(prefix, destination))) return [];
-      return [
-        {
-          kind: 'route',
-          subnet: `${formatIp(destination)}/${found.length}`,
-          ...(found.gateway === undefined ? {} : { gateway: formatIp(ipFromBytes(found.gateway)) }),
-          ...(found.source === undefined ? {} : { source: formatIp(ipFromBytes(found.source)) }),
-          ...(found.mtu === undefined ? {} : { mtu: found.mtu }),
-        },
-      ];
-    });
-    const forwarding = listForwarding(route, index).map(({ mac, remote }): Entry => ({
-      kind: 'forwarding',
-      mac: macText(mac),
-      remote: formatIp(ipFromBytes(remote)),
-    }));
-    const neighbours = listNeighbours(route, index).map(({ address, mac }): Entry => ({
-      kind: 'neighbour',
-      address: formatIp(ipFromBytes(address)),
-      mac: macText(mac),
-    }));
+    const found = listEntries(route, index, networks);
     const peers = wireguard?.entries(wanted, Date.now()) ?? [];
-    return new Map([...routes, ...forwarding, ...neighbours, ...peers].map((entry) => [keyOf(entry), entry]));
+    return new Map([...found, ...peers].map((entry) => [keyOf(entry), entry]));
   };
 
   const secure = (own: Own): string[] => {
