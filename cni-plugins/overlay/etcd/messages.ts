@@ -80,6 +80,13 @@ export interface Codec<Value> {
   decode(bytes: Buffer): Value;
 }
 
+/** A call or a stream: its path, and how its messages are written and read. */
+export interface Rpc<Ask, Answer> {
+  readonly path: string;
+  readonly ask: Codec<Ask>;
+  readonly answer: Codec<Answer>;
+}
+
 function codec<Value>(name: string): Codec<Value> {
   const type = root.lookupType(name);
   return {

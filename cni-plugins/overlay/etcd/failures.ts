@@ -1,0 +1,59 @@
+import { status } from '@grpc/grpc-js';
+import type { ServiceError } from '@grpc/grpc-js';
+import { PortcullisError, reasonOf } from '../../../base/errors/index.ts';
+
+/** Failures that the request itself caused: another member would answer the same. */
+const ownFaults: ReadonlySet<number> = new Set([
+  status.INVALID_ARGUMENT,
+  status.NOT_FOUND,
+  status.ALREADY_EXISTS,
+  status.PERMISSION_DENIED,
+  status.FAILED_PRECONDITION,
+  status.OUT_OF_RANGE,
+  status.UNAUTHENTICATED,
+]);
+/** etcd or gRPC refused a message for its size. */
+export const tooLarge = /larger than max/u;
+
+/** Returns whether another member would answer the same. */
+export const isOwnFault = ({ code, details }: Partial<ServiceError>): boolean =>
+  code !== undefined && (ownFaults.has(code) || tooLarge.test(details ?? ''));
+
+/** etcd asks for a user when the certificate names none. */
+const noUser = /user name is empty/u;
+
+/** Returns the error of a failed call. */
+export function failureOf(attempted: string, endpoint: string, error: ServiceError): PortcullisError {
+  const why =
+    (error.code as number | undefined) === undefined
+      ? reasonOf(error)
+      : `${status[error.code]}: ${error.details.replace(/ Resolution note: $/u, '')}`;
+  return error.code === status.PERMISSION_DENIED || error.code === status.UNAUTHENTICATED || noUser.test(why)
+    ? denied(attempted, endpoint, why, error)
+    : unreachable(attempted, endpoint, why, error);
+}
+
+/** @param cause error of grpc, whose message contains no secret */
+export function unreachable(attempted: string, on: string, why: string, cause?: unknown): PortcullisError {
+  return new PortcullisError({
+    code: 'OVERLAY_ETCD_UNREACHABLE',
+    kind: 'unavailable',
+    attempted,
+    on,
+    why,
+    fix: 'see that etcd runs and answers this host at `network.overlay.etcd.endpoints`, with these certificates; pods go on meanwhile',
+    cause,
+  });
+}
+
+function denied(attempted: string, on: string, why: string, cause: unknown): PortcullisError {
+  return new PortcullisError({
+    code: 'OVERLAY_ETCD_DENIED',
+    kind: 'denied',
+    attempted,
+    on,
+    why,
+    fix: "give the user that this host's certificate names (CN) the role of this host: docs/overlay.md, section Ownership",
+    cause,
+  });
+}
