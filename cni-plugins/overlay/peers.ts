@@ -1,6 +1,8 @@
 import type { Change } from './etcd/follow.ts';
 import { readClaim, readHost, readSubnet } from './records.ts';
 import type { HostRecord, Keys } from './records.ts';
+import { createSubnetHolders } from './subnet-holders.ts';
+import type { Known } from './subnet-holders.ts';
 
 /** Another host that packets are sent to. */
 export interface Peer {
@@ -37,38 +39,14 @@ export interface Peers {
   readonly unreadable: ReadonlySet<string>;
 }
 
-interface Known<Value> {
-  value: Value;
-  /** Time at which it left etcd. */
-  goneAt?: number;
-}
-
 /**
  * @param self this host's own name, which is not a peer @param before the last known hosts of the previous
  * run; etcd may differ since
  */
 export function createPeers(self: string, keys: Keys, holdMs: number, before: readonly Peer[] = []): Peers {
   const hosts = new Map<string, Known<HostRecord>>();
-  const claims = new Map<string, Known<string>>();
-  const subnetsOf = new Map<string, Set<string>>();
+  const holders = createSubnetHolders();
   const unreadable = new Set<string>();
-  let claimsChanged = 0;
-
-  const claim = (subnet: string, host: string | undefined, touched: Set<string>): void => {
-    const former = claims.get(subnet)?.value;
-    if (former !== host) claimsChanged += 1;
-    if (former !== undefined && former !== host) {
-      subnetsOf.get(former)?.delete(subnet);
-      if (subnetsOf.get(former)?.size === 0) subnetsOf.delete(former);
-      touched.add(former);
-    }
-    if (host === undefined) return void claims.delete(subnet);
-    claims.set(subnet, { value: host });
-    if (former === host) return;
-    const own = subnetsOf.get(host) ?? new Set();
-    subnetsOf.set(host, own.add(subnet));
-    touched.add(host);
-  };
 
   const put = (key: string, value: Buffer, touched: Set<string>): void => {
     const read = keys.read(key);
@@ -81,7 +59,7 @@ export function createPeers(self: string, keys: Keys, holdMs: number, before: re
       const host = readClaim(value)?.host;
       const subnet = readSubnet(read.subnet);
       if (host === undefined || subnet === undefined) return void unreadable.add(key);
-      claim(subnet, host, touched);
+      holders.claim(subnet, host, touched);
     }
     unreadable.delete(key);
   };
@@ -90,26 +68,27 @@ export function createPeers(self: string, keys: Keys, holdMs: number, before: re
     const read = keys.read(key);
     unreadable.delete(key);
     const known =
-      read.kind === 'host' ? hosts.get(read.host) : read.kind === 'subnet' ? claims.get(readSubnet(read.subnet) ?? '') : undefined;
+      read.kind === 'host' ? hosts.get(read.host) : read.kind === 'subnet' ? holders.claims.get(readSubnet(read.subnet) ?? '') : undefined;
     if (known !== undefined) known.goneAt ??= now;
   };
 
   for (const { host, record, subnets } of before) {
     hosts.set(host, { value: record });
-    for (const subnet of subnets) claim(subnet, host, new Set());
+    for (const subnet of subnets) holders.claim(subnet, host, new Set());
   }
 
   const peerOf = (host: string): Peer | undefined => {
     const record = hosts.get(host)?.value;
-    const subnets = subnetsOf.get(host);
-    return host === self || record === undefined || subnets === undefined ? undefined : { host, record, subnets: [...subnets].sort() };
+    if (host === self || record === undefined) return undefined;
+    const subnets = holders.of(host);
+    return subnets && { host, record, subnets };
   };
 
   return {
     unreadable,
-    holderOf: (subnet) => claims.get(subnet)?.value,
+    holderOf: (subnet) => holders.claims.get(subnet)?.value,
     get claimsChanged() {
-      return claimsChanged;
+      return holders.changed;
     },
     list(entries, now) {
       const touched = new Set<string>();
@@ -122,7 +101,7 @@ export function createPeers(self: string, keys: Keys, holdMs: number, before: re
           return read.kind === 'subnet' ? (readSubnet(read.subnet) ?? []) : [];
         }),
       );
-      for (const [subnet, known] of claims) if (!claimedNow.has(subnet)) known.goneAt ??= now;
+      for (const [subnet, known] of holders.claims) if (!claimedNow.has(subnet)) known.goneAt ??= now;
       return touched;
     },
     change(changes, now) {
@@ -140,12 +119,13 @@ export function createPeers(self: string, keys: Keys, holdMs: number, before: re
         hosts.delete(host);
         touched.add(host);
       }
-      for (const [subnet, { goneAt }] of claims) if (goneAt !== undefined && now - goneAt >= holdMs) claim(subnet, undefined, touched);
+      for (const [subnet, { goneAt }] of holders.claims)
+        if (goneAt !== undefined && now - goneAt >= holdMs) holders.claim(subnet, undefined, touched);
       return touched;
     },
     nextExpiry() {
       let first: number | undefined;
-      for (const { goneAt } of [...hosts.values(), ...claims.values()])
+      for (const { goneAt } of [...hosts.values(), ...holders.claims.values()])
         if (goneAt !== undefined && (first === undefined || goneAt + holdMs < first)) first = goneAt + holdMs;
       return first;
     },

@@ -1,8 +1,8 @@
 import { reasonOf } from '../../base/errors/index.ts';
-import { linesOf, readServices } from '../services/description/read.ts';
 import type { Service, ServiceControl } from '../services/model.ts';
 import type { Change } from './etcd/follow.ts';
 import type { Keys } from './records.ts';
+import { createServiceDescriptions, refuse } from './service-descriptions.ts';
 
 /**
  * Services in etcd as this host applies them: descriptions under `services/NAME`, with backends on any host.
@@ -28,43 +28,24 @@ const againMs = 10_000;
 
 /** @param tell called with each refusal and its reason */
 export function createSpreadServices(control: ServiceControl, keys: Keys, tell: (problem: string) => void): SpreadServices {
-  const held = new Map<string, Service>();
+  const descriptions = createServiceDescriptions(keys, tell);
+  const held = descriptions.services;
   let dirty = new Set<string>();
   let whole = false;
   let applying: Promise<void> | undefined;
   let again: NodeJS.Timeout | undefined;
   let closed = false;
-  /** By name: descriptions that could not be read, and services that the load balancer refused. */
-  const unreadable = new Map<string, string>();
+  /** Services that the load balancer refused, by name. */
   const refusals = new Map<string, string>();
   let waitMs = soonestMs;
-
-  const refuse = (all: Map<string, string>, name: string, why: string): void => {
-    if (all.get(name) !== why) tell(why);
-    all.set(name, why);
-  };
 
   const take = (name: string, value: Buffer | undefined): void => {
     dirty.add(name);
     // A resource of another service may be free now.
     for (const each of refusals.keys()) dirty.add(each);
     waitMs = soonestMs;
-    unreadable.delete(name);
-    if (value === undefined) {
-      refusals.delete(name);
-      return void held.delete(name);
-    }
-    const { described, problems } = readServices([{ file: keys.service(name), text: value.toString() }]);
-    const [only, ...more] = described;
-    const wrong = [
-      ...linesOf(problems),
-      ...(only !== undefined && (more.length > 0 || only.service.name !== name)
-        ? [`${keys.service(name)}: it holds another service, or several`]
-        : []),
-    ];
-    if (wrong.length > 0) refuse(unreadable, name, wrong.join('; '));
-    // A service whose description can no longer be read stays unchanged.
-    if (only !== undefined && wrong.length === 0) held.set(name, only.service);
+    if (value === undefined) refusals.delete(name);
+    descriptions.take(name, value);
   };
 
   /** @returns whether it could be applied */
@@ -77,7 +58,7 @@ export function createSpreadServices(control: ServiceControl, keys: Keys, tell: 
       const put = [...(isWhole ? held.keys() : names)].flatMap((name) => held.get(name) ?? []);
       const refused = isWhole ? await control.replace(source, put) : put.length === 0 ? [] : await control.put(source, put);
       for (const { name } of put) if (!refused.some((each) => each.name === name)) refusals.delete(name);
-      for (const { name, field, why } of refused) refuse(refusals, name, `${keys.service(name)}: ${field}: ${why}`);
+      for (const { name, field, why } of refused) refuse(refusals, name, `${keys.service(name)}: ${field}: ${why}`, tell);
       const gone = [...names].filter((name) => !held.has(name));
       if (!isWhole && gone.length > 0) await control.remove(source, gone);
       return true;
@@ -118,7 +99,7 @@ export function createSpreadServices(control: ServiceControl, keys: Keys, tell: 
     },
     standing: () => held.values(),
     get refused() {
-      return [...unreadable.values(), ...refusals.values()];
+      return [...descriptions.unreadable.values(), ...refusals.values()];
     },
     list(entries) {
       const present = new Map(
@@ -127,7 +108,8 @@ export function createSpreadServices(control: ServiceControl, keys: Keys, tell: 
           return read.kind === 'service' ? [[read.name, value] as const] : [];
         }),
       );
-      for (const each of [held, unreadable, refusals]) for (const name of each.keys()) if (!present.has(name)) each.delete(name);
+      descriptions.keep((name) => present.has(name));
+      for (const name of refusals.keys()) if (!present.has(name)) refusals.delete(name);
       for (const [name, value] of present) take(name, value);
       whole = true;
       request();
