@@ -1,0 +1,21 @@
+import type { Ownership } from './ownership.ts';
+
+export interface AgentLog {
+  info(fields: object, message: string): void;
+  warn(fields: object, message: string): void;
+}
+
+/** Returns a function that logs claims that hosts may not make, each once. */
+export function createRefusalLog({ refused }: Pick<Ownership, 'refused'>, log: AgentLog): () => void {
+  let told: ReadonlySet<string> = new Set();
+  return () => {
+    const current = new Set(refused.keys());
+    const fresh = [...current].filter((key) => !told.has(key));
+    told = current;
+    if (fresh.length > 0)
+      log.warn(
+        { refused: fresh.slice(0, 10).map((key) => `${key}: ${refused.get(key) ?? ''}`), count: fresh.length },
+        'what other hosts say in etcd is passed over in part; the rest stands',
+      );
+  };
+}

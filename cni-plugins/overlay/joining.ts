@@ -1,0 +1,45 @@
+import { writeConflist } from './conflist.ts';
+import type { KernelEntries } from './kernel-entries.ts';
+import { agreeOnNetwork, claimSubnets, register, requireName } from './membership.ts';
+import type { Member } from './membership.ts';
+import type { SpannedServices } from './network-services/agent.ts';
+import type { SharedSettings } from './records.ts';
+import type { RoleProbe } from './role-probe.ts';
+import type { SavedState } from './saved-state.ts';
+import type { OverlayNetwork, OverlaySettings } from './settings.ts';
+import type { ThisHost } from './this-host.ts';
+
+export interface JoiningDeps {
+  readonly settings: Pick<OverlaySettings, 'name' | 'confDir' | 'order' | 'services'>;
+  readonly shared: SharedSettings;
+  readonly networks: readonly OverlayNetwork[];
+  readonly member: Member;
+  readonly thisHost: ThisHost;
+  readonly saved: Pick<SavedState, 'save'>;
+  readonly entries: Pick<KernelEntries, 'reconcile'>;
+  readonly joined: Pick<SpannedServices, 'register'>;
+  readonly roleProbe: Pick<RoleProbe, 'probe'>;
+}
+
+/**
+ * Makes this host a member of the overlay under the lease: with subnets, services, its record, and the
+ * conflist for its pods.
+ * @throws the errors of `agreeOnNetwork`, `requireName`, `claimSubnets` and `register` · NETWORK_KERNEL_… ·
+ * STORAGE_…
+ */
+export async function joinOverlay(deps: JoiningDeps, lease: number): Promise<void> {
+  const { settings, shared, networks, member, thisHost, saved, entries, joined, roleProbe } = deps;
+  await agreeOnNetwork(member, shared);
+  await requireName(member);
+  const subnets = await claimSubnets(member, networks, thisHost.own.subnets);
+  if (subnets.join() !== thisHost.own.subnets.join()) {
+    await saved.save(subnets);
+    thisHost.takeSubnets(subnets);
+    entries.reconcile();
+  }
+  // This goes before the host itself: services that are not registered again by then have been left.
+  await joined.register(lease);
+  await register(member, thisHost.own.record, lease);
+  await writeConflist(settings, subnets, thisHost.own.record.mtu);
+  await roleProbe.probe();
+}

@@ -1,0 +1,42 @@
+import { podsLeft } from './agent-errors.ts';
+import { bridgeName, removeConflist } from './conflist.ts';
+import type { DataPlane } from './data-plane.ts';
+import type { HostKeys } from './keys.ts';
+import { leaveNetwork } from './membership.ts';
+import type { Member } from './membership.ts';
+import type { Memory } from './memory.ts';
+import type { SpannedServices } from './network-services/agent.ts';
+import type { ServiceControl } from '../services/model.ts';
+import type { OverlaySettings } from './settings.ts';
+import type { SpreadServices } from './spread-services.ts';
+
+export interface LeavingDeps {
+  readonly settings: Pick<OverlaySettings, 'name' | 'confDir' | 'order'>;
+  readonly member: Member;
+  readonly joined: Pick<SpannedServices, 'leave' | 'forget'>;
+  readonly control: Pick<ServiceControl, 'remove'>;
+  readonly services: Pick<SpreadServices, 'names'>;
+  readonly dataPlane: Pick<DataPlane, 'podsOn' | 'remove'>;
+  readonly hostKeys: HostKeys | undefined;
+  readonly memory: Memory;
+}
+
+/**
+ * Removes everything that this host has of the overlay: in etcd, in the kernel, on disk.
+ * @param stop ends the agent, once etcd has nothing of this host any more
+ * @throws OVERLAY_PODS_LEFT · OVERLAY_ETCD_UNREACHABLE
+ */
+export async function leaveOverlay(deps: LeavingDeps, stop: () => void): Promise<void> {
+  const { settings, member, joined, control, services, dataPlane, hostKeys, memory } = deps;
+  const pods = dataPlane.podsOn(bridgeName);
+  if (pods > 0) throw podsLeft(bridgeName, pods);
+  await joined.leave();
+  await leaveNetwork(member);
+  stop();
+  joined.forget();
+  await control.remove('overlay', services.names);
+  dataPlane.remove(bridgeName);
+  removeConflist(settings);
+  hostKeys?.remove();
+  await memory.remove();
+}
