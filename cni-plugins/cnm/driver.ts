@@ -6,7 +6,7 @@ import type { ExecOptions } from '../invoke/exec-step.ts';
 import { startActs } from './act-thread.ts';
 import { followDockerNames } from './docker-names.ts';
 import { createEndpoints } from './endpoints.ts';
-import type { Engine } from './endpoints.ts';
+import type { Engine } from './endpoints.types.ts';
 import { openForgotten } from './forgotten.ts';
 import { createHttpService } from './http.ts';
 import { createTurns } from './turns.ts';

@@ -5,7 +5,7 @@ import type { ActsApart } from './act-thread.ts';
 import { openDockerApi } from './docker-api.ts';
 import type { DockerApi } from './docker-api.ts';
 import { endpointsOfNetwork } from './docker-container.ts';
-import type { Endpoints } from './endpoints.ts';
+import type { Endpoints } from './endpoints.types.ts';
 
 /**
  * Finds endpoints that docker gave up while no driver answered. `docker rm --force` removes docker's own

@@ -9,7 +9,7 @@ import { processIdentity } from '../../base/process/index.ts';
 import type { ProcessIdentity } from '../../base/process/index.ts';
 import { openPeer } from '../serve/peer.ts';
 import type { Peer } from '../serve/peer.ts';
-import type { Engine } from './endpoints.ts';
+import type { Engine } from './endpoints.types.ts';
 import { pluginContentType } from './protocol.ts';
 import type { DriverError } from './protocol.ts';
 import { NotJson } from './requests.ts';

@@ -1,6 +1,6 @@
 import type { ActsApart } from './act-thread.ts';
 import { endpointReply, joinReply } from './endpoint-reply.ts';
-import type { Endpoints, Engine } from './endpoints.ts';
+import type { Endpoints, Engine } from './endpoints.types.ts';
 import { networkUnknown, scopeRefused } from './failures.ts';
 import { networkOfRequest } from './network-list.ts';
 import type { ListSource } from './network-list.ts';
