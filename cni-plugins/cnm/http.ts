@@ -3,16 +3,14 @@ import type { IncomingMessage, ServerOptions, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import { connectionsCheckingInterval, createConnectionGate } from '../../base/connections/index.ts';
 import type { ConnectionPlace } from '../../base/connections/index.ts';
-import { PortcullisError, isPortcullisError, reasonOf } from '../../base/errors/index.ts';
+import { reasonOf } from '../../base/errors/index.ts';
 import type { Logger } from '../../base/log/index.ts';
 import { processIdentity } from '../../base/process/index.ts';
 import type { ProcessIdentity } from '../../base/process/index.ts';
 import { openPeer } from '../serve/peer.ts';
 import type { Peer } from '../serve/peer.ts';
 import type { Engine } from './endpoints.types.ts';
-import { pluginContentType } from './protocol.ts';
-import type { DriverError } from './protocol.ts';
-import { NotJson } from './requests.ts';
+import { answer } from './http-answer.ts';
 import type { Verbs } from './verbs.ts';
 
 /**
@@ -35,8 +33,6 @@ export interface HttpParts {
   readonly silenceMs?: number;
 }
 
-/** Larger than any request of an engine. */
-const maxBody = 1024 * 1024;
 /**
  * An engine has a handful of connections. Each takes three descriptors. The peer with the most connections
  * has to yield.
@@ -53,6 +49,7 @@ interface Held {
   readonly place: ConnectionPlace;
 }
 
+/** Serves the connections that are given to it; it listens nowhere itself. */
 export function createHttpService({ verbs, onEngine, log, silenceMs = 30_000 }: HttpParts): HttpService {
   const held = new WeakMap<Socket, Held>();
   const sockets = new Set<Socket>();
@@ -71,33 +68,11 @@ export function createHttpService({ verbs, onEngine, log, silenceMs = 30_000 }: 
     engine.place.busy();
     try {
       await engine.ready;
-      await answer(request, response, engine.by);
+      await answer(request, response, engine.by, { verbs, log });
     } finally {
       engine.calls -= 1;
       if (engine.calls === 0) engine.place.idle();
       release(engine);
-    }
-  };
-
-  const answer = async (request: IncomingMessage, response: ServerResponse, by: Engine): Promise<void> => {
-    const name = (request.url ?? '').split('?')[0]?.slice(1) ?? '';
-    const verb = Object.hasOwn(verbs, name) ? verbs[name as keyof Verbs] : undefined;
-    if (verb === undefined) return reply(response, 404, '404 page not found\n');
-    const started = performance.now();
-    try {
-      const body = await bodyOf(request);
-      if (body === undefined) return reply(response, 413, `${name}: the request is larger than ${maxBody} bytes\n`);
-      const value: object = await verb(body, by);
-      log.debug({ verb: name, ms: performance.now() - started }, 'remote driver');
-      reply(response, 200, value);
-    } catch (thrown) {
-      // The engine is gone: there is no client to answer, and nothing was begun.
-      if (request.destroyed && !request.complete) return void response.destroy();
-      if (thrown instanceof NotJson) return reply(response, 400, `${thrown.message}\n`);
-      const { message } = isPortcullisError(thrown) ? thrown : internal(name, thrown);
-      log.warn({ verb: name, why: message }, 'the remote driver refuses');
-      const refusal: DriverError = { Err: message };
-      reply(response, 500, refusal);
     }
   };
 
@@ -176,35 +151,3 @@ const times = (silenceMs: number): ServerOptions => ({
   headersTimeout: silenceMs,
   connectionsCheckingInterval: Math.min(connectionsCheckingInterval, silenceMs),
 });
-
-function reply(response: ServerResponse, status: number, content: object | string): void {
-  const isText = typeof content === 'string';
-  const body = isText ? content : `${JSON.stringify(content)}\n`;
-  response.writeHead(status, {
-    'content-type': isText ? 'text/plain; charset=utf-8' : pluginContentType,
-    'content-length': Buffer.byteLength(body),
-  });
-  response.end(body);
-}
-
-/** Returns undefined if the body is too long. */
-async function bodyOf(request: IncomingMessage): Promise<string | undefined> {
-  const chunks: Buffer[] = [];
-  let length = 0;
-  for await (const chunk of request as AsyncIterable<Buffer>) {
-    length += chunk.length;
-    if (length <= maxBody) chunks.push(chunk);
-  }
-  return length > maxBody ? undefined : Buffer.concat(chunks).toString('utf8');
-}
-
-function internal(verb: string, thrown: unknown): PortcullisError {
-  return new PortcullisError({
-    code: 'NETWORK_INTERNAL',
-    kind: 'internal',
-    attempted: `answer ${verb}`,
-    on: '',
-    why: reasonOf(thrown),
-    fix: 'report this with the log',
-  });
-}
