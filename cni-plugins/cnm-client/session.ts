@@ -1,6 +1,6 @@
 import { isPortcullisError } from '../../base/errors/index.ts';
 import type { Logger } from '../../base/log/index.ts';
-import type { CallPlugin, Caller } from '../attach/plugin-call.ts';
+import type { CallPlugin, Caller, PluginCall } from '../attach/plugin-call.ts';
 import type { RemoteChange, RemoteRecords } from '../attach/remote-store.ts';
 import type { DriverRef, EndpointDocument, NetworkDocument } from './documents.ts';
 import { openDriver } from './driver.ts';
@@ -100,6 +100,12 @@ export async function openSession({ engine, network, caller, patienceMs, timeout
     },
   };
 }
+
+/** Returns the endpoint of a call's attachment in the caller's realm. */
+export const endpointOf = (session: Session, { key }: Pick<PluginCall, 'key'>): Endpoint | undefined =>
+  session
+    .endpoints()
+    .find((each) => each.realm === session.realm && each.containerId === key.containerId && each.interface === key.interface);
 
 export const hasCode = (thrown: unknown, ...codes: readonly string[]): boolean => isPortcullisError(thrown) && codes.includes(thrown.code);
 
