@@ -1,0 +1,31 @@
+import { formatIp } from '../spec/address.ts';
+import type { IpAddress } from '../spec/address.ts';
+import type { Health } from './upstreams.ts';
+
+/** What is known of the name servers that failed. A server without a record is healthy. */
+export interface ServerHealth {
+  of(server: IpAddress): Health | undefined;
+  failed(server: IpAddress): void;
+  answered(server: IpAddress): void;
+  /** Forgets servers that were not asked for a while. */
+  rest(): void;
+}
+
+const rememberedMs = 60_000;
+
+/** Creates an empty record of failures. */
+export function createServerHealth(): ServerHealth {
+  const failing = new Map<string, Health>();
+  return {
+    of: (server) => failing.get(formatIp(server)),
+    failed(server) {
+      const name = formatIp(server);
+      failing.set(name, { failures: (failing.get(name)?.failures ?? 0) + 1, failedAt: performance.now() });
+    },
+    answered: (server) => void failing.delete(formatIp(server)),
+    rest() {
+      const now = performance.now();
+      for (const [name, { failedAt }] of failing) if (now - failedAt > rememberedMs) failing.delete(name);
+    },
+  };
+}
