@@ -6,7 +6,8 @@ import type { Forwarder } from './forwarder.ts';
 import type { ReceivedQuery } from './received-query.ts';
 import { encodeFailure, encodeReply, extendedError, rcode, rcodeOf, readQuery, relayed, roomOf } from './message.ts';
 import type { Query, Reply } from './message.ts';
-import type { NameTable, Seen, ServedNetwork } from './name-table.ts';
+import type { NameTable, Seen } from './name-table.ts';
+import type { ServedNetwork } from './served-networks.ts';
 
 /** The result of a question, for metrics. */
 export type QueryResult = 'answered' | 'denied' | 'forwarded' | 'failed' | 'refused' | 'malformed' | 'ignored';

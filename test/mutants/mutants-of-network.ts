@@ -31,7 +31,7 @@ export const mutants = checks([
   ['cni-plugins/attach/request.ts', 'hostPort < firstUnprivileged &&', 'false &&', 'cni-plugins/attach/host-doors.test.ts'],
   ['cni-plugins/attach/taken-macs.ts', 'if (holder !== undefined)', 'if ((false as boolean))', 'cni-plugins/attach/host-doors.test.ts'],
   ['cni-plugins/attach/call-names.ts', "name.includes('.') ? '' : name", 'name', 'cni-plugins/dns/name-table.test.ts'],
-  ['cni-plugins/dns/name-table.ts', "asked === 'whole' && host.includes('.')", 'false', 'cni-plugins/dns/name-table.test.ts'],
+  ['cni-plugins/dns/network-names.ts', "asked === 'whole' && host.includes('.')", 'false', 'cni-plugins/dns/name-table.test.ts'],
   ['entitlements/ceiling/demand.ts', 'return ceiling.hostPorts;', 'return true;', 'entitlements/ceiling/asked.test.ts'],
   ['cni-plugins/services/control/waiting-claims.ts', 'a.rank - b.rank ||', '', 'cni-plugins/services/control/core.test.ts'],
   [

@@ -1,0 +1,103 @@
+import type { NetworkDatabase } from '../attach/database.ts';
+import type { Endpoint } from './decide.ts';
+
+/** What the database knows of names, attachments and their addresses. Reads only. */
+export interface NameQueries {
+  /** Returns a value that differs after any commit of another connection. */
+  version(): unknown;
+  /** Returns the networks that have names, of all realms. */
+  networks(): readonly { readonly realm: string; readonly network: string }[];
+  /** Returns the gateways of all attachments of a network, each with the length of its subnet. Unchecked. */
+  gateways(realm: string, network: string): readonly { readonly gateway: unknown; readonly length: unknown }[];
+  /** Returns the addresses of a name. Addresses are 16 bytes long (see {@link addressOf}). */
+  addresses(realm: string, network: string, name: string): readonly NamedAddress[];
+  /** Returns the Kubernetes namespace to which names of the attachment belong; undefined: none. */
+  owner(attachment: number): string | undefined;
+  /**
+   * Returns the name by which users know an address: its own name, then its aliases, its id, and the service,
+   * which others may share. The shortest comes first, which for a pod is the name without its namespace.
+   */
+  nameOf(realm: string, network: string, address: Uint8Array): string | undefined;
+  /** Returns the attachments of the container that has the address on the network, on all its networks. */
+  attachments(realm: string, network: string, address: Uint8Array): readonly { readonly network: string; readonly number: number }[];
+  /** Returns whether an attachment of the network has a default route. */
+  networkHasWayOut(realm: string, network: string): boolean;
+  /** Returns whether the attachment has a default route. */
+  hasWayOut(attachment: number): boolean;
+  /** Returns the name servers that the attachment's pod got besides ours. */
+  upstreams(attachment: number): readonly string[];
+}
+
+export interface NamedAddress {
+  readonly address: Uint8Array;
+  readonly kind: Endpoint['kind'];
+  readonly owner: string;
+  readonly since: number;
+}
+
+/** The form of addresses in the database: 16 bytes, IPv4 as ::ffff:a.b.c.d (RFC 4291, section 2.5.5.2). */
+const mapped = Buffer.from('00000000000000000000ffff', 'hex');
+const keyOf = (address: Uint8Array): Uint8Array => (address.length === 4 ? Buffer.concat([mapped, address]) : address);
+/** Returns the 4 or 16 bytes of an address in that form. */
+export const addressOf = (key: Uint8Array): Uint8Array => (mapped.equals(key.subarray(0, 12)) ? key.subarray(12) : key);
+
+/** Prepares the queries once. */
+export function createNameQueries({ db }: Pick<NetworkDatabase, 'db'>): NameQueries {
+  const selectVersion = db.prepare('PRAGMA data_version');
+  const selectNetworks = db.prepare('SELECT DISTINCT realm, network FROM name');
+  const selectGateways = db.prepare(
+    `SELECT DISTINCT json_extract(ip.value, '$.gateway') AS gateway, json_extract(ip.value, '$.prefixLength') AS length
+     FROM attachment JOIN json_each(spec, '$.addresses') AS ip WHERE realm = ?1 AND network = ?2 AND origin = 'pod'
+     UNION
+     SELECT json_extract(ip.value, '$.gateway'), CAST(substr(json_extract(ip.value, '$.address'), instr(json_extract(ip.value, '$.address'), '/') + 1) AS INTEGER)
+     FROM attachment JOIN part ON part.attachment = number JOIN json_each(result, '$.ips') AS ip
+     WHERE realm = ?1 AND network = ?2 AND origin = 'plugin'`,
+  );
+  const selectEndpoints = db.prepare(
+    'SELECT address, kind, owner, min(since) AS since FROM name WHERE realm = ? AND network = ? AND name = ? GROUP BY address, kind, owner',
+  );
+  const selectOwner = db.prepare("SELECT owner FROM name WHERE attachment = ? AND owner <> '' LIMIT 1");
+  const selectName = db.prepare(
+    `SELECT name FROM name LEFT JOIN attachment ON number = name.attachment
+     WHERE name.realm = ?1 AND address = ?2 AND name.network = ?3
+     ORDER BY CASE WHEN kind = 'service' THEN 3
+                   WHEN name IN (lower(container_id), substr(lower(container_id), 1, 12)) THEN 2
+                   WHEN kind = 'container' THEN 0 ELSE 1 END, length(name), name LIMIT 1`,
+  );
+  const selectOthers = db.prepare(
+    `SELECT DISTINCT other.network AS network, other.number AS number
+     FROM attachment AS own JOIN attachment AS other ON other.container_id = own.container_id AND other.realm = own.realm
+     WHERE own.realm = ?1 AND own.network = ?2 AND own.number IN
+       (SELECT attachment FROM lease WHERE realm = ?1 AND scope IN ('', ?2) AND address = ?3
+        UNION SELECT attachment FROM name WHERE realm = ?1 AND network = ?2 AND address = ?3)
+     ORDER BY other.number`,
+  );
+
+  const byDefault = "json_extract(route.value, '$.dst') IN ('0.0.0.0/0', '::/0')";
+  const selectWaysOut = db.prepare(
+    `SELECT number FROM attachment JOIN json_each(spec, '$.routes') AS route WHERE realm = ?1 AND network = ?2 AND ${byDefault}
+     UNION
+     SELECT number FROM attachment JOIN part ON part.attachment = number JOIN json_each(result, '$.routes') AS route
+     WHERE realm = ?1 AND network = ?2 AND ${byDefault}`,
+  );
+  const selectWayOut = db.prepare(
+    `SELECT 1 FROM attachment JOIN json_each(spec, '$.routes') AS route WHERE number = ?1 AND ${byDefault}
+     UNION ALL
+     SELECT 1 FROM part JOIN json_each(result, '$.routes') AS route WHERE attachment = ?1 AND ${byDefault} LIMIT 1`,
+  );
+  const selectUpstreams = db.prepare('SELECT address FROM upstream WHERE attachment = ? ORDER BY position');
+
+  return {
+    version: () => (selectVersion.get() as { data_version: unknown }).data_version,
+    networks: () => selectNetworks.all() as unknown as { realm: string; network: string }[],
+    gateways: (realm, network) => selectGateways.all(realm, network) as { gateway: unknown; length: unknown }[],
+    addresses: (realm, network, name) => selectEndpoints.all(realm, network, name) as unknown as NamedAddress[],
+    owner: (attachment) => (selectOwner.get(attachment) as { owner: string } | undefined)?.owner,
+    nameOf: (realm, network, address) => (selectName.get(realm, keyOf(address), network) as { name: string } | undefined)?.name,
+    attachments: (realm, network, address) =>
+      selectOthers.all(realm, network, keyOf(address)) as unknown as { network: string; number: number }[],
+    networkHasWayOut: (realm, network) => selectWaysOut.get(realm, network) !== undefined,
+    hasWayOut: (attachment) => selectWayOut.get(attachment) !== undefined,
+    upstreams: (attachment) => (selectUpstreams.all(attachment) as unknown as { address: string }[]).map(({ address }) => address),
+  };
+}
