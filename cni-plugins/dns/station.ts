@@ -1,0 +1,116 @@
+import { isPortcullisError, reasonOf } from '../../base/errors/index.ts';
+import type { Logger } from '../../base/log/index.ts';
+import { formatIp } from '../spec/address.ts';
+import type { IpAddress } from '../spec/address.ts';
+import type { NameCounts } from './figures.ts';
+import { createForwarder } from './forwarder.ts';
+import type { ForwardLimits } from './forwarder.ts';
+import type { HostNamespace } from './host-namespace.ts';
+import { openDnsListener } from './listener.ts';
+import type { DnsListener } from './listener.ts';
+import type { NameTable } from './name-table.ts';
+import { createQueryHandler } from './query-handler.ts';
+import type { QueryHandlerOptions } from './query-handler.ts';
+import type { ServedNetwork } from './served-networks.ts';
+
+/** The listeners at the gateways of one host network namespace, and the sockets to other name servers. */
+export interface Station {
+  /** Opens and closes listeners to match the networks of this namespace. */
+  follow(networks: readonly ServedNetwork[]): void;
+  /** Closes idle sockets. */
+  rest(): void;
+  gates(): readonly StandingGate[];
+  close(): void;
+}
+
+export interface StationOptions extends Pick<QueryHandlerOptions, 'settings' | 'upstreams'> {
+  readonly table: Pick<NameTable, 'seenBy' | 'changed'>;
+  readonly port: number;
+  readonly limits: ForwardLimits;
+  readonly figures: Pick<NameCounts, 'query' | 'forward'>;
+  readonly log: Pick<Logger, 'info' | 'warn'>;
+}
+
+/** A gateway. */
+export interface StandingGate {
+  networks: readonly ServedNetwork[];
+  /** Absent: no listener could be opened. */
+  gate?: DnsListener;
+  /** The last problem that was logged. */
+  problem?: string;
+}
+
+/** Opens nothing before the first networks. */
+export function createStation(place: HostNamespace, options: StationOptions): Station {
+  const { table, settings, upstreams, port, limits, figures, log } = options;
+  const forwarder = createForwarder(place, limits, figures.forward);
+  const gates = new Map<string, StandingGate>();
+
+  let desk: ReturnType<typeof createQueryHandler> | undefined;
+  const deskOf = (): ReturnType<typeof createQueryHandler> => {
+    const isOwn = (address: IpAddress): boolean => limits.port === undefined && gates.has(formatIp(address));
+    desk ??= createQueryHandler({ table, settings, upstreams, forwarder, isOwn, tell: figures.query });
+    return desk;
+  };
+
+  const open = (text: string, address: IpAddress, standing: StandingGate): void => {
+    const desk = deskOf();
+    const fields = { address: text, networks: standing.networks.map(({ name }) => name) };
+    try {
+      standing.gate = openDnsListener({
+        place,
+        address,
+        port,
+        // Changes that were committed before a question arrived are in its answer.
+        onArrivals: () => void table.changed(),
+        onArrival: (arrival) => desk(arrival, standing.networks),
+        onFailure(why) {
+          delete standing.gate;
+          log.warn({ ...fields, why }, 'names are no longer answered at the gateway of a network; it is tried again');
+        },
+      });
+      if (standing.problem !== undefined) log.info(fields, 'names are answered at the gateway of a network now');
+      delete standing.problem;
+    } catch (thrown) {
+      const problem = isPortcullisError(thrown) ? thrown.code : 'INTERNAL';
+      // A gateway that is not an address of this host belongs to another host, or is still being added to
+      // this one.
+      const why =
+        problem === 'KERNEL_EADDRINUSE' ? 'another name server listens on port 53 of this address, or of all addresses' : reasonOf(thrown);
+      if (standing.problem !== problem && problem !== 'KERNEL_EADDRNOTAVAIL')
+        log.warn({ ...fields, why }, 'names cannot be answered at the gateway of a network; it is tried again');
+      standing.problem = problem;
+    }
+  };
+
+  return {
+    follow(networks) {
+      const wanted = new Map<string, { address: IpAddress; networks: ServedNetwork[] }>();
+      for (const network of networks) {
+        for (const address of network.gateways) {
+          const text = formatIp(address);
+          const entry = wanted.get(text) ?? { address, networks: [] };
+          entry.networks.push(network);
+          wanted.set(text, entry);
+        }
+      }
+      for (const [text, { gate }] of gates) {
+        if (wanted.has(text)) continue;
+        gate?.close();
+        gates.delete(text);
+      }
+      for (const [text, { address, networks: those }] of wanted) {
+        const standing = gates.get(text) ?? { networks: those };
+        standing.networks = those;
+        gates.set(text, standing);
+        if (standing.gate === undefined) open(text, address, standing);
+      }
+    },
+    rest: () => forwarder.rest(),
+    gates: () => [...gates.values()],
+    close() {
+      for (const { gate } of gates.values()) gate?.close();
+      forwarder.close();
+    },
+  };
+}
