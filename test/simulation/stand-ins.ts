@@ -47,7 +47,7 @@ const ofAttachments: readonly StandIn[] = [
   { of: networkThread, imported: /\/host-kernel\.ts$/, standIn: 'host-kernel' },
   { of: networkThread, imported: /^node:worker_threads$/, standIn: 'worker-threads' },
   { of: networkThread, imported: /\/policy\/kubernetes\/folder\.ts$/, standIn: 'policies' },
-  { of: networkEngine, imported: /\/base\/process\/index\.ts$/, standIn: 'process' },
+  { of: /\/cni-plugins\/attach\/engine-thread\.ts$/, imported: /\/base\/process\/index\.ts$/, standIn: 'process' },
   { of: networkEngine, imported: /\/cnm-client\/attachments\.ts$/, standIn: 'remote' },
   { of: /\/cni-plugins\/attach\/link-watch\.ts$/, imported: /\/netlink\/link-events\.ts$/, standIn: 'link-events' },
   { of: /\/cni-plugins\/attach\/link-watch\.ts$/, imported: /\/netlink\/namespace-events\.ts$/, standIn: 'namespace-events' },
