@@ -8,8 +8,8 @@ import type { Hosts } from './caller.ts';
 import { openNetworkDatabase } from './database.ts';
 import type { NetworkDatabase } from './database.ts';
 import { createDeadRealms } from './dead-realms.ts';
-import type { DeadRealms } from './dead-realms.ts';
 import { openHostKernel } from './host-kernel.ts';
+import { createLinkReaper } from './link-reaper.ts';
 import { openLinkWatch } from './link-watch.ts';
 import type { LinkWatch } from './link-watch.ts';
 import { createNetworkCore } from './network-core.ts';
@@ -26,15 +26,16 @@ import type { NameStore } from './endpoint-names.ts';
 import { openNetworkFolder } from './networks.ts';
 import type { NetworkFolder } from './networks.ts';
 import type { Answer, Call, FromWorker, ToWorker, WorkerSettings } from './protocol.ts';
-import { createDenialLog } from '../policy/denial-log.ts';
 import { openPolicyFolder } from '../policy/kubernetes/folder.ts';
 import type { PolicyReport } from '../policy/kubernetes/folder.ts';
+import { createRecentCalls } from './recent-calls.ts';
 import { attachmentOf, tagOf } from './record.ts';
 import { createRemoteStore } from './remote-store.ts';
 import type { RemoteStore } from './remote-store.ts';
 import { rootIdOf } from './root-id.ts';
 import { readableAt } from '../followed-files/folder-gate.ts';
 import { createNetworkStore } from './store.ts';
+import { forgetDead, startUpkeep } from './upkeep.ts';
 import type { LoadedNetwork } from '../spec/conf-folder.ts';
 import type { CniResult } from '../spec/result.ts';
 import type { LinkRepairs } from '../types.ts';
@@ -120,8 +121,8 @@ function open(isStart = false): Parts {
       core.reconcile();
     });
     plugins.repair(hosts.own);
-    forgetDead(realms);
-    opened.push(lookAfter(database, core, realms, links));
+    forgetDead(realms, log);
+    opened.push(startUpkeep({ database, core, realms, links, calls, tellOfNames: () => tellOfNames({ database }), log }));
     return (parts = { database, hosts, remote, plugins, realm, core, networks, links, close });
   } catch (thrown) {
     close();
@@ -140,84 +141,19 @@ function tellOfNames({ database }: Pick<Parts, 'database'>): void {
   post({ named: true });
 }
 
-/** After some dozen calls the log is so long that SQLite would let one of them wait for a checkpoint. */
-const manyCalls = 32;
-const quietMs = 1000;
-let served = 0;
-const lookEveryMs = 500;
-const tellEveryMs = 5000;
-
-function forgetDead(realms: DeadRealms): void {
-  const gone = realms.forget();
-  if (gone.length > 0) log.info({ realms: gone }, 'host namespaces of other callers ended: what was recorded of them is forgotten');
-}
-
-/**
- * Follows the folder of NetworkPolicies, restores lost links, reports denials, and forgets namespaces that
- * ended.
- */
-function lookAfter(database: NetworkDatabase, core: NetworkCore, realms: DeadRealms, links: LinkWatch): { close(): void } {
-  const denialLog = createDenialLog(log);
-  let toldAt = -tellEveryMs;
-  const failed = (thrown: unknown): void =>
-    log.error({ why: String(thrown) }, 'the kernel could not be brought to the state of policies and records; it is tried again');
-  const look = setInterval(() => {
-    try {
-      tellOfNames({ database });
-      database.exclusively(() => core.policies());
-      links.look();
-      const now = performance.now();
-      if (served > manyCalls && now - lastCall > quietMs) {
-        served = 0;
-        database.checkpoint();
-      }
-      if (now - toldAt < tellEveryMs) return;
-      toldAt = now;
-      if (database.room?.isLow() === true) database.room.grow();
-      forgetDead(realms);
-      denialLog.tell(core.denials(), now);
-    } catch (thrown) {
-      failed(thrown);
-    }
-  }, lookEveryMs);
-  return { close: () => clearInterval(look) };
-}
-
 function openCore(): NetworkCore {
   const { core } = open();
   if (core === undefined) throw new Error('this engine serves plugin calls only');
   return core;
 }
 
-// Soon after a namespace is gone, the kernel destroys its link by itself, so the link is only watched. A link
-// that exists longer than this is deleted. That takes tens of milliseconds, so it does not interrupt other
-// work, unless the link exists much longer.
-const graceMs = 200;
-const patienceMs = 1000;
-const reapEveryMs = 10;
-const failedMs = 1000;
-let waitingSince: number | undefined;
-let lastCall = 0;
-let timer: NodeJS.Timeout | undefined;
-
-function reapLater(inMs = reapEveryMs): void {
-  if (parts?.core === undefined || timer !== undefined) return;
-  timer = setTimeout(() => {
-    timer = undefined;
-    const now = performance.now();
-    waitingSince ??= now;
-    const quiet = now - lastCall > graceMs / 4;
-    const force = now - waitingSince > patienceMs || (now - waitingSince > graceMs && quiet);
-    try {
-      if ((makingRoom(() => parts?.database.exclusively(() => parts?.core?.reap(force))) ?? 0) > 0) reapLater();
-      else waitingSince = undefined;
-      if (force) waitingSince = undefined;
-    } catch (thrown) {
-      log.warn({ why: String(thrown) }, 'a detached link could not be deleted; it is tried again');
-      reapLater(failedMs);
-    }
-  }, inMs);
-}
+const calls = createRecentCalls();
+const { reapLater, stop: stopReaping } = createLinkReaper({
+  isOpen: () => parts?.core !== undefined,
+  reap: (force) => makingRoom(() => parts?.database.exclusively(() => parts?.core?.reap(force))) ?? 0,
+  lastCallAt: calls.lastAt,
+  log,
+});
 
 /** Answers as soon as the answer is certain. Work that no caller waits for follows under the same lock. */
 function serve(sequence: number, call: Call): void {
@@ -265,8 +201,7 @@ function serveDoor(sequence: number, call: Extract<Call, { do: 'listen' | 'liste
   door = openPluginDoor({
     fd: call.fd,
     act(plugin) {
-      lastCall = performance.now();
-      served += 1;
+      calls.note();
       // The answer is sent first.
       setImmediate(afterwards);
       return open().plugins.call(plugin);
@@ -396,14 +331,13 @@ function answerOwn(
       core.reap(true);
       policyFolder?.close();
       if (call.removeAll) core.removeAll();
-      clearTimeout(timer);
+      stopReaping();
       return {};
   }
 }
 
 port.on('message', (message: ToWorker) => {
-  lastCall = performance.now();
-  served += 1;
+  calls.note();
   try {
     serve(message.sequence, message.call);
     if (message.call.do !== 'close' && parts !== undefined) tellOfNames(parts);
