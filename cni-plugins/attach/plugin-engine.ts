@@ -1,21 +1,19 @@
 import { reasonOf } from '../../base/errors/index.ts';
 import type { Logger } from '../../base/log/index.ts';
 import type { CniResult } from '../spec/result.ts';
-import type { ResourceKernel } from '../plugins/contract.ts';
-import { kindOf } from '../plugins/registry.ts';
 import { createAddressing } from './addressing.ts';
 import type { Addressing } from './addressing.ts';
 import { createTurns, runSteps } from './address-program-steps.ts';
 import type { Steps } from './address-program-steps.ts';
 import type { Host, Hosts } from './caller.ts';
-import { amendedPart, compareChecks } from './comparison.ts';
+import { compareChecks } from './comparison.ts';
 import type { NetworkDatabase } from './database.ts';
 import type { DeadRealms } from './dead-realms.ts';
 import { createPartStore } from './parts.ts';
-import type { Part } from './parts.ts';
 import type { PluginCall } from './plugin-call.ts';
 import { createPluginAdder } from './plugin-adder.ts';
 import { createPluginRemoval } from './plugin-removal.ts';
+import { createPluginRepair } from './plugin-repair.ts';
 import { notAvailable, previousResultMissing } from './plugin-errors.ts';
 import { readConfiguration as read, sound, withoutUnknown } from './plugin-reading.ts';
 
@@ -53,16 +51,14 @@ export interface PluginCoreParts {
   readonly log: Pick<Logger, 'info' | 'warn'>;
 }
 
-/** Up to this many plugin attachments are compared every time. */
-const fewParts = 32;
-
+/** Changes nothing before the first call. */
 export function createPluginCore({ database, hosts, realms, log }: PluginCoreParts): PluginCore {
   const parts = createPartStore(database);
-  const restsUntil = new Map<string, number>();
   const addressing: Addressing = createAddressing(database);
   const removal = createPluginRemoval({ database, parts, log });
   const { act, removeAnyhow, release } = removal;
-  const { add, finish, isAwaited } = createPluginAdder({ database, parts, addressing, removal, repair: (host) => void repair(host), log });
+  const { add, finish, isAwaited } = createPluginAdder({ database, parts, addressing, removal, repair: (host) => repair(host), log });
+  const { repair, repairInTime } = createPluginRepair({ parts, act, isAwaited, log });
 
   const del = function* (call: PluginCall, host: Host): Steps<void> {
     const reading = read(call);
@@ -123,50 +119,6 @@ export function createPluginCore({ database, hosts, realms, log }: PluginCorePar
     }
   };
 
-  /**
-   * Runtimes call STATUS every few seconds for each network. With many attachments, the comparison takes at
-   * most a tenth of the time.
-   */
-  const repairInTime = (host: Host): void => {
-    const started = performance.now();
-    if (started < (restsUntil.get(host.realm) ?? 0)) return;
-    const count = repair(host);
-    const ended = performance.now();
-    if (count > fewParts) restsUntil.set(host.realm, ended + 9 * (ended - started));
-  };
-
-  /** @returns how many plugin attachments were compared */
-  const repair = (host: Host): number =>
-    act(host, () => {
-      const all = parts.all(host.realm);
-      for (const part of all) {
-        try {
-          host.withPod(part.netns, { lenient: true, ownAllowed: true }, (kernel) =>
-            repairPart(amendedPart(part, parts.after(part)), kernel),
-          );
-        } catch (thrown) {
-          log.warn(
-            { ...part.key, type: part.type, why: reasonOf(thrown) },
-            'an attachment differs from its record and could not be repaired',
-          );
-        }
-      }
-      return all.length;
-    });
-
-  const repairPart = (part: Part, kernel: ResourceKernel): void => {
-    if (kernel.pod === undefined || isAwaited(part.attachment)) return;
-    for (const resource of part.resources) {
-      const kind = kindOf(resource);
-      const differences = kind.differences(resource, kernel, part.key);
-      if (differences.length === 0) continue;
-      log.warn({ ...part.key, type: part.type, differences }, 'an attachment differs from its record; it is repaired');
-      kind.ensure(resource, kernel, part.key);
-      // The next check finds and completes what is pending.
-      kind.complete?.(resource, kernel, 0);
-    }
-  };
-
   const verbs = { add, finish, del, check, gc, status };
   const inTurn = createTurns();
   const call: PluginCore['call'] = (asked) =>
@@ -190,7 +142,7 @@ export function createPluginCore({ database, hosts, realms, log }: PluginCorePar
       if (checks.some(({ reading }) => reading.source.from === 'program')) return checkOneByOne(calls);
       return inTurn<void>(first, () => hosts.with(first.caller, (host) => compareChecks(checks, host, parts, (body) => act(host, body))));
     },
-    repair: (host) => void repair(host),
+    repair,
     release,
   };
 }
