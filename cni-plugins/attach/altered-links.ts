@@ -3,6 +3,7 @@ import type { Logger } from '../../base/log/index.ts';
 import type { HeardChanges } from '../netlink/namespace-events.ts';
 import type { LinkAlteration } from '../types.ts';
 import type { HostKernel } from './host-kernel.ts';
+import { createNamespacePods } from './namespace-pods.ts';
 import { namespaceStands, withPodNamespace } from './netns.ts';
 import { podEndDifferences } from './pod-end.ts';
 import { isByChain } from './record.ts';
@@ -41,9 +42,6 @@ const mostAtOnce = 16;
 const firstPauseMs = 1000;
 const longestPauseMs = 60_000;
 
-/** Time between two listings of all links, which are read to find the pod of a namespace. */
-const readEveryMs = 2000;
-
 interface Pace {
   readonly count: number;
   readonly at: number;
@@ -51,56 +49,17 @@ interface Pace {
 
 const restsUntil = ({ count, at }: Pace): number => at + Math.min(longestPauseMs, firstPauseMs * 2 ** (count - 1));
 
+/** Compares nothing before the first look: all recorded links are due. */
 export function createAlteredLinks({ store, kernel, log }: AlteredLinkParts): AlteredLinks {
   const due = new Set<string>(store.records().map(({ id }) => id));
   const paces = new Map<string, Pace>();
   const altered = new Map<string, readonly string[]>();
-  /** Pods by the number of their namespace, as of the last listing. */
-  let pods = new Map<number, string>();
+  const namespaces = createNamespacePods({ store, kernel });
 
-  const readPods = (): void => {
-    const ids = new Map(store.records().map(({ id, spec }) => [spec.hostInterface, id]));
-    pods = new Map(
-      kernel.links().flatMap(({ name, peerNamespace }) => {
-        const id = ids.get(name);
-        return id === undefined || peerNamespace === undefined ? [] : [[peerNamespace, id] as const];
-      }),
-    );
-  };
-
-  /**
-   * Numbers whose pod is not known yet. Namespaces that do not belong to our pods stay unknown, so they are
-   * not looked up at each of their events.
-   */
-  const unresolved = new Set<number>();
-  const lost = new Set<number>();
-  let readAt = -readEveryMs;
-  const resolve = (): void => {
-    const take = (): void => {
-      for (const number of unresolved) {
-        const id = podOf(number);
-        if (id === undefined) continue;
-        if (lost.has(number) || altered.has(id)) due.add(id);
-        unresolved.delete(number);
-        lost.delete(number);
-      }
-    };
-    take();
-    const now = performance.now();
-    if (unresolved.size === 0 || now - readAt < readEveryMs) return;
-    readAt = now;
-    readPods();
-    take();
-    unresolved.clear();
-    lost.clear();
-  };
-
-  /** The number may belong to another namespace by now. */
-  const podOf = (number: number): string | undefined => {
-    const id = pods.get(number);
-    const link = id === undefined ? undefined : store.record(id)?.spec.hostInterface;
-    return link !== undefined && kernel.link(link)?.peerNamespace === number ? id : undefined;
-  };
+  const resolve = (): void =>
+    namespaces.resolve((id, isLossy) => {
+      if (isLossy || altered.has(id)) due.add(id);
+    });
 
   const recordOf = (id: string): AttachmentRecord | undefined => {
     const record = store.record(id);
@@ -112,11 +71,6 @@ export function createAlteredLinks({ store, kernel, log }: AlteredLinkParts): Al
     paces.delete(id);
     altered.delete(id);
   };
-
-  const fieldsOf = ({ id, spec }: AttachmentRecord): { readonly id: string; readonly pod: string } => ({
-    id,
-    pod: `${spec.pod.namespace}/${spec.pod.name}`,
-  });
 
   const found = (record: AttachmentRecord, now: readonly string[]): void => {
     const before = altered.get(record.id);
@@ -168,15 +122,12 @@ export function createAlteredLinks({ store, kernel, log }: AlteredLinkParts): Al
   return {
     note({ lossy, changed, missed }) {
       if (missed) for (const { id } of store.records()) due.add(id);
-      if (altered.size > 0) for (const number of changed) unresolved.add(number);
-      for (const number of lossy) {
-        unresolved.add(number);
-        lost.add(number);
-      }
-      if (unresolved.size > 0) resolve();
+      if (altered.size > 0) for (const number of changed) namespaces.note(number, false);
+      for (const number of lossy) namespaces.note(number, true);
+      resolve();
     },
     look() {
-      if (unresolved.size > 0) resolve();
+      resolve();
       const now = performance.now();
       const rested = [...due].filter((id) => now >= restsUntil(paces.get(id) ?? { count: 0, at: -longestPauseMs }));
       for (const id of rested.slice(0, mostAtOnce)) {
@@ -201,3 +152,8 @@ export function createAlteredLinks({ store, kernel, log }: AlteredLinkParts): Al
     },
   };
 }
+
+const fieldsOf = ({ id, spec }: AttachmentRecord): { readonly id: string; readonly pod: string } => ({
+  id,
+  pod: `${spec.pod.namespace}/${spec.pod.name}`,
+});

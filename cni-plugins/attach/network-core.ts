@@ -132,15 +132,6 @@ export function createNetworkCore({ store, kernel, plugins, networks, log, polic
     else lostLinks.giveBack(operation);
   };
 
-  /** Sets the alias on links that an older version created. */
-  const markLinks = (): void => {
-    const links = new Map(kernel.links().map((link) => [link.name, link]));
-    for (const { spec, state } of store.records()) {
-      const link = links.get(spec.hostInterface);
-      if (state === 'ready' && !isByChain(spec) && link !== undefined && link.alias !== kernel.tag) kernel.mark(link.name);
-    }
-  };
-
   const repairLinks = (force: boolean): LinkRepairs => {
     const found = lostLinks.repair(force);
     if (found.restored.length === 0) return found;
@@ -159,7 +150,7 @@ export function createNetworkCore({ store, kernel, plugins, networks, log, polic
     reconcile() {
       rules.followPolicies();
       for (const { spec, state } of store.records()) if (state === 'ready') claimMade(spec);
-      markLinks();
+      markLinks(store, kernel);
       const operations = planReconciliation(store.records(), { links: kernel.links(), tag: kernel.tag, namespaceStands });
       const releases = new Set(operations.flatMap((operation) => (operation.do === 'release' ? [operation.id] : [])));
       const isKept = store.records().some(({ id }) => !releases.has(id));
@@ -215,4 +206,13 @@ export function createNetworkCore({ store, kernel, plugins, networks, log, polic
       for (const operation of unusedBridges(new Set(), { links: kernel.links(), tag: kernel.tag })) perform(operation);
     },
   };
+}
+
+/** Sets the alias on links that an older version created. */
+function markLinks(store: Pick<NetworkStore, 'records'>, kernel: Pick<HostKernel, 'links' | 'mark' | 'tag'>): void {
+  const links = new Map(kernel.links().map((link) => [link.name, link]));
+  for (const { spec, state } of store.records()) {
+    const link = links.get(spec.hostInterface);
+    if (state === 'ready' && !isByChain(spec) && link !== undefined && link.alias !== kernel.tag) kernel.mark(link.name);
+  }
 }
