@@ -115,7 +115,6 @@ const buffer = Buffer.allocUnsafeSlow(receiveBytes);
 export function openNetlink(protocol: number, { asksOnce = false }: { readonly asksOnce?: boolean } = {}): NetlinkSocket {
   let found: Map<string, Received | undefined> | undefined = asksOnce ? new Map() : undefined;
   const fd = enter(socket(AF_NETLINK, SOCK_RAW | SOCK_NONBLOCK, protocol));
-  let sequence = 1;
   try {
     bindNetlink(fd);
     setSockOpt(fd, SOL_NETLINK, NETLINK_EXT_ACK, 1);
@@ -124,55 +123,7 @@ export function openNetlink(protocol: number, { asksOnce = false }: { readonly a
     closeFd(fd);
     throw thrown;
   }
-
-  let isWide = false;
-  /**
-   * A rebuild of all rules is one sendmsg, and each of its messages may be answered. Both sizes are limits
-   * and not allocated memory. The socket of a pod sends little.
-   */
-  const widen = (): void => {
-    if (isWide) return;
-    setSockOpt(fd, SOL_SOCKET, SO_SNDBUFFORCE, bufferBytes);
-    setSockOpt(fd, SOL_SOCKET, SO_RCVBUFFORCE, bufferBytes);
-    isWide = true;
-  };
-
-  const receive = (): Received[] => {
-    const length = receiveWaiting(fd, buffer, MSG_TRUNC);
-    if (length === undefined) return [];
-    if (length > buffer.length) throw answerTooLong(length);
-    // A copy, because the buffer is used again while the caller still reads.
-    return decodeMessages(Buffer.from(buffer.subarray(0, length)));
-  };
-
-  const exchange = (requests: readonly Request[], more: number): Outcome[] => {
-    if (requests.length === 0) return [];
-    const first = sequence;
-    sequence = (sequence + requests.length) >>> 0 || 1;
-    const bytes = encodeMessages(requests, first, NLM_F_REQUEST | more);
-    if (bytes.length > narrowBytes || requests.length > narrowRequests) widen();
-    send(fd, bytes);
-    const answers: Received[][] = requests.map(() => []);
-    const refused: Outcome['refused'][] = [];
-    // If the last message is known, there is no query for more: such a query costs as much as an answer.
-    let open = requests.every((request) => endOf(request, more, protocol) !== undefined) ? requests.length : Infinity;
-    while (open > 0) {
-      const batch = receive();
-      if (batch.length === 0) break;
-      for (const message of batch) {
-        const index = message.sequence - first;
-        const request = requests[index];
-        if (request === undefined) continue; // an answer to an earlier exchange that ended by an exception
-        if (message.type === NLMSG_ERROR || message.type === endOf(request, more, protocol)) open -= 1;
-        if (message.type !== NLMSG_ERROR) answers[index]?.push(message);
-        else {
-          const { errno, text } = acknowledgementOf(message);
-          if (errno !== 0) refused[index] = { errno: errnoOf(errno), error: () => kernelRefused(request, errno, text) };
-        }
-      }
-    }
-    return answers.map((own, index) => ({ answers: own, ...(refused[index] !== undefined && { refused: refused[index] }) }));
-  };
+  const { exchange, receive, takeSequence } = createExchange(fd, protocol);
 
   const ask = (request: Request): readonly Received[] => {
     const [outcome] = exchange([request], 0);
@@ -223,9 +174,7 @@ export function openNetlink(protocol: number, { asksOnce = false }: { readonly a
     },
     exchange: (requests) => exchange(requests, 0),
     async runApart(request) {
-      const bytes = encodeMessages([request], sequence, NLM_F_REQUEST | NLM_F_ACK);
-      sequence = (sequence + 1) >>> 0 || 1;
-      await sendApart(fd, bytes);
+      await sendApart(fd, encodeMessages([request], takeSequence(1), NLM_F_REQUEST | NLM_F_ACK));
     },
     dump(request) {
       for (let attempt = 0; attempt < dumpAttempts; attempt += 1) {
@@ -235,8 +184,7 @@ export function openNetlink(protocol: number, { asksOnce = false }: { readonly a
       throw kernelRefused(request, 11, 'the list changed at every reading');
     },
     first(request, most) {
-      const own = sequence;
-      sequence = (sequence + 1) >>> 0 || 1;
+      const own = takeSequence(1);
       send(fd, encodeMessages([request], own, NLM_F_REQUEST | NLM_F_DUMP));
       const listed: Received[] = [];
       while (listed.length < most) {
@@ -252,6 +200,74 @@ export function openNetlink(protocol: number, { asksOnce = false }: { readonly a
     },
     close: () => closeFd(fd),
   };
+}
+
+/** Sends requests on a socket and receives their answers. */
+interface Exchange {
+  exchange(requests: readonly Request[], more: number): Outcome[];
+  /** Returns what the kernel has queued; empty if nothing. */
+  receive(): Received[];
+  /** Reserves the sequence numbers of this many messages, and returns the first. */
+  takeSequence(count: number): number;
+}
+
+function createExchange(fd: number, protocol: number): Exchange {
+  let sequence = 1;
+  const takeSequence = (count: number): number => {
+    const first = sequence;
+    sequence = (sequence + count) >>> 0 || 1;
+    return first;
+  };
+
+  let isWide = false;
+  /**
+   * A rebuild of all rules is one sendmsg, and each of its messages may be answered. Both sizes are limits
+   * and not allocated memory. The socket of a pod sends little.
+   */
+  const widen = (): void => {
+    if (isWide) return;
+    setSockOpt(fd, SOL_SOCKET, SO_SNDBUFFORCE, bufferBytes);
+    setSockOpt(fd, SOL_SOCKET, SO_RCVBUFFORCE, bufferBytes);
+    isWide = true;
+  };
+
+  const receive = (): Received[] => {
+    const length = receiveWaiting(fd, buffer, MSG_TRUNC);
+    if (length === undefined) return [];
+    if (length > buffer.length) throw answerTooLong(length);
+    // A copy, because the buffer is used again while the caller still reads.
+    return decodeMessages(Buffer.from(buffer.subarray(0, length)));
+  };
+
+  const exchange = (requests: readonly Request[], more: number): Outcome[] => {
+    if (requests.length === 0) return [];
+    const first = takeSequence(requests.length);
+    const bytes = encodeMessages(requests, first, NLM_F_REQUEST | more);
+    if (bytes.length > narrowBytes || requests.length > narrowRequests) widen();
+    send(fd, bytes);
+    const answers: Received[][] = requests.map(() => []);
+    const refused: Outcome['refused'][] = [];
+    // If the last message is known, there is no query for more: such a query costs as much as an answer.
+    let open = requests.every((request) => endOf(request, more, protocol) !== undefined) ? requests.length : Infinity;
+    while (open > 0) {
+      const batch = receive();
+      if (batch.length === 0) break;
+      for (const message of batch) {
+        const index = message.sequence - first;
+        const request = requests[index];
+        if (request === undefined) continue; // an answer to an earlier exchange that ended by an exception
+        if (message.type === NLMSG_ERROR || message.type === endOf(request, more, protocol)) open -= 1;
+        if (message.type !== NLMSG_ERROR) answers[index]?.push(message);
+        else {
+          const { errno, text } = acknowledgementOf(message);
+          if (errno !== 0) refused[index] = { errno: errnoOf(errno), error: () => kernelRefused(request, errno, text) };
+        }
+      }
+    }
+    return answers.map((own, index) => ({ answers: own, ...(refused[index] !== undefined && { refused: refused[index] }) }));
+  };
+
+  return { exchange, receive, takeSequence };
 }
 
 /**
