@@ -25,6 +25,11 @@ export interface ListedElement {
   readonly end: boolean;
 }
 
+/** Reads an answer to `getChain`: returns how many rules the chain has plus how many rules and maps lead to it. */
+export function readChainUse(message: Received): number {
+  return attributesOf(message.body, nfgenmsgLength).get(6)?.readUInt32BE(0) ?? 0;
+}
+
 /** Reads a message of `listElements`. */
 export function readListedElements(message: Received): ListedElement[] {
   return elementsOf(attributesOf(message.body, nfgenmsgLength).get(3)).flatMap((element) => {

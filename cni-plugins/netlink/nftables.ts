@@ -328,11 +328,6 @@ export function getChain(table: Table, chain: string): Request {
   return request('look up the chain', table, chain, NFT_MSG_GETCHAIN, 0, attribute(1, text(table.name)), attribute(3, text(chain)));
 }
 
-/** Returns how many rules the chain has plus how many rules and maps lead to it. */
-export function readChainUse(message: Received): number {
-  return attributesOf(message.body, nfgenmsgLength).get(6)?.readUInt32BE(0) ?? 0;
-}
-
 /** Refused (EBUSY) while a rule or a map leads to the chain. */
 export function deleteChain(table: Table, chain: string): Request {
   return request('delete the chain', table, chain, NFT_MSG_DELCHAIN, 0, attribute(1, text(table.name)), attribute(3, text(chain)));

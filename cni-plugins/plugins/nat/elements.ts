@@ -1,5 +1,6 @@
 import { isRefusal } from '../../netlink/kernel-failure.ts';
-import { addElements, deleteChain, deleteElements, getChain, getElement, getTable, readChainUse } from '../../netlink/nftables.ts';
+import { readChainUse } from '../../netlink/nft-readout.ts';
+import { addElements, deleteChain, deleteElements, getChain, getElement, getTable } from '../../netlink/nftables.ts';
 import { transact } from '../../netlink/nft-transactions.ts';
 import type { Element, Table } from '../../netlink/nftables.ts';
 import type { NetlinkSocket } from '../../netlink/socket.ts';
