@@ -1,6 +1,7 @@
 import { PortcullisError } from '../../base/errors/index.ts';
 import { holdAddress, holdSolicitedNode } from '../netlink/bridge-ports.ts';
 import { indexOf } from '../netlink/quick-link-stat.ts';
+import { setPortUp } from '../netlink/bridge-port-settings.ts';
 import * as links from '../netlink/links.ts';
 import * as routes from '../netlink/routes.ts';
 import type { NetlinkSocket, Outcome, Request } from '../netlink/socket.ts';
@@ -81,7 +82,7 @@ function makePair(spec: AttachmentSpec, { route, bridges, hasIpv6, tag }: PairMa
   const on = (master: number): readonly Outcome[] =>
     route.exchange([
       acknowledged(links.createVeth({ name: spec.hostInterface, group: linkGroups.pod, mtu: spec.mtu, master, peer })),
-      acknowledged(links.setPortUp(own, { hairpin, noOwnIpv6: hasIpv6, onlyKnown: true, alias: tag })),
+      acknowledged(setPortUp(own, { hairpin, noOwnIpv6: hasIpv6, onlyKnown: true, alias: tag })),
     ]);
   const seen = bridges.lastSeen(spec);
   const tried = seen === undefined ? undefined : on(seen);
@@ -144,7 +145,7 @@ export function rejoinPodLink(spec: AttachmentSpec, { route, bridges, tag }: Omi
     // The rules identify the link by its group, so the group is set before the link joins the bridge.
     links.setGroup(own, linkGroups.pod),
     links.setMaster(own, bridges.ensure(spec)),
-    links.setPortUp(own, { hairpin: spec.bridge.hairpin, noOwnIpv6: false, onlyKnown: true, alias: tag }),
+    setPortUp(own, { hairpin: spec.bridge.hairpin, noOwnIpv6: false, onlyKnown: true, alias: tag }),
     links.setUp(own),
   ]);
   const link = links.lookUp(route, own);

@@ -13,8 +13,8 @@ const IFLA_IFNAME = 3;
 const IFLA_MTU = 4;
 const IFLA_LINK = 5;
 const IFLA_MASTER = 10;
-const IFLA_LINKINFO = 18;
-const IFLA_IFALIAS = 20;
+export const IFLA_LINKINFO = 18;
+export const IFLA_IFALIAS = 20;
 const IFLA_AF_SPEC = 26;
 const IFLA_GROUP = 27;
 const IFLA_NET_NS_FD = 28;
@@ -28,7 +28,6 @@ const IFLA_INFO_SLAVE_DATA = 5;
 const VETH_INFO_PEER = 1;
 const IFLA_BRPORT_STATE = 1;
 const IFLA_BRPORT_MODE = 4;
-const IFLA_BRPORT_UNICAST_FLOOD = 9;
 const IFLA_BRPORT_ISOLATED = 33;
 const IFLA_INET_CONF = 1;
 const IPV4_DEVCONF_ARP_NOTIFY = 22;
@@ -55,11 +54,13 @@ function linkHeader(options: { index?: number; flags?: number; change?: number }
 /** Selects the link of a message: by index, or by name in the same batch that creates it. */
 export type LinkName = { readonly index: number } | { readonly name: string };
 
-function target(link: LinkName, options: { flags?: number; change?: number } = {}): Buffer[] {
+/** Returns the header of a message about a link, and its name if it has no index yet. */
+export function target(link: LinkName, options: { flags?: number; change?: number } = {}): Buffer[] {
   return 'index' in link ? [linkHeader({ ...options, index: link.index })] : [linkHeader(options), attribute(IFLA_IFNAME, text(link.name))];
 }
 
-const nameOf = (link: LinkName): string => ('index' in link ? `#${link.index}` : link.name);
+/** Returns the link as errors name it. */
+export const nameOf = (link: LinkName): string => ('index' in link ? `#${link.index}` : link.name);
 
 export interface BridgeLink {
   readonly name: string;
@@ -183,61 +184,6 @@ export function setMaster(link: LinkName, master: number): Request {
   };
 }
 
-export interface PortSettings {
-  /** The bridge may send a frame back to the port where it came from. */
-  readonly hairpin: boolean;
-  /** As in {@link setNoOwnIpv6}. */
-  readonly noOwnIpv6: boolean;
-  /** The port gets no frame for an address that the bridge does not know. */
-  readonly onlyKnown?: boolean;
-  /** The alias of the link, as `ip link` shows it. */
-  readonly alias?: string;
-}
-
-/** Sets, in one message, what a bridge port needs before it comes up. Absent settings stay unchanged. */
-export function setPortUp(link: LinkName, { hairpin, noOwnIpv6, onlyKnown = false, alias }: PortSettings): Request {
-  const settings = [
-    ...(hairpin ? [attribute(IFLA_BRPORT_MODE, u8(1))] : []),
-    ...(onlyKnown ? [attribute(IFLA_BRPORT_UNICAST_FLOOD, u8(0))] : []),
-  ];
-  return {
-    what: 'set up the bridge port',
-    on: nameOf(link),
-    type: RTM_NEWLINK,
-    flags: 0,
-    body: Buffer.concat([
-      ...target(link),
-      ...(alias === undefined ? [] : [attribute(IFLA_IFALIAS, text(alias))]),
-      ...(settings.length === 0
-        ? []
-        : [nested(IFLA_LINKINFO, attribute(IFLA_INFO_SLAVE_KIND, text('bridge')), nested(IFLA_INFO_SLAVE_DATA, ...settings))]),
-      ...(noOwnIpv6 ? [noOwnIpv6Attribute] : []),
-    ]),
-  };
-}
-
-/** Sets what a bridge port does besides forwarding. Refused (EINVAL) for a link that is not a bridge port. */
-export function setPort(link: LinkName, port: { readonly hairpin: boolean; readonly isolated: boolean }): Request {
-  return {
-    what: 'set up the bridge port',
-    on: nameOf(link),
-    type: RTM_NEWLINK,
-    flags: 0,
-    body: Buffer.concat([
-      ...target(link),
-      nested(
-        IFLA_LINKINFO,
-        attribute(IFLA_INFO_SLAVE_KIND, text('bridge')),
-        nested(
-          IFLA_INFO_SLAVE_DATA,
-          attribute(IFLA_BRPORT_MODE, u8(port.hairpin ? 1 : 0)),
-          attribute(IFLA_BRPORT_ISOLATED, u8(port.isolated ? 1 : 0)),
-        ),
-      ),
-    ]),
-  };
-}
-
 /**
  * Lets 127.0.0.0/8 be routed over the link, which host ports on 127.0.0.1 need. The rules keep pods away from
  * it.
@@ -272,7 +218,8 @@ export function setArpNotify(link: LinkName): Request {
   };
 }
 
-const noOwnIpv6Attribute = nested(IFLA_AF_SPEC, nested(AF_INET6, attribute(IFLA_INET6_ADDR_GEN_MODE, u8(IN6_ADDR_GEN_MODE_NONE))));
+/** Keeps IPv6 from generating addresses: see {@link setNoOwnIpv6}. */
+export const noOwnIpv6Attribute = nested(IFLA_AF_SPEC, nested(AF_INET6, attribute(IFLA_INET6_ADDR_GEN_MODE, u8(IN6_ADDR_GEN_MODE_NONE))));
 
 /**
  * Keeps IPv6 from generating addresses on the link, so it sends no packets of its own either. Refused at a

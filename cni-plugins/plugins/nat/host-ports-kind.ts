@@ -1,7 +1,8 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { forgetConnections } from '../../netlink/conntrack.ts';
 import { isRefusal } from '../../netlink/kernel-failure.ts';
-import { lookUp, setPortUp, setRouteLocalnet } from '../../netlink/links.ts';
+import { setPortUp } from '../../netlink/bridge-port-settings.ts';
+import { lookUp, setRouteLocalnet } from '../../netlink/links.ts';
 import { concatenated } from '../../netlink/nftables.ts';
 import { lookUpRoute, readRouteLink } from '../../netlink/routes.ts';
 import { be16 } from '../../netlink/wire.ts';
