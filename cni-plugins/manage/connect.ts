@@ -1,13 +1,13 @@
 import { execFileSync } from 'node:child_process';
 import { existsSync, statSync } from 'node:fs';
 import { parseJson } from '../../base/json/index.ts';
-import { reasonOf, PortcullisError } from '../../base/errors/index.ts';
+import { reasonOf } from '../../base/errors/index.ts';
 import type { Logger } from '../../base/log/index.ts';
 import { programStarter, startReactor } from '../../base/reactor/index.ts';
 import { startKernelWorker } from '../../base/kernel/index.ts';
 import { openReadOnly } from '../../base/storage/index.ts';
 import { openPluginEngine } from '../attach/engine.ts';
-import { namespaceStands, ownNamespace } from '../attach/netns.ts';
+import { namespaceStands } from '../attach/netns.ts';
 import { networksIn } from '../attach/networks.ts';
 import type { AttachmentSpec } from '../attach/record.ts';
 import { createChains } from '../invoke/chains.ts';
@@ -18,7 +18,18 @@ import type { CachedAttachment } from '../invoke/result-cache.ts';
 import type { LoadedNetwork } from '../spec/conf-folder.ts';
 import { readMemberships } from '../spec/memberships.ts';
 import type { CniResult } from '../spec/result.ts';
-import { connectedId } from './connected-id.ts';
+import {
+  alreadyConnected,
+  badInterface,
+  capabilityMissing,
+  interfaceTaken,
+  networkUnknown,
+  notConnected,
+  targetBound,
+  targetUnknown,
+} from './connect-failures.ts';
+import { idOf, noContainer, podOf, targetOf } from './connect-target.ts';
+import type { TargetSource } from './connect-target.ts';
 import { namedTarget } from './docker-target.ts';
 import type { ReportSource } from './report.ts';
 
@@ -27,13 +38,11 @@ import type { ReportSource } from './report.ts';
  * the chain of a network of the conf folder. It works on the daemon's database, whether the daemon runs or
  * not. It blocks, so only commands use it.
  */
-export interface ConnectSource extends ReportSource {
+export interface ConnectSource extends ReportSource, TargetSource {
   /** Folders that contain plugins. */
   readonly binDirs: readonly string[];
   /** Folder in which results are stored as libcni stores them. */
   readonly cacheDir: string;
-  /** Socket of docker's API, for targets that docker manages. Defaults to /run/docker.sock. */
-  readonly dockerSocket?: string;
   readonly log: Logger;
 }
 
@@ -193,14 +202,7 @@ function networksOf({ confDir, choice }: ConnectSource): readonly LoadedNetwork[
 function loadedNetwork(source: ConnectSource, name: string): LoadedNetwork {
   const found = networksOf(source).find((network) => network.name === name);
   if (found !== undefined) return found;
-  throw failure(
-    'NETWORK_UNKNOWN',
-    'not-found',
-    'find the network',
-    name,
-    `${source.confDir} has none of that name`,
-    'see portcullis network ls',
-  );
+  throw networkUnknown(name, source.confDir);
 }
 
 /** Refuses capabilities that no plugin of the network declares, because no plugin would act on them. */
@@ -208,93 +210,7 @@ function refuseUndeclared({ name, list }: LoadedNetwork, wanted: readonly string
   const declared = new Set(list.plugins.flatMap(({ capabilities }) => capabilities));
   const missing = wanted.filter((each) => !declared.has(each));
   if (missing.length === 0) return;
-  throw failure(
-    'NETWORK_CAPABILITY_MISSING',
-    'invalid',
-    'connect to the network',
-    name,
-    `none of its plugins declares the capability ${missing.join(', ')}`,
-    `add ${missing.map((each) => `"${each}": true`).join(', ')} to 'capabilities' of its first plugin`,
-  );
-}
-
-interface Target {
-  readonly pod: ChainPod;
-  /** Why the target must not get an interface on which our rules are not in force. */
-  readonly bound?: string;
-}
-
-const podOf = (id: string, netns: string, name = '', namespace = '', uid = ''): ChainPod => ({ id, netns, pod: { name, namespace, uid } });
-
-const noContainer = 'docker has no such container that runs';
-
-async function targetOf(source: ConnectSource, asked: string): Promise<Target> {
-  const known = await namedTarget(asked, source.dockerSocket);
-  if (known === undefined) throw targetUnknown(asked, noContainer);
-  const { target } = known;
-  const path = pathOf(target);
-  if (path !== undefined) {
-    if (!namespaceStands(path)) throw targetUnknown(asked, 'no network namespace is there');
-    if (isOwnNamespace(path)) throw targetUnknown(asked, "its network namespace is this host's own");
-    return { pod: podOf(idOf(source, target), path, known.name) };
-  }
-  const pod = podNamed(source, target);
-  const bound =
-    pod.class === 'none' || pod.class === 'deny'
-      ? `its class is ${pod.class}`
-      : pod.rules !== '{}'
-        ? 'rules of peers hold for it'
-        : undefined;
-  const { name, namespace, uid } = pod.spec.pod;
-  return { pod: podOf(pod.id, pod.spec.netns, name, namespace, uid), ...(bound !== undefined && { bound }) };
-}
-
-const pathOf = (target: string): string | undefined => {
-  const pid = /^pid:(?<pid>\d{1,10})$/u.exec(target)?.groups?.['pid'];
-  return pid === undefined ? (target.startsWith('/') ? target : undefined) : `/proc/${pid}/ns/net`;
-};
-
-function isOwnNamespace(path: string): boolean {
-  const [own, given] = [ownNamespace(), statSync(path)];
-  return own.dev === given.dev && own.ino === given.ino;
-}
-
-function idOf(source: ConnectSource, target: string): string {
-  const path = pathOf(target);
-  if (path === undefined) return podNamed(source, target, 'any').id;
-  if (!existsSync(path)) return '';
-  return connectedId(statSync(path));
-}
-
-interface PodRow {
-  readonly id: string;
-  readonly class: string;
-  readonly rules: string;
-  readonly spec: AttachmentSpec;
-}
-
-function podNamed({ databasePath }: ConnectSource, target: string, wanted: 'any' | 'ready' = 'ready'): PodRow {
-  const rows: PodRow[] = [];
-  if (existsSync(databasePath)) {
-    const database = openReadOnly(databasePath);
-    try {
-      for (const row of database.each("SELECT container_id, state, class, rules, spec FROM attachment WHERE origin = 'pod'")) {
-        if (wanted === 'ready' && row['state'] !== 'ready') continue;
-        const spec = parseJson(String(row['spec'])) as AttachmentSpec;
-        rows.push({ id: String(row['container_id']), class: String(row['class']), rules: String(row['rules']), spec });
-      }
-    } finally {
-      database.close();
-    }
-  }
-  const named = rows.filter(
-    ({ id, spec: { pod } }) =>
-      target === `${pod.namespace}/${pod.name}` || target === pod.name || (target.length >= 6 && id.startsWith(target)),
-  );
-  const [found] = named;
-  if (found === undefined) throw targetUnknown(target, 'no pod of that name or id is attached');
-  if (named.length > 1) throw targetUnknown(target, `${named.length} pods are called so`);
-  return found;
+  throw capabilityMissing(name, missing);
 }
 
 function connectedNetworks({ databasePath }: ConnectSource): string[] {
@@ -359,64 +275,4 @@ async function withChains<T>(source: ConnectSource, body: (chains: Chains) => Pr
     await engine.close();
     await Promise.all([reactor.close(), kernel.close()]);
   }
-}
-
-const targetUnknown = (
-  target: string,
-  why: string,
-  fix = 'give NAMESPACE/NAME or the id of a pod that runs, the path of a network namespace, pid:NUMBER, or docker://NAME',
-): PortcullisError => failure('NETWORK_TARGET_UNKNOWN', 'not-found', 'find whom to connect', target, why, fix);
-
-const targetBound = (network: string, target: string, why: string): PortcullisError =>
-  failure(
-    'NETWORK_TARGET_BOUND',
-    'precondition',
-    `connect to the network ${network}`,
-    target,
-    `${why}, and nothing would hold a second interface to that`,
-    'connect a pod whose containers were started with a class of network.user or wider, and without rules of peers',
-  );
-
-const badInterface = (network: string, name: string): PortcullisError =>
-  failure(
-    'NETWORK_INTERFACE_INVALID',
-    'invalid',
-    `connect to the network ${network} as`,
-    name,
-    'it is no name for an interface',
-    'give 1 to 15 characters without blanks, /, : and %',
-  );
-
-const interfaceTaken = (network: string, name: string, target: string): PortcullisError =>
-  failure(
-    'NETWORK_INTERFACE_TAKEN',
-    'already-exists',
-    `connect to the network ${network} as`,
-    name,
-    `an attachment of ${target} has an interface of that name`,
-    'give another name by --ifname; portcullis network inspect shows whose it is',
-  );
-
-const alreadyConnected = (network: string, target: string, name: string): PortcullisError =>
-  failure(
-    'NETWORK_ALREADY_CONNECTED',
-    'already-exists',
-    `connect to the network ${network}`,
-    target,
-    `it is connected as ${name}`,
-    'disconnect it first',
-  );
-
-const notConnected = (network: string, target: string): PortcullisError =>
-  failure(
-    'NETWORK_NOT_CONNECTED',
-    'not-found',
-    `disconnect from the network ${network}`,
-    target,
-    'it was not connected by this command',
-    'see portcullis network inspect',
-  );
-
-function failure(code: string, kind: PortcullisError['kind'], attempted: string, on: string, why: string, fix: string): PortcullisError {
-  return new PortcullisError({ code, kind, attempted, on, why, fix });
 }

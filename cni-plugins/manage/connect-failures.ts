@@ -1,0 +1,76 @@
+import { PortcullisError } from '../../base/errors/index.ts';
+
+/** The failures of `portcullis network connect` and `disconnect`. */
+
+export const networkUnknown = (name: string, confDir: string): PortcullisError =>
+  failure('NETWORK_UNKNOWN', 'not-found', 'find the network', name, `${confDir} has none of that name`, 'see portcullis network ls');
+
+export const capabilityMissing = (name: string, missing: readonly string[]): PortcullisError =>
+  failure(
+    'NETWORK_CAPABILITY_MISSING',
+    'invalid',
+    'connect to the network',
+    name,
+    `none of its plugins declares the capability ${missing.join(', ')}`,
+    `add ${missing.map((each) => `"${each}": true`).join(', ')} to 'capabilities' of its first plugin`,
+  );
+
+export const targetUnknown = (
+  target: string,
+  why: string,
+  fix = 'give NAMESPACE/NAME or the id of a pod that runs, the path of a network namespace, pid:NUMBER, or docker://NAME',
+): PortcullisError => failure('NETWORK_TARGET_UNKNOWN', 'not-found', 'find whom to connect', target, why, fix);
+
+export const targetBound = (network: string, target: string, why: string): PortcullisError =>
+  failure(
+    'NETWORK_TARGET_BOUND',
+    'precondition',
+    `connect to the network ${network}`,
+    target,
+    `${why}, and nothing would hold a second interface to that`,
+    'connect a pod whose containers were started with a class of network.user or wider, and without rules of peers',
+  );
+
+export const badInterface = (network: string, name: string): PortcullisError =>
+  failure(
+    'NETWORK_INTERFACE_INVALID',
+    'invalid',
+    `connect to the network ${network} as`,
+    name,
+    'it is no name for an interface',
+    'give 1 to 15 characters without blanks, /, : and %',
+  );
+
+export const interfaceTaken = (network: string, name: string, target: string): PortcullisError =>
+  failure(
+    'NETWORK_INTERFACE_TAKEN',
+    'already-exists',
+    `connect to the network ${network} as`,
+    name,
+    `an attachment of ${target} has an interface of that name`,
+    'give another name by --ifname; portcullis network inspect shows whose it is',
+  );
+
+export const alreadyConnected = (network: string, target: string, name: string): PortcullisError =>
+  failure(
+    'NETWORK_ALREADY_CONNECTED',
+    'already-exists',
+    `connect to the network ${network}`,
+    target,
+    `it is connected as ${name}`,
+    'disconnect it first',
+  );
+
+export const notConnected = (network: string, target: string): PortcullisError =>
+  failure(
+    'NETWORK_NOT_CONNECTED',
+    'not-found',
+    `disconnect from the network ${network}`,
+    target,
+    'it was not connected by this command',
+    'see portcullis network inspect',
+  );
+
+function failure(code: string, kind: PortcullisError['kind'], attempted: string, on: string, why: string, fix: string): PortcullisError {
+  return new PortcullisError({ code, kind, attempted, on, why, fix });
+}
