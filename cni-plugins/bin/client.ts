@@ -112,34 +112,8 @@ function write(a: Assembler, sys: Calls, c: Layout): void {
   a.copy('s0', 'sp');
   a.load64('t', 's0', 0);
   a.jumpIfZero('t', 'unavailable');
-  // brk(0) returns the end of the heap, which then grows by the required size, filled with zeros.
-  callWith(a, sys.brk, 0);
-  a.copy('s2', 'result');
-  a.copy('s3', 's2');
-  a.set('t', memorySize);
-  a.addRegister('s3', 't');
-  a.copy('a0', 's3');
-  a.call(sys.brk);
-  a.copy('t', 'result');
-  a.subtractRegister('t', 's3');
-  a.jumpUnlessZero('t', 'unavailable');
-
-  callWith(a, sys.socket, AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  a.jumpIfNegative('result', 'alone');
-  a.copy('s3', 'result');
-  // If the caller closed its standard streams, their numbers are free: the socket must not get one of them.
-  a.copy('a0', 's3');
-  callWith(a, sys.fcntl, undefined, F_DUPFD_CLOEXEC, 3);
-  a.jumpIfNegative('result', 'alone');
-  a.copy('s1', 'result');
-  a.copy('a0', 's3');
-  a.call(sys.close);
-  for (const option of [SO_SNDTIMEO, SO_RCVTIMEO]) setTimeout(a, sys, option, c.greetTimeout);
-
-  findSocket(a, c);
-  a.copy('a0', 's1');
-  a.call(sys.connect);
-  a.jumpUnlessZero('result', 'alone');
+  takeMemory(a, sys);
+  connectToDaemon(a, sys, c);
 
   putGreeting(a, c);
   gatherInput(a, emit, sys, c.inputPatience, 'all there', 'send');
@@ -163,6 +137,79 @@ function write(a: Assembler, sys: Calls, c: Layout): void {
   emit.sendAll('send input', 'lost');
 
   a.label('answer');
+  passAnswer(a, emit, sys);
+
+  a.label('no greeting');
+  a.load8('t', 's2', memory.head + versionAt);
+  a.jumpIfEqual('t', withoutInput, 'aside');
+  a.copy('a0', 's1');
+  callWith(a, sys.shutdown, undefined, SHUT_RD);
+  emit.receive('late greeting', 's1', memory.greeting, greeting.length, 'aside');
+  checkGreeting(a, 'lost', 'aside');
+
+  a.label('aside');
+  a.load8('t', 's2', memory.head + versionAt);
+  a.jumpIfEqual('t', withInput, 'become');
+  a.load64('t', 's2', memory.inputLength);
+  a.jumpIfZero('t', 'alone');
+  // A part of the input was read: the rest belongs to it.
+  readRest(a, emit, 'rest');
+  a.jump('become');
+  a.label('lost');
+  a.set('t', 1);
+  a.store8('t', 's2', memory.wasLost);
+  a.label('become');
+  // s0 was reused for the answer's head; the stack pointer never moved.
+  a.copy('s0', 'sp');
+  keepInput(a, emit, sys, c.memfdName);
+  a.load8('t', 's2', memory.wasLost);
+  a.jumpIfZero('t', 'alone');
+  execute(a, emit, sys, c.lost);
+  a.label('alone');
+  execute(a, emit, sys, c.alone);
+
+  a.label('unavailable');
+  callWith(a, sys.write, 1, c.unavailable.at, c.unavailable.length);
+  callWith(a, sys.exitGroup, 1);
+}
+
+/** Grows the heap by our memory. */
+function takeMemory(a: Assembler, sys: Calls): void {
+  // brk(0) returns the end of the heap, which then grows by the required size, filled with zeros.
+  callWith(a, sys.brk, 0);
+  a.copy('s2', 'result');
+  a.copy('s3', 's2');
+  a.set('t', memorySize);
+  a.addRegister('s3', 't');
+  a.copy('a0', 's3');
+  a.call(sys.brk);
+  a.copy('t', 'result');
+  a.subtractRegister('t', 's3');
+  a.jumpUnlessZero('t', 'unavailable');
+}
+
+/** Opens the socket and connects it. */
+function connectToDaemon(a: Assembler, sys: Calls, c: Layout): void {
+  callWith(a, sys.socket, AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  a.jumpIfNegative('result', 'alone');
+  a.copy('s3', 'result');
+  // If the caller closed its standard streams, their numbers are free: the socket must not get one of them.
+  a.copy('a0', 's3');
+  callWith(a, sys.fcntl, undefined, F_DUPFD_CLOEXEC, 3);
+  a.jumpIfNegative('result', 'alone');
+  a.copy('s1', 'result');
+  a.copy('a0', 's3');
+  a.call(sys.close);
+  for (const option of [SO_SNDTIMEO, SO_RCVTIMEO]) setTimeout(a, sys, option, c.greetTimeout);
+
+  findSocket(a, c);
+  a.copy('a0', 's1');
+  a.call(sys.connect);
+  a.jumpUnlessZero('result', 'alone');
+}
+
+/** Receives the whole answer, writes it out and ends with its exit code. */
+function passAnswer(a: Assembler, emit: Emitter, sys: Calls): void {
   a.set('s3', 0);
   a.copy('s4', 's2');
   emit.add('s4', answerAt);
@@ -197,39 +244,6 @@ function write(a: Assembler, sys: Calls, c: Layout): void {
   emit.writeAll('error output', 2);
   a.load64('a0', 's0', 0);
   a.call(sys.exitGroup);
-
-  a.label('no greeting');
-  a.load8('t', 's2', memory.head + versionAt);
-  a.jumpIfEqual('t', withoutInput, 'aside');
-  a.copy('a0', 's1');
-  callWith(a, sys.shutdown, undefined, SHUT_RD);
-  emit.receive('late greeting', 's1', memory.greeting, greeting.length, 'aside');
-  checkGreeting(a, 'lost', 'aside');
-
-  a.label('aside');
-  a.load8('t', 's2', memory.head + versionAt);
-  a.jumpIfEqual('t', withInput, 'become');
-  a.load64('t', 's2', memory.inputLength);
-  a.jumpIfZero('t', 'alone');
-  // A part of the input was read: the rest belongs to it.
-  readRest(a, emit, 'rest');
-  a.jump('become');
-  a.label('lost');
-  a.set('t', 1);
-  a.store8('t', 's2', memory.wasLost);
-  a.label('become');
-  // s0 was reused for the answer's head; the stack pointer never moved.
-  a.copy('s0', 'sp');
-  keepInput(a, emit, sys, c.memfdName);
-  a.load8('t', 's2', memory.wasLost);
-  a.jumpIfZero('t', 'alone');
-  execute(a, emit, sys, c.lost);
-  a.label('alone');
-  execute(a, emit, sys, c.alone);
-
-  a.label('unavailable');
-  callWith(a, sys.write, 1, c.unavailable.at, c.unavailable.length);
-  callWith(a, sys.exitGroup, 1);
 }
 
 function setTimeout(a: Assembler, sys: Calls, option: number, time: Place): void {
