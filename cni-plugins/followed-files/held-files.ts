@@ -153,16 +153,17 @@ export function createHeldFiles<Reading extends object>(
     isEmpty: () => held().length === 0,
     readings: () => held().map(({ reading }) => reading),
     held,
-    problems: () =>
-      sorted().flatMap(([, { good, problems }]) => {
-        const holds = good === undefined ? 'nothing of it is in force' : 'its last good version stays in force';
-        return problems.map((line) => `${line} (${holds})`);
-      }),
-    areKnown: () =>
-      [...files.values()].every(
-        ({ good, problems, refused, first, seen, isEmpty }) =>
-          problems.length === 0 || (good === undefined && isEmpty === true && refused === first && seen === first),
-      ),
+    problems: () => sorted().flatMap(([, file]) => problemsOf(file)),
+    areKnown: () => [...files.values()].every(isKnown),
     revision: () => revision,
   };
+}
+
+function problemsOf({ good, problems }: File<unknown>): string[] {
+  const holds = good === undefined ? 'nothing of it is in force' : 'its last good version stays in force';
+  return problems.map((line) => `${line} (${holds})`);
+}
+
+function isKnown({ good, problems, refused, first, seen, isEmpty }: File<unknown>): boolean {
+  return problems.length === 0 || (good === undefined && isEmpty === true && refused === first && seen === first);
 }
