@@ -1,26 +1,18 @@
-import { LRUCache } from 'lru-cache';
 import type { Dialect } from '../tuf/metadata/model.ts';
 import { digested } from './accept.ts';
+import { createCollectionKeys } from './collection-keys.ts';
 import type { Upload } from './upload.ts';
 import type { NewFile } from './accept-input.ts';
 import type { Judge } from './judge.ts';
 import type { KeyVault } from './key-vault.ts';
-import { listedOnlineKey } from './online-keys.ts';
 import type { OnlineKey } from './online-keys.ts';
 import { invalidUpdate, isRefusal, refuse } from './refusal.ts';
 import type { Refusal } from './refusal.ts';
-import { readRoot, readSnapshot, readTimestamp } from './remembered-files.ts';
 import { renewOnline } from './renew.ts';
+import { createStandings } from './standings.ts';
+import type { Standing } from './standings.ts';
 import { fileToKeep } from './store.ts';
 import type { DialectFiles, StoredFile, TrustStore } from './store.ts';
-
-/** The current state of one collection in one dialect. */
-interface Standing {
-  readonly files: ReadonlyMap<string, StoredFile>;
-  /** Neither the timestamp nor the snapshot expires before this time; milliseconds since 1970. */
-  readonly freshUntil: number;
-  readonly withheld: boolean;
-}
 
 /** Which file of a role is requested. */
 export type Which = { readonly hash: string } | { readonly version: number } | 'current';
@@ -40,15 +32,11 @@ export interface Collections {
   remove(gun: string): Promise<void>;
 }
 
-const memoryBytes = 128 * 1024 * 1024;
-/**
- * Maximum number of rotated keys of a role that no root names yet. A client that rotates and never publishes
- * must not fill the database or slow down each update.
- */
-const mostUnnamed = 8;
-
+/** The collections of one store. No other process may write it. */
 export function createCollections(store: TrustStore, vault: KeyVault, judge: Judge, clock: () => number): Collections {
-  const known = new LRUCache<string, Standing>({ maxSize: memoryBytes, sizeCalculation: weightOf });
+  const standings = createStandings(store);
+  const { load, remember, forget } = standings;
+  const keys = createCollectionKeys(vault, standings, clock);
   const lines = new Map<string, Promise<unknown>>();
 
   /** Runs one change of a collection at a time. */
@@ -64,17 +52,6 @@ export function createCollections(store: TrustStore, vault: KeyVault, judge: Jud
     return turn;
   };
 
-  const load = async (gun: string, dialect: Dialect): Promise<Standing> => {
-    const key = `${dialect}\n${gun}`;
-    const remembered = known.get(key);
-    if (remembered !== undefined) return remembered;
-    const files = new Map((await store.currentFiles(gun, dialect)).map((file) => [file.role, file]));
-    const withheld = dialect === 'tuf' && (await store.isWithheld(gun));
-    const standing = standingOf(dialect, files, withheld);
-    if (files.size > 0) known.set(key, standing);
-    return standing;
-  };
-
   const renewed = (gun: string, dialect: Dialect): Promise<Standing> =>
     inLine(gun, async () => {
       const standing = await load(gun, dialect);
@@ -87,16 +64,6 @@ export function createCollections(store: TrustStore, vault: KeyVault, judge: Jud
       forget(gun);
       return kept ? remember(gun, dialect, merged(standing.files, files), false) : load(gun, dialect);
     });
-
-  const remember = (gun: string, dialect: Dialect, files: ReadonlyMap<string, StoredFile>, withheld: boolean): Standing => {
-    const standing = standingOf(dialect, files, withheld);
-    known.set(`${dialect}\n${gun}`, standing);
-    return standing;
-  };
-  const forget = (gun: string): void => {
-    known.delete(`notary\n${gun}`);
-    known.delete(`tuf\n${gun}`);
-  };
 
   const publish: Collections['publish'] = (gun, uploads) =>
     inLine(gun, async () => {
@@ -133,22 +100,6 @@ export function createCollections(store: TrustStore, vault: KeyVault, judge: Jud
       return undefined;
     });
 
-  const createKey = async (gun: string, dialect: Dialect, role: OnlineKey['role'], instead?: readonly OnlineKey[]): Promise<unknown> =>
-    listedOnlineKey(dialect, await vault.create(gun, role, clock(), instead)).entry;
-
-  /**
-   * Returns the keys of a role that no root names, oldest first: keys made before a first publish, or by a
-   * rotation. Rotation still works when the key file is lost.
-   */
-  const unnamedKeys = async (gun: string, role: OnlineKey['role']): Promise<OnlineKey[]> => {
-    const named = async (dialect: Dialect): Promise<(key: OnlineKey) => boolean> => {
-      const root = (await load(gun, dialect)).files.get('root');
-      return (key) => root !== undefined && namesKey(dialect, root.bytes, role, key);
-    };
-    const [byNotary, byTuf] = [await named('notary'), await named('tuf')];
-    return (await vault.openedKeysOf(gun)).filter((key) => key.role === role && !byNotary(key) && !byTuf(key));
-  };
-
   return {
     async read(gun, dialect, role, which) {
       let standing = await load(gun, dialect);
@@ -161,17 +112,8 @@ export function createCollections(store: TrustStore, vault: KeyVault, judge: Jud
       return current?.version === which.version ? current : store.fileByVersion(gun, dialect, role, which.version);
     },
     publish,
-    publicKey: (gun, dialect, role) =>
-      inLine(gun, async () => {
-        const keys = (await vault.keysOf(gun)).filter((key) => key.role === role);
-        const root = (await load(gun, dialect)).files.get('root');
-        const named = root === undefined ? undefined : keys.find((key) => namesKey(dialect, root.bytes, role, key));
-        // A key made for a first publish, or by a rotation, waits for the root that names it.
-        const key = named ?? keys.at(-1);
-        return key === undefined ? createKey(gun, dialect, role) : listedOnlineKey(dialect, key).entry;
-      }),
-    rotateKey: (gun, dialect, role) =>
-      inLine(gun, async () => createKey(gun, dialect, role, (await unnamedKeys(gun, role)).slice(0, -(mostUnnamed - 1)))),
+    publicKey: (gun, dialect, role) => inLine(gun, () => keys.publicKey(gun, dialect, role)),
+    rotateKey: (gun, dialect, role) => inLine(gun, () => keys.rotate(gun, dialect, role)),
     remove: (gun) =>
       inLine(gun, async () => {
         await store.remove(gun, clock());
@@ -179,25 +121,6 @@ export function createCollections(store: TrustStore, vault: KeyVault, judge: Jud
         vault.forget(gun);
       }),
   };
-}
-
-function namesKey(dialect: Dialect, root: Buffer, role: OnlineKey['role'], key: OnlineKey): boolean {
-  return readRoot(dialect, root).signed.roles[role].keyids.includes(listedOnlineKey(dialect, key).id);
-}
-
-function standingOf(dialect: Dialect, files: ReadonlyMap<string, StoredFile>, withheld: boolean): Standing {
-  const [timestamp, snapshot] = [files.get('timestamp')?.bytes, files.get('snapshot')?.bytes];
-  const freshUntil = Math.min(
-    timestamp === undefined ? Number.POSITIVE_INFINITY : readTimestamp(dialect, timestamp).signed.expires,
-    snapshot === undefined ? Number.POSITIVE_INFINITY : readSnapshot(dialect, snapshot).signed.expires,
-  );
-  return { files, freshUntil, withheld };
-}
-
-function weightOf({ files }: Standing): number {
-  let bytes = 1024;
-  for (const file of files.values()) bytes += file.bytes.length;
-  return bytes;
 }
 
 const bytesOf = (files: ReadonlyMap<string, StoredFile>): Map<string, Buffer> =>

@@ -1,0 +1,64 @@
+import { LRUCache } from 'lru-cache';
+import type { Dialect } from '../tuf/metadata/model.ts';
+import { readSnapshot, readTimestamp } from './remembered-files.ts';
+import type { StoredFile, TrustStore } from './store.ts';
+
+/** The current state of one collection in one dialect. */
+export interface Standing {
+  readonly files: ReadonlyMap<string, StoredFile>;
+  /** Neither the timestamp nor the snapshot expires before this time; milliseconds since 1970. */
+  readonly freshUntil: number;
+  readonly withheld: boolean;
+}
+
+/** The current states of collections, from memory where possible. */
+export interface Standings {
+  load(gun: string, dialect: Dialect): Promise<Standing>;
+  /** Keeps in memory what was just stored. */
+  remember(gun: string, dialect: Dialect, files: ReadonlyMap<string, StoredFile>, withheld: boolean): Standing;
+  /** Forgets both dialects of a collection. */
+  forget(gun: string): void;
+}
+
+const memoryBytes = 128 * 1024 * 1024;
+
+/** Remembers nothing at first. */
+export function createStandings(store: Pick<TrustStore, 'currentFiles' | 'isWithheld'>): Standings {
+  const known = new LRUCache<string, Standing>({ maxSize: memoryBytes, sizeCalculation: weightOf });
+  return {
+    async load(gun, dialect) {
+      const key = `${dialect}\n${gun}`;
+      const remembered = known.get(key);
+      if (remembered !== undefined) return remembered;
+      const files = new Map((await store.currentFiles(gun, dialect)).map((file) => [file.role, file]));
+      const withheld = dialect === 'tuf' && (await store.isWithheld(gun));
+      const standing = standingOf(dialect, files, withheld);
+      if (files.size > 0) known.set(key, standing);
+      return standing;
+    },
+    remember(gun, dialect, files, withheld) {
+      const standing = standingOf(dialect, files, withheld);
+      known.set(`${dialect}\n${gun}`, standing);
+      return standing;
+    },
+    forget(gun) {
+      known.delete(`notary\n${gun}`);
+      known.delete(`tuf\n${gun}`);
+    },
+  };
+}
+
+function standingOf(dialect: Dialect, files: ReadonlyMap<string, StoredFile>, withheld: boolean): Standing {
+  const [timestamp, snapshot] = [files.get('timestamp')?.bytes, files.get('snapshot')?.bytes];
+  const freshUntil = Math.min(
+    timestamp === undefined ? Number.POSITIVE_INFINITY : readTimestamp(dialect, timestamp).signed.expires,
+    snapshot === undefined ? Number.POSITIVE_INFINITY : readSnapshot(dialect, snapshot).signed.expires,
+  );
+  return { files, freshUntil, withheld };
+}
+
+function weightOf({ files }: Standing): number {
+  let bytes = 1024;
+  for (const file of files.values()) bytes += file.bytes.length;
+  return bytes;
+}
