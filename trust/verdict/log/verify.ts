@@ -1,38 +1,14 @@
-import { createHash } from 'node:crypto';
-import { parseJson } from '../../../base/json/index.ts';
 import { reasonOf } from '../../../base/errors/index.ts';
-import { canonicalDigest, sha256Digest } from '../../canonical-json.ts';
-import { partsNamed } from '../../evidence/evidence-parts.ts';
-import { unpackBytes } from '../../evidence/byte-packing.ts';
-import { recordOf } from '../../strict-json.ts';
 import { genesis, rowHash } from './chain.ts';
 import type { LogRow } from './chain.ts';
 import { parseCheckpoint } from './checkpoint.ts';
 import type { LogHead } from './checkpoint.ts';
 import { parseEntry } from './entry.ts';
-import type { VerdictEntry } from './entry.ts';
 import { noteSignedBy, parseNoteKey } from './signed-note.ts';
 import type { NoteKey } from './signed-note.ts';
+import type { LogProblem, ReportProblem } from './problem.ts';
 import type { LogSource } from './source.ts';
-
-export interface LogProblem {
-  readonly code: LogProblemCode;
-  /** The row, when the problem is about one. */
-  readonly seq?: number;
-  /** One sentence. */
-  readonly text: string;
-}
-
-export type LogProblemCode =
-  | 'TRUST_LOG_CHAIN_BROKEN'
-  | 'TRUST_LOG_ROW_MISSING'
-  | 'TRUST_LOG_ENTRY_MALFORMED'
-  | 'TRUST_LOG_TEXT_ALTERED'
-  | 'TRUST_LOG_TEXT_MISSING'
-  | 'TRUST_LOG_VERDICT_UNLOGGED'
-  | 'TRUST_LOG_CHECKPOINT_WRONG'
-  | 'TRUST_LOG_HEAD_WRONG'
-  | 'TRUST_LOG_DAMAGED';
+import { createTextCheck } from './text-check.ts';
 
 /** Whether the log is intact and, if not, where it breaks. */
 export interface LogVerification {
@@ -68,7 +44,7 @@ const mostProblems = 100;
 export function verifyLog(source: LogSource, options: VerifyLogOptions = {}): LogVerification {
   const problems: LogProblem[] = [];
   let problemCount = 0;
-  const report = (code: LogProblemCode, text: string, seq?: number): void => {
+  const report: ReportProblem = (code, text, seq) => {
     problemCount += 1;
     if (problems.length < mostProblems) problems.push({ code, text, ...(seq !== undefined && { seq }) });
   };
@@ -139,22 +115,12 @@ function whyNotHead(
   return found === head.hash ? undefined : `row ${head.size} had the hash ${head.hash}, and now the chain has ${found} there`;
 }
 
-function createWalk(source: LogSource, report: (code: LogProblemCode, text: string, seq?: number) => void) {
+/** Follows the chain of a log, row by row. */
+function createWalk(source: LogSource, report: ReportProblem) {
   const hashes: string[] = [genesis];
   const keys: { readonly key: NoteKey; readonly seq: number }[] = [];
-  const seenTexts = new Map<string, string | undefined>();
-  const logged = new Set<string>();
-  const lacking: { readonly seq: number; readonly what: string }[] = [];
+  const texts = createTextCheck(source, report);
   let through = 0;
-
-  const digestOf = (kind: 'verdict' | 'policy', id: string): string | undefined => {
-    const key = `${kind} ${id}`;
-    if (!seenTexts.has(key)) {
-      const text = source.text(kind, id);
-      seenTexts.set(key, text === undefined ? undefined : sha256Digest(text));
-    }
-    return seenTexts.get(key);
-  };
 
   function row(stored: LogRow): void {
     const expected = hashes.length;
@@ -171,7 +137,7 @@ function createWalk(source: LogSource, report: (code: LogProblemCode, text: stri
     hashes.push(stored.hash);
     const entry = parseEntry(stored.entry);
     if ('problem' in entry) return report('TRUST_LOG_ENTRY_MALFORMED', `row ${stored.seq}: ${entry.problem}`, stored.seq);
-    if (entry.kind === 'verdict') verdict(stored, entry);
+    if (entry.kind === 'verdict') texts.verdict(stored, entry);
     else if (entry.kind === 'retention') {
       if (entry.through >= stored.seq)
         report('TRUST_LOG_ENTRY_MALFORMED', `row ${stored.seq} drops texts of rows that come after it`, stored.seq);
@@ -183,99 +149,12 @@ function createWalk(source: LogSource, report: (code: LogProblemCode, text: stri
     }
   }
 
-  function verdict({ seq, evidence }: LogRow, entry: VerdictEntry): void {
-    logged.add(entry.verdict);
-    const digest = digestOf('verdict', entry.verdict);
-    if (digest === undefined) lacking.push({ seq, what: `the text of verdict ${entry.verdict}` });
-    else if (digest !== entry.verdict)
-      report('TRUST_LOG_TEXT_ALTERED', `the text of verdict ${entry.verdict} has the digest ${digest}`, seq);
-    else compare(seq, entry);
-    if (entry.policy !== '') {
-      const policy = digestOf('policy', entry.policy);
-      if (policy === undefined) lacking.push({ seq, what: `the policy ${entry.policy}` });
-      else if (policy !== entry.policy) report('TRUST_LOG_TEXT_ALTERED', `the policy ${entry.policy} has the digest ${policy}`, seq);
-    }
-    if (evidence === '') return;
-    const dossier = evidenceOf(entry.dossier);
-    if (dossier === undefined) lacking.push({ seq, what: `the dossier ${entry.dossier}` });
-    else if (dossier !== evidence) otherDossier.push({ seq, id: entry.dossier });
-    else latestMatch.set(entry.dossier, seq);
-    for (const problem of partProblems.get(entry.dossier) ?? []) {
-      if (problem.altered) report('TRUST_LOG_TEXT_ALTERED', `the evidence ${problem.digest} is not what its digest says`, seq);
-      else lacking.push({ seq, what: `the evidence ${problem.digest}` });
-    }
-  }
-
-  // The same evidence gathered again has the same id and a different time. It is stored again only after
-  // retention had dropped it.
-  const otherDossier: { readonly seq: number; readonly id: string }[] = [];
-  const latestMatch = new Map<string, number>();
-
-  const compared = new Set<string>();
-  /** Checks that the row's entry agrees with its verdict. */
-  function compare(seq: number, entry: VerdictEntry): void {
-    const { outcome, reference, namespace, digest, dossier, policyRevision } = entry;
-    const key = canonicalDigest([entry.verdict, outcome, reference, namespace, digest, dossier, policyRevision]);
-    if (compared.has(key)) return;
-    compared.add(key);
-    const text = recordOf(parseJson(source.text('verdict', entry.verdict) ?? 'null'));
-    const differs = Object.entries({ outcome, reference, namespace, digest, dossierId: dossier, policyRevision }).find(
-      ([name, value]) => text?.[name] !== value,
-    );
-    if (differs !== undefined) report('TRUST_LOG_TEXT_ALTERED', `row ${seq} and its verdict differ in ${differs[0]}`, seq);
-  }
-
-  /**
-   * Problems with the parts that dossiers keep apart: missing, or different from their digests. Each part is
-   * read once.
-   */
-  const partProblems = new Map<string, readonly PartProblem[]>();
-  const partsSeen = new Map<string, PartProblem | undefined>();
-  function partProblemsOf(dossier: string): readonly PartProblem[] {
-    return partsNamed(dossier).flatMap((digest) => {
-      if (!partsSeen.has(digest)) partsSeen.set(digest, partProblem(digest, source.text('evidence', digest)));
-      const problem = partsSeen.get(digest);
-      return problem === undefined ? [] : [problem];
-    });
-  }
-
-  const evidences = new Map<string, string | undefined>();
-  function evidenceOf(id: string): string | undefined {
-    if (!evidences.has(id)) {
-      const text = source.text('dossier', id);
-      evidences.set(id, text === undefined ? undefined : createHash('sha256').update(text).digest('hex'));
-      partProblems.set(id, text === undefined ? [] : partProblemsOf(text));
-    }
-    return evidences.get(id);
-  }
-
   return {
     row,
     keys,
     head: (): LogHead => ({ size: hashes.length - 1, hash: hashes.at(-1) ?? '' }),
     hashAt: (size: number) => hashes[size],
-    dropped: () => new Set(lacking.filter(({ seq }) => seq <= through).map(({ seq }) => seq)).size,
-    finish(): void {
-      for (const { seq, id } of otherDossier) {
-        if (seq <= through && (latestMatch.get(id) ?? 0) > through) continue;
-        report('TRUST_LOG_TEXT_ALTERED', `the dossier ${id} is not the one that the row was made with`, seq);
-      }
-      for (const { seq, what } of lacking)
-        if (seq > through) report('TRUST_LOG_TEXT_MISSING', `${what} is not stored, and no retention has dropped it`, seq);
-      for (const id of source.verdictIds())
-        if (!logged.has(id)) report('TRUST_LOG_VERDICT_UNLOGGED', `verdict ${id} is stored, and no row names it`);
-    },
+    dropped: () => texts.dropped(through),
+    finish: () => texts.finish(through),
   };
-}
-
-interface PartProblem {
-  readonly digest: string;
-  /** Whether the part exists with other bytes. */
-  readonly altered: boolean;
-}
-
-function partProblem(digest: string, text: string | undefined): PartProblem | undefined {
-  if (text === undefined) return { digest, altered: false };
-  const bytes = unpackBytes({ bytes: text, packed: 'zstd' });
-  return bytes !== undefined && sha256Digest(bytes) === digest ? undefined : { digest, altered: true };
 }
