@@ -1,4 +1,3 @@
-import { createHmac, randomBytes } from 'node:crypto';
 import { join } from 'node:path';
 import { LRUCache } from 'lru-cache';
 import type { Credentials, RegistryClientOptions } from '../../../base/distribution/index.ts';
@@ -11,7 +10,6 @@ import { normaliseReference } from '../../policy/matching.ts';
 import { defaultLimits } from '../client/source.ts';
 import type { TufSource } from '../client/source.ts';
 import { updateMetadata } from '../client/update.ts';
-import type { TufUpdate } from '../client/update.ts';
 import { isUnavailable } from '../failure.ts';
 import type { TufCode } from '../failure.ts';
 import { searchDigest, searchPath } from '../search.ts';
@@ -24,6 +22,8 @@ import type { RepositoryStore } from './repository-store.ts';
 import { repositoryOf } from './repository.ts';
 import type { ImageRepository } from './repository.ts';
 import type { TufRequirement } from './requirement.ts';
+import { createFlights, monotonicMs } from './flights.ts';
+import type { Question, Refreshed } from './flights.ts';
 import { openSources } from './sources.ts';
 
 /** Repositories of signed metadata, stored in a folder and updated when a client asks about them. */
@@ -51,46 +51,14 @@ export interface RepositoriesOptions {
   readonly registries?: RegistryClientOptions;
 }
 
-/** One reference under one requirement, with the caller's credentials. */
-interface Question {
-  readonly requirement: TufRequirement;
-  readonly repository: ImageRepository;
-  readonly registry: string;
-  readonly credentials?: Credentials;
-  readonly askedAt: number;
-}
-
-/** One refresh, and the searches over its result. */
-interface Refreshed {
-  readonly store: RepositoryStore;
-  readonly update: TufUpdate;
-  readonly checkedAt: string;
-}
-
-interface Flight {
-  /** Identifies the credentials: the answer of a service to one caller is not valid for another. */
-  readonly by: string;
-  readonly begun: number;
-  readonly refreshed: Promise<Refreshed>;
-  /** Searches load roles into one set, so they run one after another. */
-  tail: Promise<unknown>;
-}
-
-/** Returns the milliseconds of a clock that all threads share and that is never set. */
-export const monotonicMs = (): number => Number(process.hrtime.bigint() / 1_000_000n);
-
-/** The number of repositories whose parsed metadata stays in memory. */
-const openRepositories = 32;
 /** The evidence of one image must be readable wherever it is evaluated. */
 const mostMetadataBytes = 64 * 1024 * 1024;
 
 export function openRepositoriesIn(options: RepositoriesOptions): Repositories {
   const { folder, now = () => new Date(), sharedMs = 2000, deadlineMs = 20_000 } = options;
-  const flights = new LRUCache<string, Flight>({ max: openRepositories });
   const packed = new LRUCache<string, MetadataFile>({ max: 16 });
 
   const openFor = openSources(options.registries);
-  const salt = randomBytes(32);
   const sourceOf = ({ requirement, repository, registry, credentials }: Question): TufSource => {
     if (options.source !== undefined) return options.source;
     const { url, image } = repository;
@@ -120,50 +88,7 @@ export function openRepositoriesIn(options: RepositoriesOptions): Repositories {
     }
   };
 
-  const flightOf = (question: Question): Flight => {
-    const { key } = question.repository;
-    const by = createHmac('sha256', salt)
-      .update(JSON.stringify(question.credentials ?? null))
-      .digest('base64');
-    const known = flights.get(key);
-    if (known !== undefined && known.by === by && question.askedAt - known.begun < sharedMs) return known;
-    // One refresh after the other: an older refresh must not overwrite the timestamp of a newer one.
-    const before = known?.refreshed.then(
-      () => undefined,
-      () => undefined,
-    );
-    const refreshed = before === undefined ? refresh(question) : before.then(() => refresh(question));
-    const flight: Flight = { by, begun: monotonicMs(), refreshed, tail: Promise.resolve() };
-    flights.set(key, flight);
-    // Callers receive the error below; the next caller tries a failed refresh again.
-    flight.refreshed.catch(() => {
-      if (flights.get(key) === flight) flights.delete(key);
-    });
-    return flight;
-  };
-
-  const answerOf = async (
-    trusted: TrustedSet,
-    found: FoundTarget | undefined,
-    store: RepositoryStore,
-    checkedAt: string,
-  ): Promise<ServiceAnswer> => {
-    const kept = await store.files();
-    const roots = [...kept].filter(([name]) => isOwnName(name));
-    const rest: [string, Buffer | undefined][] = [
-      ['timestamp', trusted.timestamp?.bytes],
-      ['snapshot', trusted.snapshot?.bytes],
-      ...[...trusted.targets].filter(([name]) => !isOwnName(name)).map(([name, { bytes }]): [string, Buffer] => [name, bytes]),
-    ];
-    const files = [...roots, ...rest].flatMap(([name, bytes]) => (bytes === undefined ? [] : [{ name, bytes }]));
-    const hash = found?.hashes['sha256'];
-    return {
-      files: await Promise.all(files.map(({ name, bytes }) => fileOf(name, bytes, packed))),
-      checkedAt,
-      ...(store.firstUse === undefined ? {} : { firstUse: store.firstUse }),
-      ...(hash === undefined ? {} : { digest: `sha256:${hash}` }),
-    };
-  };
+  const { flightOf } = createFlights(refresh, sharedMs);
 
   const askService = async (question: Question): Promise<ServiceAnswer> => {
     const { repository } = question;
@@ -173,7 +98,7 @@ export function openRepositoriesIn(options: RepositoriesOptions): Repositories {
     flight.tail = searched.catch(() => undefined);
     const found = await searched;
     // Only now, because the search has loaded the roles on its way.
-    return answerOf(update.trusted, found, store, checkedAt);
+    return answerOf(update.trusted, found, store, checkedAt, packed);
   };
 
   /** Answers from the metadata that was trusted before, as far as possible. */
@@ -185,7 +110,7 @@ export function openRepositoriesIn(options: RepositoriesOptions): Repositories {
     if (checkedAt === '') return { files: [], checkedAt };
     const judged = judgeFiles({ dialect, root: store.first, files: await store.files(), at: new Date(checkedAt) });
     const found = judged.run((current) => lookUpIn(repository, current));
-    return answerOf(judged.current(), found, store, checkedAt);
+    return answerOf(judged.current(), found, store, checkedAt, packed);
   };
 
   return {
@@ -208,6 +133,31 @@ export function openRepositoriesIn(options: RepositoriesOptions): Repositories {
 
 function lookUpIn({ target, digest, about, lookUp }: ImageRepository, current: Current): Search<FoundTarget | undefined> {
   return target === undefined ? searchDigest(digest ?? '', about, lookUp, current) : searchPath(target, lookUp, current);
+}
+
+/** Returns the metadata that leads to what was found, as evidence. */
+async function answerOf(
+  trusted: TrustedSet,
+  found: FoundTarget | undefined,
+  store: RepositoryStore,
+  checkedAt: string,
+  packed: LRUCache<string, MetadataFile>,
+): Promise<ServiceAnswer> {
+  const kept = await store.files();
+  const roots = [...kept].filter(([name]) => isOwnName(name));
+  const rest: [string, Buffer | undefined][] = [
+    ['timestamp', trusted.timestamp?.bytes],
+    ['snapshot', trusted.snapshot?.bytes],
+    ...[...trusted.targets].filter(([name]) => !isOwnName(name)).map(([name, { bytes }]): [string, Buffer] => [name, bytes]),
+  ];
+  const files = [...roots, ...rest].flatMap(([name, bytes]) => (bytes === undefined ? [] : [{ name, bytes }]));
+  const hash = found?.hashes['sha256'];
+  return {
+    files: await Promise.all(files.map(({ name, bytes }) => fileOf(name, bytes, packed))),
+    checkedAt,
+    ...(store.firstUse === undefined ? {} : { firstUse: store.firstUse }),
+    ...(hash === undefined ? {} : { digest: `sha256:${hash}` }),
+  };
 }
 
 async function fileOf(name: string, bytes: Buffer, packed: LRUCache<string, MetadataFile>): Promise<MetadataFile> {

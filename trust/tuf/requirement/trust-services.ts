@@ -2,7 +2,7 @@ import { LRUCache } from 'lru-cache';
 import type { Credentials, RegistryClientOptions } from '../../../base/distribution/index.ts';
 import { isPortcullisError, reasonOf } from '../../../base/errors/index.ts';
 import { createThreadPool, startWorker } from '../../../base/process/index.ts';
-import { monotonicMs } from './repositories.ts';
+import { monotonicMs } from './flights.ts';
 import { askServices } from './ask-services.ts';
 import type { ServicesInput, SignedReference } from './ask-services.ts';
 import type { ServiceAnswer } from './metadata-files.ts';
