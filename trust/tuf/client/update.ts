@@ -14,7 +14,7 @@ import {
   withTimestamp,
 } from '../trusted-set.ts';
 import { searchTarget } from '../search.ts';
-import type { Current, FoundTarget, Search } from '../search.ts';
+import type { Current, FoundTarget, RoleAsked, Search } from '../search.ts';
 import type { TrustedSet } from '../trusted-set.ts';
 import type { Dialect } from '../metadata/model.ts';
 import { metadataName } from './metadata-names.ts';
@@ -122,27 +122,25 @@ export async function updateMetadata(input: UpdateInput): Promise<TufUpdate> {
       throw tufFailure('TRUST_TUF_ROLLBACK', name, `the snapshot no longer names it, although ${delegator} still delegates to it`);
   };
 
-  const run = async <T>(start: (current: Current) => Search<T>): Promise<T> => {
-    const search = start(() => trusted);
-    let step = search.next();
-    for (;;) {
-      if (step.done === true) return step.value;
-      const { name, delegator, unlisted, optional } = step.value;
-      if (unlisted === true) {
-        await refuseHeldBack(name, delegator);
-        step = search.next(false);
-        continue;
-      }
-      const brought = await bringTargets(name, delegator).then(
-        () => true,
-        (thrown: unknown) => {
-          if (optional === true && isDisbelieved(thrown)) return false;
-          throw thrown;
-        },
-      );
-      step = search.next(brought);
+  /** @returns whether the role is there and can be trusted */
+  const bring = async ({ name, delegator, unlisted, optional }: RoleAsked): Promise<boolean> => {
+    if (unlisted === true) {
+      await refuseHeldBack(name, delegator);
+      return false;
     }
+    return bringTargets(name, delegator).then(
+      () => true,
+      (thrown: unknown) => {
+        if (optional === true && isDisbelieved(thrown)) return false;
+        throw thrown;
+      },
+    );
   };
+  const run = async <T>(start: (current: Current) => Search<T>): Promise<T> =>
+    drive(
+      start(() => trusted),
+      bring,
+    );
 
   await bringTimestamp();
   await bringSnapshot();
@@ -155,6 +153,15 @@ export async function updateMetadata(input: UpdateInput): Promise<TufUpdate> {
     find: (path) => run((current) => searchTarget(path, limits.roles, current)),
     run,
   };
+}
+
+/** Runs a search to its end, with each role that it asks for. */
+async function drive<T>(search: Search<T>, bring: (wanted: RoleAsked) => Promise<boolean>): Promise<T> {
+  let step = search.next();
+  for (;;) {
+    if (step.done === true) return step.value;
+    step = search.next(await bring(step.value));
+  }
 }
 
 /** Returns whether the file arrived, or does not exist, and is not trusted. A retry would not change that. */
