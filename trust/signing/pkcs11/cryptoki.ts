@@ -68,8 +68,8 @@ export function ulong(value: number | bigint): Buffer {
   return bytes;
 }
 
-/** Loads a PKCS #11 module. @throws Error with a sentence when the module cannot be loaded */
-export function loadCryptoki(path: string) {
+/** Loads a module and binds its functions. They throw the words of a return value that is no success. */
+function bindFunctions(path: string) {
   const library = koffi.load(path);
   const getFunctionList = library.func('C_GetFunctionList', 'ulong', ['void *']) as (out: Buffer) => number;
   const out = Buffer.alloc(8);
@@ -86,64 +86,70 @@ export function loadCryptoki(path: string) {
     };
   }
 
-  const initialize = bind('C_Initialize', ['void *']);
-  const finalize = bind('C_Finalize', ['void *']);
-  const getSlotList = bind('C_GetSlotList', ['ulong', 'void *', 'void *']);
-  const getTokenInfo = bind('C_GetTokenInfo', ['ulong', 'void *']);
-  const openSession = bind('C_OpenSession', ['ulong', 'ulong', 'void *', 'void *', 'void *']);
-  const closeSession = bind('C_CloseSession', ['ulong']);
-  const login = bind('C_Login', ['ulong', 'ulong', 'void *', 'ulong']);
-  const logout = bind('C_Logout', ['ulong']);
-  const getAttributeValue = bind('C_GetAttributeValue', ['ulong', 'ulong', 'void *', 'ulong']);
-  const findObjectsInit = bind('C_FindObjectsInit', ['ulong', 'void *', 'ulong']);
-  const findObjects = bind('C_FindObjects', ['ulong', 'void *', 'ulong', 'void *']);
-  const findObjectsFinal = bind('C_FindObjectsFinal', ['ulong']);
-  const signInit = bind('C_SignInit', ['ulong', 'void *', 'ulong']);
-  const signIt = bind('C_Sign', ['ulong', 'void *', 'ulong', 'void *', 'void *']);
+  return {
+    initialize: bind('C_Initialize', ['void *']),
+    finalize: bind('C_Finalize', ['void *']),
+    getSlotList: bind('C_GetSlotList', ['ulong', 'void *', 'void *']),
+    getTokenInfo: bind('C_GetTokenInfo', ['ulong', 'void *']),
+    openSession: bind('C_OpenSession', ['ulong', 'ulong', 'void *', 'void *', 'void *']),
+    closeSession: bind('C_CloseSession', ['ulong']),
+    login: bind('C_Login', ['ulong', 'ulong', 'void *', 'ulong']),
+    logout: bind('C_Logout', ['ulong']),
+    getAttributeValue: bind('C_GetAttributeValue', ['ulong', 'ulong', 'void *', 'ulong']),
+    findObjectsInit: bind('C_FindObjectsInit', ['ulong', 'void *', 'ulong']),
+    findObjects: bind('C_FindObjects', ['ulong', 'void *', 'ulong', 'void *']),
+    findObjectsFinal: bind('C_FindObjectsFinal', ['ulong']),
+    signInit: bind('C_SignInit', ['ulong', 'void *', 'ulong']),
+    sign: bind('C_Sign', ['ulong', 'void *', 'ulong', 'void *', 'void *']),
+  };
+}
 
-  initialize(null);
+/** Loads a PKCS #11 module. @throws Error with a sentence when the module cannot be loaded */
+export function loadCryptoki(path: string) {
+  const calls = bindFunctions(path);
+  calls.initialize(null);
   return {
     /** Returns the slots with a token. */
     slots(): readonly bigint[] {
       const count = Buffer.alloc(8);
-      getSlotList(1, null, count);
+      calls.getSlotList(1, null, count);
       const ids = Buffer.alloc(8 * Math.max(1, Number(count.readBigUInt64LE())));
-      getSlotList(1, ids, count);
+      calls.getSlotList(1, ids, count);
       return Array.from({ length: Number(count.readBigUInt64LE()) }, (_, index) => ids.readBigUInt64LE(8 * index));
     },
     /** Reads CK_TOKEN_INFO, whose texts are padded with blanks. */
     token(slot: bigint) {
       const info = Buffer.alloc(256);
-      getTokenInfo(slot, info);
+      calls.getTokenInfo(slot, info);
       const field = (from: number, to: number): string => info.toString('utf8', from, to).trimEnd();
       return { label: field(0, 32), manufacturer: field(32, 64), model: field(64, 80), serial: field(80, 96) };
     },
     /** Opens a read-only session: CKF_SERIAL_SESSION. */
     open(slot: bigint): bigint {
       const session = Buffer.alloc(8);
-      openSession(slot, 4, null, null, session);
+      calls.openSession(slot, 4, null, null, session);
       return session.readBigUInt64LE();
     },
     /** Logs in. @param user 1: the token's user, 2: this one operation */
     login(session: bigint, user: 1 | 2, pin: Buffer): void {
-      login(session, user, pin, pin.length);
+      calls.login(session, user, pin, pin.length);
     },
     find(session: bigint, template: readonly Attribute[]): readonly bigint[] {
-      withTemplate(template, false, (bytes) => findObjectsInit(session, bytes, template.length));
+      withTemplate(template, false, (bytes) => calls.findObjectsInit(session, bytes, template.length));
       try {
         const found = Buffer.alloc(8 * 16);
         const count = Buffer.alloc(8);
-        findObjects(session, found, 16, count);
+        calls.findObjects(session, found, 16, count);
         return Array.from({ length: Number(count.readBigUInt64LE()) }, (_, index) => found.readBigUInt64LE(8 * index));
       } finally {
-        findObjectsFinal(session);
+        calls.findObjectsFinal(session);
       }
     },
     /** Returns the bytes of an attribute; undefined when the object has no such attribute. */
     attribute(session: bigint, object: bigint, type: bigint): Buffer | undefined {
       const ask = (value: Buffer | null): bigint => {
         return withTemplate([{ type, value: value ?? Buffer.alloc(0) }], value === null, (bytes) => {
-          getAttributeValue(session, object, bytes, 1);
+          calls.getAttributeValue(session, object, bytes, 1);
           return bytes.readBigUInt64LE(16);
         });
       };
@@ -160,16 +166,16 @@ export function loadCryptoki(path: string) {
     sign(session: bigint, key: bigint, mechanism: number, parameter: Buffer | null, data: Buffer, before: () => void): Buffer {
       withAddresses([parameter ?? nothing], ([at]) => {
         const bytes = Buffer.concat([ulong(mechanism), ulong(parameter === null ? 0n : at), ulong(parameter?.length ?? 0)]);
-        signInit(session, bytes, key);
+        calls.signInit(session, bytes, key);
       });
       before();
       const signature = Buffer.alloc(2048);
       const length = ulong(signature.length);
-      signIt(session, data, data.length, signature, length);
+      calls.sign(session, data, data.length, signature, length);
       return signature.subarray(0, Number(length.readBigUInt64LE()));
     },
     close(session: bigint): void {
-      for (const end of [() => logout(session), () => closeSession(session), () => finalize(null)]) {
+      for (const end of [() => calls.logout(session), () => calls.closeSession(session), () => calls.finalize(null)]) {
         try {
           end();
         } catch {
