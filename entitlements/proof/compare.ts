@@ -2,7 +2,8 @@ import { answerRank } from './answer.ts';
 import { ARCH_WORD, bitOf, callOf, WORDS, wordsOf, wordVariable } from './conditions.ts';
 import type { Call } from './conditions.ts';
 import { pairKey } from './diagram.ts';
-import type { DiagramStore, Node } from './diagram.ts';
+import type { DiagramStore } from './diagram.ts';
+import type { Node } from './node-table.ts';
 
 /** Returns true if two functions of one store answer every call in the same way. */
 export function equal(a: Node, b: Node): boolean {

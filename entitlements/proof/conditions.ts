@@ -1,5 +1,6 @@
-import { FALSE, TRUE } from './diagram.ts';
-import type { DiagramStore, Node } from './diagram.ts';
+import { FALSE, TRUE } from './node-table.ts';
+import type { DiagramStore } from './diagram.ts';
+import type { Node } from './node-table.ts';
 
 /**
  * The words of `struct seccomp_data` (linux/seccomp.h) in the order in which diagrams decide them, each from

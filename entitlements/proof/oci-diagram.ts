@@ -6,8 +6,9 @@ import { AUDIT_ARCH, syscallNumbers } from '../seccomp/syscalls.ts';
 import type { Architecture } from '../types.ts';
 import { answerOf } from './answer.ts';
 import { and, ARCH_WORD, argumentVariable, not, or } from './conditions.ts';
-import { FALSE, TRUE } from './diagram.ts';
-import type { DiagramStore, Node } from './diagram.ts';
+import { FALSE, TRUE } from './node-table.ts';
+import type { DiagramStore } from './diagram.ts';
+import type { Node } from './node-table.ts';
 import { byNumberRange, wordIs } from './policy-diagram.ts';
 import type { NumberRange } from './policy-diagram.ts';
 

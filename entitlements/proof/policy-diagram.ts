@@ -12,8 +12,9 @@ import { AUDIT_ARCH, syscallNumbers } from '../seccomp/syscalls.ts';
 import type { Architecture } from '../types.ts';
 import { answerOfOutcome, answerRank } from './answer.ts';
 import { and, ARCH_WORD, argumentVariable, NR_WORD, wordVariable } from './conditions.ts';
-import { FALSE, TRUE } from './diagram.ts';
-import type { DiagramStore, Node } from './diagram.ts';
+import { FALSE, TRUE } from './node-table.ts';
+import type { DiagramStore } from './diagram.ts';
+import type { Node } from './node-table.ts';
 
 /** The numbers from here up to the next entry. */
 export interface NumberRange {

@@ -2,8 +2,9 @@ import { ACTIONS_WITH_DATA, ACTIONS_WITHOUT_DATA, answerOf } from './answer.ts';
 import { checkedProgram, MEMORY_WORDS } from './check-program.ts';
 import type { Step } from './check-program.ts';
 import { and, DATA_SIZE, not, wordAt } from './conditions.ts';
-import { FALSE, TRUE } from './diagram.ts';
-import type { DiagramStore, Node } from './diagram.ts';
+import { FALSE, TRUE } from './node-table.ts';
+import type { DiagramStore } from './diagram.ts';
+import type { Node } from './node-table.ts';
 import { arithmetic } from './symbolic.ts';
 import type { Arithmetic, Symbolic } from './symbolic.ts';
 

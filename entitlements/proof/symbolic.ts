@@ -1,6 +1,7 @@
 import { and, not, or, wordVariable, xor } from './conditions.ts';
-import { FALSE, TRUE } from './diagram.ts';
-import type { DiagramStore, Node } from './diagram.ts';
+import { FALSE, TRUE } from './node-table.ts';
+import type { DiagramStore } from './diagram.ts';
+import type { Node } from './node-table.ts';
 
 /**
  * A 32-bit number that depends on the call: one condition per bit, the lowest bit first. Created by {@link
