@@ -1,4 +1,5 @@
-import type { Comparison, Operation } from './symbolic.ts';
+import type { Operation } from './circuits.ts';
+import type { Comparison } from './symbolic.ts';
 
 /** The source of an operand: the instruction itself, the accumulator A or the index register X. */
 type Source = 'k' | 'x';
