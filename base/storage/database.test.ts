@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
-import { mkdtempSync, rmSync, statSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { after, before, describe, it } from 'node:test';
 import { promisify } from 'node:util';
@@ -176,6 +176,34 @@ describe('migrations', () => {
       message: /version 2, this program knows 1.*run that newer release/,
     });
     await (await openDatabase({ path, migrations })).close();
+  });
+
+  for (const [what, statement, reason] of [
+    ['a negative version', 'PRAGMA user_version = -1', /version -1, which no release writes.*nothing was changed/],
+    ['the lowest version', 'PRAGMA user_version = -2147483648', /version -2147483648, which no release writes/],
+    ['tables and no version', 'CREATE TABLE theirs (x)', /it has tables, but no schema version: another program wrote it/],
+  ] as const)
+    it(`are not applied to a file with ${what}, which stays byte for byte`, async () => {
+      const path = newPath();
+      mkdirSync(dirname(path));
+      const foreign = new DatabaseSync(path);
+      foreign.exec(`CREATE TABLE IF NOT EXISTS item (kept TEXT); ${statement}`);
+      foreign.close();
+      const bytes = readFileSync(path);
+      await assert.rejects(openDatabase({ path, migrations }), { code: 'STORAGE_FOREIGN_SCHEMA', kind: 'precondition', message: reason });
+      assert.deepEqual(readFileSync(path), bytes);
+      assert.deepEqual(readdirSync(dirname(path)), ['state.db']);
+    });
+
+  it('of a newer release leave the file byte for byte', async () => {
+    const path = newPath();
+    mkdirSync(dirname(path));
+    const newer = new DatabaseSync(path);
+    newer.exec('CREATE TABLE later (x); PRAGMA user_version = 99');
+    newer.close();
+    const bytes = readFileSync(path);
+    await assert.rejects(openDatabase({ path, migrations }), { code: 'STORAGE_NEWER_SCHEMA' });
+    assert.deepEqual(readFileSync(path), bytes);
   });
 
   it('that fail leave the version before them', async () => {

@@ -12,7 +12,7 @@ type Request = WriterRequest extends infer R ? (R extends WriterRequest ? Omit<R
 /**
  * Opens (or creates) a database. Only a dedicated Worker accesses its file. The Worker keeps the process
  * alive only while calls are pending.
- * @throws PortcullisError STORAGE_NEWER_SCHEMA, STORAGE_DAMAGED, STORAGE_READ_ONLY, STORAGE_NO_ACCESS,
+ * @throws PortcullisError STORAGE_NEWER_SCHEMA, STORAGE_FOREIGN_SCHEMA, STORAGE_DAMAGED, STORAGE_READ_ONLY, STORAGE_NO_ACCESS,
  * STORAGE_DISK_FULL, STORAGE_BUSY
  */
 export async function openDatabase(options: OpenDatabaseOptions): Promise<Database> {

@@ -3,6 +3,7 @@ export { adoptLog, closeKeepingLog, keepRoom } from './room.ts';
 export type { KeptRoom } from './room.ts';
 export type { Ballast, TendedBallast } from './ballast.ts';
 export { openDatabase } from './database.ts';
+export { foreignSchema, foreignSchemaFix } from './foreign-schema.ts';
 export { makeFolder, makeFolderSync } from './make-folder.ts';
 export { lockFolder } from './folder-lock.ts';
 export type { FolderLock } from './folder-lock.ts';

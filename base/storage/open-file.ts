@@ -6,6 +6,7 @@ import { PortcullisError, isPortcullisError } from '../errors/index.ts';
 import { currentBootId } from '../process/index.ts';
 import { spendBallast } from './ballast.ts';
 import { sqliteResult, storageFailure } from './failure.ts';
+import { foreignSchema, foreignSchemaFix } from './foreign-schema.ts';
 import { makeFolderSync } from './make-folder.ts';
 import type { WriterData } from './protocol.ts';
 import { adoptLog, closeKeepingLog, hasKeptLog } from './room.ts';
@@ -43,6 +44,8 @@ function openOnce({ path, migrations, busyTimeoutMs, ballast }: WriterData): Dat
     if (ballast !== undefined) adoptLog(path);
     const db = new DatabaseSync(path, { timeout: busyTimeoutMs, enableForeignKeyConstraints: true });
     try {
+      // Before the first write: the journal mode is written to the file.
+      checkSchema(db, migrations, path);
       db.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA trusted_schema = OFF;');
       addFunctions(db);
       if ((wasKilled && bootMark(db) !== markOfThisBoot()) || bootMark(db) === damagedMark) quickCheck(db, path);
@@ -161,6 +164,23 @@ function migrate(db: DatabaseSync, migrations: readonly Migration[], path: strin
       throw error;
     }
   }
+}
+
+/** Refuses a file that a newer release wrote, or no release. */
+function checkSchema(db: DatabaseSync, migrations: readonly Migration[], path: string): void {
+  const foreign = foreignSchema(db);
+  if (foreign !== undefined) {
+    throw new PortcullisError({
+      code: 'STORAGE_FOREIGN_SCHEMA',
+      kind: 'precondition',
+      attempted: 'open database',
+      on: path,
+      why: foreign,
+      fix: foreignSchemaFix,
+    });
+  }
+  const version = schemaVersion(db);
+  if (version > migrations.length) throw newerSchema(path, version, migrations.length);
 }
 
 function schemaVersion(db: DatabaseSync): number {

@@ -3,7 +3,16 @@ import { dirname } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { lockFile, unlockFile } from '../../base/kernel/index.ts';
 import { PortcullisError } from '../../base/errors/index.ts';
-import { adoptLog, closeKeepingLog, keepRoom, makeFolderSync, sqliteResult, storageFailure } from '../../base/storage/index.ts';
+import {
+  adoptLog,
+  closeKeepingLog,
+  foreignSchema,
+  foreignSchemaFix,
+  keepRoom,
+  makeFolderSync,
+  sqliteResult,
+  storageFailure,
+} from '../../base/storage/index.ts';
 import type { KeptRoom } from '../../base/storage/index.ts';
 import { bootOf } from './realm.ts';
 import { lowestReader, migrations } from './migrations.ts';
@@ -43,7 +52,7 @@ export interface NetworkDatabase {
  * Opens the database. Creates it (0600 in a 0700 folder), migrates it to this version, and deletes the
  * records of earlier boots.
  * @param roomBytes space that is reserved for removals on a full disk; absent: none
- * @throws NETWORK_NEWER_SCHEMA · STORAGE_NO_ACCESS · STORAGE_DISK_FULL · STORAGE_DAMAGED · STORAGE_IO
+ * @throws NETWORK_NEWER_SCHEMA · NETWORK_FOREIGN_SCHEMA · STORAGE_NO_ACCESS · STORAGE_DISK_FULL · STORAGE_DAMAGED · STORAGE_IO
  */
 export function openNetworkDatabase(path: string, roomBytes?: number): NetworkDatabase {
   makeFolderSync(dirname(path));
@@ -104,8 +113,10 @@ function openAndMigrate(path: string, keepsRoom: boolean): DatabaseSync {
   const db = new DatabaseSync(path, { timeout: 10_000 });
   try {
     chmodSync(path, 0o600);
+    // Before the first write: the journal mode is written to the file.
+    checkSchema(db, path);
     db.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON');
-    migrate(db, path);
+    migrate(db);
     forgetFormerBoots(db, bootOf());
     return db;
   } catch (thrown) {
@@ -149,21 +160,23 @@ function appliedTo(db: DatabaseSync): number {
   return Math.max(reader, (db.prepare('SELECT applied FROM schema_steps').get() as { applied: number }).applied);
 }
 
-function migrate(db: DatabaseSync, path: string): void {
+/** Refuses a file that a release of a later minor version wrote, or no release. */
+function checkSchema(db: DatabaseSync, path: string): void {
+  const failed = (code: string, why: string, fix: string): PortcullisError =>
+    new PortcullisError({ code, kind: 'precondition', attempted: 'open the network database', on: path, why, fix });
+  const foreign = foreignSchema(db);
+  if (foreign !== undefined) throw failed('NETWORK_FOREIGN_SCHEMA', foreign, foreignSchemaFix);
+  const reader = readerOf(db);
+  if (reader > migrations.length) {
+    const why = `it was written by a newer version (schema ${reader}, known is ${migrations.length})`;
+    throw failed('NETWORK_NEWER_SCHEMA', why, 'run the version that wrote it, or a newer one');
+  }
+}
+
+function migrate(db: DatabaseSync): void {
   const isDone = (): boolean => readerOf(db) === lowestReader && appliedTo(db) >= migrations.length;
   if (isDone()) return;
   inTransaction(db, () => {
-    const reader = readerOf(db);
-    if (reader > migrations.length) {
-      throw new PortcullisError({
-        code: 'NETWORK_NEWER_SCHEMA',
-        kind: 'precondition',
-        attempted: 'open the network database',
-        on: path,
-        why: `it was written by a newer version (schema ${reader}, known is ${migrations.length})`,
-        fix: 'run the version that wrote it, or a newer one',
-      });
-    }
     const applied = appliedTo(db);
     // A later release of this minor version used the database; its additions stay.
     if (applied > migrations.length) return;

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
@@ -127,6 +127,26 @@ test('a database of a newer version is refused', () => {
     assert.throws(() => openNetworkDatabase(path), coded('NETWORK_NEWER_SCHEMA'));
     assert.deepEqual(store.records(), []);
   });
+});
+
+test('a database that no release wrote is refused, and stays byte for byte', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'portcullis-ipam-'));
+  try {
+    for (const [name, statement] of [
+      ['negative', 'PRAGMA user_version = -1'],
+      ['without-version', 'CREATE TABLE theirs (x)'],
+    ] as const) {
+      const path = join(folder, `${name}.db`);
+      const foreign = new DatabaseSync(path);
+      foreign.exec(statement);
+      foreign.close();
+      const bytes = readFileSync(path);
+      assert.throws(() => openNetworkDatabase(path), coded('NETWORK_FOREIGN_SCHEMA'), name);
+      assert.deepEqual(readFileSync(path), bytes, name);
+    }
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
 });
 
 test('a database of version 1 is taken over with its attachments, addresses and host ports', () => {
