@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs';
-import { NETLINK_NETFILTER, NETLINK_ROUTE } from '../../base/kernel/index.ts';
+import { NETLINK_NETFILTER, NETLINK_ROUTE, inNamespaces } from '../../base/kernel/index.ts';
 import { formatIp, ipBytes, ipFromBytes, parseIp } from '../spec/address.ts';
 import { forgetConnections } from '../netlink/conntrack.ts';
 import type { StalePort } from '../netlink/conntrack.ts';
@@ -80,8 +80,13 @@ export interface HostKernel {
   rejoin(spec: AttachmentSpec): void;
   /** Sets the link down, so that nothing passes any more. Succeeds if the link is gone. */
   isolate(hostInterface: string): void;
-  /** Sets a link down, removes it from its bridge and marks it for deletion. Succeeds if the link is gone. */
-  deleteLater(hostInterface: string): void;
+  /** Sets a link down, removes it from its bridge and marks it for deletion. @returns false if the link is gone */
+  deleteLater(hostInterface: string): boolean;
+  /**
+   * Deletes the pod's end, which its name and MAC address identify, and the other end with it, wherever that
+   * is. Succeeds if the pod has no such link.
+   */
+  deleteEnd(spec: AttachmentSpec, pod: PodNamespace): void;
   /** Deletes all links that `deleteLater` has marked at once. Takes tens of milliseconds. */
   deleteMarked(): void;
   deleteLink(name: string): void;
@@ -147,12 +152,18 @@ export function openHostKernel(tag: string): HostKernel {
     deleteLater(hostInterface) {
       const own = { name: hostInterface };
       // The link leaves the bridge before it leaves the group by which the rules identify it.
-      for (const { refused } of route.exchange([
+      const outcomes = route.exchange([
         acknowledged(links.setDown(own)),
         acknowledged(links.setMaster(own, 0)),
         acknowledged(links.setGroup(own, linkGroups.deleting)),
-      ]))
-        if (refused !== undefined && refused.errno !== 'ENODEV') throw refused.error();
+      ]);
+      for (const { refused } of outcomes) if (refused !== undefined && refused.errno !== 'ENODEV') throw refused.error();
+      return outcomes.every(({ refused }) => refused === undefined);
+    },
+    deleteEnd(spec, { netnsFd, route: inside }) {
+      const end = links.lookUp(inside, { name: spec.interface });
+      if (end?.kind !== 'veth' || end.mac !== spec.mac) return;
+      removeLink(inside, end.index, () => inNamespaces({ net: netnsFd }, () => openNetlink(NETLINK_ROUTE)));
     },
     deleteMarked() {
       tolerating(['ENODEV'], () => route.run([links.deleteGroup(linkGroups.deleting)]));

@@ -132,6 +132,25 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     }
   });
 
+  for (const [how, change, put] of [
+    ['renamed', (link: string, to: string) => `ip link set ${link} down && ip link set ${link} name ${to} && ip link set ${to} up`, ''],
+    ['moved to another namespace', (link: string, to: string) => `ip link set ${link} netns elsewhere name ${to}`, '-n elsewhere'],
+  ] as const)
+    test(`a link that is ${how} and detached before the change is noticed does not outlive its attachment`, async () => {
+      shell('ip netns add elsewhere');
+      try {
+        const made = [];
+        for (const name of ['one', 'two', 'three']) made.push(await attached(`${how.split(' ')[0]}-${name}`));
+        made.forEach(({ link }, index) => shell(change(link, `stray${index}`)));
+        await Promise.all(made.map(({ pod }) => engine.detach(pod.request.id)));
+        await eventually(() => (leases().length === 0 ? true : undefined));
+        assert.doesNotMatch(shell(`ip ${put} -o link`), /stray/u);
+        for (const { pod } of made) assert.equal(pod.run('ip link show eth0'), undefined, 'the pod has no interface any more');
+      } finally {
+        shell('ip netns del elsewhere');
+      }
+    });
+
   test('one that cannot be given back is reported as lost, keeps its lease over a restart, and its name is not taken', async () => {
     const { pod, link, address } = await attached('taken');
     const held = leases();

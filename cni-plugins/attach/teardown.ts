@@ -1,9 +1,11 @@
+import { isPortcullisError } from '../../base/errors/index.ts';
 import { append } from '../../base/lists/index.ts';
 import { isDiskFull } from '../../base/storage/index.ts';
 import type { StalePort } from '../netlink/conntrack.ts';
 import type { HostKernel } from './host-kernel.ts';
-import { isHeld } from './record.ts';
-import type { AttachmentRecord } from './record.ts';
+import { withPodNamespace } from './netns.ts';
+import { isByChain, isHeld } from './record.ts';
+import type { AttachmentRecord, AttachmentSpec } from './record.ts';
 import { stalePorts } from './ruleset.ts';
 import type { StandingRules } from './standing-rules.ts';
 import type { NetworkStore } from './store.ts';
@@ -35,9 +37,11 @@ export interface Teardown {
 
 export interface TeardownDeps {
   readonly store: Pick<NetworkStore, 'forgetNames' | 'freeHostPorts' | 'record' | 'remove' | 'setState'>;
-  readonly kernel: Pick<HostKernel, 'deleteMarked' | 'deleteLink' | 'deleteLater' | 'forget' | 'isolate' | 'link'>;
+  readonly kernel: Pick<HostKernel, 'deleteEnd' | 'deleteMarked' | 'deleteLink' | 'deleteLater' | 'forget' | 'isolate' | 'link'>;
   readonly rules: Pick<StandingRules, 'forget'>;
 }
+
+const namespaceGone: readonly string[] = ['NETWORK_NETNS_MISSING', 'NETWORK_NETNS_INVALID'];
 
 export function createTeardown({ store, kernel, rules }: TeardownDeps): Teardown {
   const going = new Set<string>();
@@ -50,11 +54,24 @@ export function createTeardown({ store, kernel, rules }: TeardownDeps): Teardown
   let stale: StalePort[] = [];
   const released: AttachmentRecord[] = [];
 
+  /**
+   * Deletes a link that another program renamed or moved to another namespace before this was noticed. The
+   * pod's end shows where it is, as long as the pod's namespace exists. The pair ends with the namespace.
+   */
+  const deleteByEnd = (spec: AttachmentSpec): void => {
+    if (isByChain(spec)) return;
+    try {
+      withPodNamespace(spec.netns, {}, (pod) => kernel.deleteEnd(spec, pod));
+    } catch (thrown) {
+      if (!isPortcullisError(thrown) || !namespaceGone.includes(thrown.code)) throw thrown;
+    }
+  };
+
   const finish = (): void => {
     for (let record = released.shift(); record !== undefined; record = released.shift()) {
       try {
         store.forgetNames(record.id);
-        kernel.deleteLater(record.spec.hostInterface);
+        if (!kernel.deleteLater(record.spec.hostInterface)) deleteByEnd(record.spec);
         if (record.spec.portMappings.length > 0) store.freeHostPorts(record.id);
       } catch (thrown) {
         // Work that finds no space on the disk now is done when there is some.

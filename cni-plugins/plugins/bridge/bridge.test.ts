@@ -67,6 +67,24 @@ if (inPrivateNetns(import.meta.filename, 600_000)) {
     await fixture.check([pod.conf], pod.of, pod.result);
   });
 
+  for (const type of ['portcullis-bridge', 'portcullis-ptp'])
+    test(`DEL of ${type} removes a pair whose host’s end was renamed, and nothing else`, async () => {
+      const of = { id: `renamed-${type}`, netns: fixture.pin(`renamed-${type}`) };
+      const ipam = { type: 'portcullis-ipam', ranges: [[{ subnet: '10.92.0.0/24' }]] };
+      const conf = type === 'portcullis-ptp' ? { type, ipam } : config({ ipam });
+      const result = await fixture.add([conf], of);
+      const other = { ...of, name: 'eth1' };
+      const kept = config({ ipam: { ...ipam, ranges: [[{ subnet: '10.91.0.0/24' }]] } });
+      await fixture.add([kept], { ...other, network: 'kept' });
+      standing.push({ conf: kept, of: { ...other, network: 'kept' } });
+      const host = result.interfaces.find(({ sandbox, name }) => sandbox === undefined && name.startsWith('pc'))?.name ?? '';
+      shell(`ip link set ${host} down && ip link set ${host} name stray0`);
+      await fixture.call('del', conf, of);
+      assert.equal(tried('ip link show stray0'), undefined);
+      assert.equal(fixture.inside(of.netns, 'ip link show eth0'), undefined);
+      assert.ok(fixture.inside(of.netns, 'ip link show eth1') !== undefined);
+    });
+
   const macOf = (link: string): string => /link\/ether (\S+)/u.exec(shell(`ip -o link show ${link}`))?.[1] ?? '';
 
   test('enabledad: an address that a neighbour has is refused, a free one works at once', async () => {

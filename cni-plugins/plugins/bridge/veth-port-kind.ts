@@ -7,7 +7,7 @@ import { createVeth, lookUp, setMaster, setNoOwnIpv6, setUp } from '../../netlin
 import type { Link } from '../../netlink/links.ts';
 import { acknowledged } from '../../netlink/socket.ts';
 import type { NetlinkSocket } from '../../netlink/socket.ts';
-import { deleteLink } from '../interface/child-link.ts';
+import { deleteLink, deletePair } from '../interface/child-link.ts';
 import { rememberIndex } from '../interface/pod-index.ts';
 import type { Completion, Resource, ResourceKernel, ResourceKind } from '../contract.ts';
 import { bridgeSeen } from './bridge-kind.ts';
@@ -186,12 +186,7 @@ function differences(resource: VethPort, kernel: ResourceKernel): string[] {
   ];
 }
 
-function remove(resource: VethPort, kernel: ResourceKernel): void {
-  const link = lookUp(kernel.host.route, { name: resource.hostInterface });
-  if (link !== undefined) deleteLink(kernel, 'host', link.index);
-}
-
-export const vethPortKind: ResourceKind<VethPort> = { kind: 'veth-port', ensure, complete, differences, remove };
+export const vethPortKind: ResourceKind<VethPort> = { kind: 'veth-port', ensure, complete, differences, remove: deletePair };
 
 function interfaceTaken(resource: VethPort): PortcullisError {
   return new PortcullisError({

@@ -91,6 +91,20 @@ function settle(resource: ChildLink, link: LinkSettings, pod: NetlinkSocket): vo
   ]);
 }
 
+/**
+ * Deletes a veth pair. If the host has no link of its name, another program renamed or moved it: then the
+ * pod's end, with its name and MAC address, shows which pair it is. Succeeds when the pair is gone.
+ */
+export function deletePair(
+  { hostInterface, interface: name, mac }: { readonly hostInterface: string; readonly interface: string; readonly mac: string },
+  kernel: ResourceKernel,
+): void {
+  const end = findLink(kernel.host.route, { name: hostInterface });
+  if (end?.kind === 'veth') return deleteLink(kernel, 'host', end.index);
+  const inside = kernel.pod === undefined ? undefined : findLink(kernel.pod.route, { name });
+  if (inside?.kind === 'veth' && inside.mac === mac) deleteLink(kernel, 'pod', inside.index);
+}
+
 /** Deletes a link. Succeeds when the link is gone. */
 export function deleteLink(kernel: ResourceKernel, where: 'host' | 'pod', index: number): void {
   const open = (): NetlinkSocket => openNetlink(NETLINK_ROUTE);

@@ -10,7 +10,7 @@ import type { NetlinkSocket } from '../../netlink/socket.ts';
 import { appendRoute, listAddresses, listRoutes, mainTable, putAddress, routeScopes } from '../../netlink/route-tables.ts';
 import type { TableRoute } from '../../netlink/route-tables.ts';
 import type { Resource, ResourceKernel, ResourceKind } from '../contract.ts';
-import { deleteLink, podOf } from '../interface/child-link.ts';
+import { deleteLink, deletePair, podOf } from '../interface/child-link.ts';
 import { interfaceTaken } from '../interface/failures.ts';
 import { put, sameRoute, tolerating } from '../interface/pod-addresses.ts';
 
@@ -89,10 +89,7 @@ export const routedPairKind: ResourceKind<RoutedPair> = {
       ...kernel.inHost(() => forwardingFiles(resource).filter((file) => !isOn(file))).map((file) => `${file} is not 1`),
     ];
   },
-  remove(resource, kernel) {
-    const end = findLink(kernel.host.route, { name: resource.hostInterface });
-    if (end?.kind === 'veth') deleteLink(kernel, 'host', end.index);
-  },
+  remove: deletePair,
 };
 
 /** Returns the host's end when the pair is complete. */

@@ -28,17 +28,18 @@ const seen = ({ index, name, up, mtu, mac, group, master, kind, alias, pod }: Ho
   ...(master !== 0 && { portState: up ? 3 : 0 }),
 });
 
-/** Changes one link. @param gone the error when the link does not exist */
+/** Changes one link. @param gone the error when the link does not exist. @returns whether it exists */
 function changed(
   what: string,
   name: string,
   to: Parameters<ReturnType<typeof host>['change']>[1],
   gone: 'fine' | 'refused' = 'fine',
-): void {
-  asked(what, name, () => {
+): boolean {
+  return asked(what, name, () => {
     const link = host().named(name);
-    if (link !== undefined) return host().change(link, to);
-    if (gone === 'refused') throw refusal({ what, on: name }, 'ENODEV');
+    if (link === undefined && gone === 'refused') throw refusal({ what, on: name }, 'ENODEV');
+    if (link !== undefined) host().change(link, to);
+    return link !== undefined;
   });
 }
 
@@ -111,8 +112,9 @@ export function openHostKernel(tag: string): HostKernel {
     addressesOf: (index: number) => host().links.get(index)?.addresses ?? [],
     isOwnAddress: () => false,
     routeOf: () => undefined,
-    claim: (name: string, group: 'plugin' | 'pod' | 'routed') => changed('claim the link', name, { group: linkGroups[group], alias: tag }),
-    mark: (name: string) => changed('mark the link', name, { alias: tag }),
+    claim: (name: string, group: 'plugin' | 'pod' | 'routed') =>
+      void changed('claim the link', name, { group: linkGroups[group], alias: tag }),
+    mark: (name: string) => void changed('mark the link', name, { alias: tag }),
     rename: (index: number, name: string) =>
       asked('rename the link', name, () => {
         const link = host().links.get(index);
@@ -131,8 +133,14 @@ export function openHostKernel(tag: string): HostKernel {
       changed('put the link on the bridge', name, { master, alias: tag }, 'refused');
       changed('set up the link', name, { up: true }, 'refused');
     },
-    isolate: (name: string) => changed('set down the link', name, { up: false }),
+    isolate: (name: string) => void changed('set down the link', name, { up: false }),
     deleteLater: (name: string) => changed('mark the link for deletion', name, { up: false, master: 0, group: linkGroups.deleting }),
+    deleteEnd: (spec: AttachmentSpec, { netnsFd }: PodNamespace) =>
+      asked("delete the pod's end", spec.interface, () => {
+        const namespace = opened(netnsFd);
+        for (const link of [...host().links.values()])
+          if (link.pod?.namespace === namespace && link.pod.name === spec.interface && link.pod.mac === spec.mac) host().remove(link);
+      }),
     deleteMarked: () =>
       asked('delete the links of group', 'deleting', () => {
         for (const link of [...host().links.values()]) if (link.group === linkGroups.deleting) host().remove(link);
