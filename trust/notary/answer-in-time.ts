@@ -5,7 +5,9 @@ import type { ConnectionPlace, Turns } from '../../base/connections/index.ts';
 import { answerRequest } from './answer.ts';
 import type { AnswerContext } from './answer.ts';
 
-/** Limit in ms for a whole request: its upload, its judging, and the client's reading of the answer. */
+/**
+ * Limit in ms for a request from its turn on: its upload, its judging, and the client's reading of the answer.
+ */
 const longest = 600_000;
 
 /**
@@ -21,8 +23,8 @@ const underWay = new WeakMap<ConnectionPlace, number>();
 /**
  * Answers one request when it is the turn of its address. The place of its connection is busy meanwhile,
  * except while the service waits for the client: during an upload, or while an answer is not read, the
- * connection gives way to another address when places are short. Such a connection ends after ten minutes in
- * any case.
+ * connection gives way to another address when places are short. Such a connection ends ten minutes after the
+ * turn of its request in any case.
  */
 export async function answerInTime(
   context: AnswerContext,
@@ -38,13 +40,12 @@ export async function answerInTime(
   const atOnce = (asked.get(socket) ?? 0) + 1;
   if (atOnce > mostAtOnce) return void socket.destroy();
   asked.set(socket, atOnce);
-  const late = setTimeout(() => response.destroy(), longest).unref();
-  response.once('close', () => {
-    clearTimeout(late);
-    asked.set(socket, (asked.get(socket) ?? 1) - 1);
-  });
+  response.once('close', () => asked.set(socket, (asked.get(socket) ?? 1) - 1));
   await turns.take(networkPeer(socket.remoteAddress));
-  if (isGone()) return;
+  if (isGone() || response.closed) return;
+  // The time in which it waits for its turn is not its own.
+  const late = setTimeout(() => response.destroy(), longest).unref();
+  response.once('close', () => clearTimeout(late));
   if (place === undefined) return answerRequest(context, request, response);
   const count = (by: number): number => {
     const now = (underWay.get(place) ?? 0) + by;
