@@ -10,7 +10,7 @@ export type SigstoreInstance = 'public-good' | 'staging';
 /**
  * Returns the trusted root of an instance: the latest update on this machine; else the one that ships with
  * this version, until it expires; else the current one of its repository. No root of staging ships.
- * @throws PortcullisError `TRUST_ROOT_UPDATE_FAILED`
+ * @throws PortcullisError `TRUST_ROOT_UPDATE_FAILED` · `TRUST_ROOT_REFUSED`
  */
 export async function trustedRootOfInstance(instance: SigstoreInstance, now: Date, cache = defaultRootCache): Promise<Buffer> {
   const url = urlOf(instance);

@@ -39,7 +39,7 @@ test('fetches a root, then follows updates; refuses an older, forged or invalid 
     ['no trusted root', () => repository.publish(4, Buffer.from('{}'))],
   ] as const) {
     publish();
-    await assert.rejects(update(), /TRUST_ROOT_UPDATE_FAILED/, name);
+    await assert.rejects(update(), { code: 'TRUST_ROOT_REFUSED', kind: 'denied' }, name);
     assert.deepEqual(await kept(), pretty, name);
   }
   repository.publish(5, embeddedTrustedRoot());
@@ -49,8 +49,23 @@ test('fetches a root, then follows updates; refuses an older, forged or invalid 
 
 test('a repository of which nothing is known, and one that is not there', async (t) => {
   const [repository, cache] = [await serveTufRepository(t), await folderOf(t)];
-  await assert.rejects(updateTrustedRoot({ url: repository.url, cache }), /name its first TUF root: --root FILE/);
-  await assert.rejects(updateTrustedRoot({ url: repository.url, cache, tufRoot: repository.root }), /TRUST_ROOT_UPDATE_FAILED/);
+  await assert.rejects(updateTrustedRoot({ url: repository.url, cache }), {
+    code: 'TRUST_ROOT_UNKNOWN',
+    kind: 'precondition',
+    message: /name its first TUF root: --root FILE/,
+  });
+  await repository.close();
+  await assert.rejects(updateTrustedRoot({ url: repository.url, cache, tufRoot: repository.root }), {
+    code: 'TRUST_ROOT_UPDATE_FAILED',
+    kind: 'unavailable',
+    message: /policies continue with the root they have/,
+  });
+  const empty = await serveTufRepository(t);
+  await assert.rejects(updateTrustedRoot({ url: empty.url, cache, tufRoot: empty.root }), {
+    code: 'TRUST_ROOT_UPDATE_FAILED',
+    kind: 'unavailable',
+    message: /timestamp.json is not there/,
+  });
 });
 
 test('a policy states its repositories and their expiry; after that their roots decide nothing', async (t) => {

@@ -1,6 +1,6 @@
 import { cp, mkdir, mkdtemp, readFile, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { PortcullisError, isPortcullisError, reasonOf } from '../../base/errors/index.ts';
+import { reasonOf } from '../../base/errors/index.ts';
 import { writeFileAtomic } from '../../base/storage/index.ts';
 import { sha256Digest } from '../canonical-json.ts';
 import { fetchTarget } from '../tuf/client/fetch-target.ts';
@@ -21,6 +21,7 @@ import {
 } from './root-cache.ts';
 import { embeddedTufRoot, publicGoodTufUrl } from './seeds.ts';
 import { readTrustedRoot } from './trusted-root.ts';
+import { rootRefused, rootUnknown, updateFailure } from './update-failure.ts';
 
 /** The TUF repository of a trusted root, and its cache. */
 export interface UpdateRootOptions {
@@ -54,22 +55,14 @@ const deadlineMs = 20_000;
  * Fetches the `trusted_root.json` of a TUF repository into the cache that policies read. It is verified by
  * the client workflow of the TUF specification (section 5): signatures, no rollback, no freeze. On any
  * failure, the existing files remain.
- * @throws PortcullisError `TRUST_ROOT_UPDATE_FAILED`
+ * @throws PortcullisError `TRUST_ROOT_REFUSED` (denied: what the repository serves is not valid, such as
+ * expired or wrongly signed metadata, and trying again does not help) · `TRUST_ROOT_UNKNOWN` (no first TUF
+ * root is known) · `TRUST_ROOT_UPDATE_FAILED` (the repository did not answer, or the disk failed)
  */
 export async function updateTrustedRoot(options: UpdateRootOptions = {}): Promise<UpdatedRoot> {
   const url = (options.url ?? publicGoodTufUrl).replace(/\/+$/, '');
   const cache = options.cache ?? defaultRootCache;
   const folder = rootFolder(cache, url);
-  const failed = (why: string, fix: string, cause?: unknown): PortcullisError =>
-    new PortcullisError({
-      code: 'TRUST_ROOT_UPDATE_FAILED',
-      kind: 'unavailable',
-      attempted: 'update the sigstore trusted root',
-      on: url,
-      why,
-      fix,
-      cause,
-    });
   const kept = metadataFolder(cache, url);
   await mkdir(kept, { recursive: true, mode: 0o700 });
   // The client writes during the update; only its final result is moved into the cache.
@@ -78,11 +71,11 @@ export async function updateTrustedRoot(options: UpdateRootOptions = {}): Promis
     await cp(kept, work, { recursive: true });
     if (!(await readdir(work)).includes('root.json')) {
       const first = options.tufRoot ?? (await embeddedTufRoot(url));
-      if (first === undefined) throw failed('nothing is known of this repository yet', 'name its first TUF root: --root FILE');
+      if (first === undefined) throw rootUnknown(url);
       await initialiseTuf(work, Buffer.from(first));
     }
     const { trustedRoot: bytes, signingConfig } = await download(url, work, options.now ?? new Date());
-    readTrustedRoot(bytes);
+    readServed(url, bytes);
     for (const name of ['root.json', 'timestamp.json', 'snapshot.json', 'targets.json'])
       await writeFileAtomic(join(kept, name), await readFile(join(work, name)));
     const file = cachedRootFile(cache, url);
@@ -95,10 +88,17 @@ export async function updateTrustedRoot(options: UpdateRootOptions = {}): Promis
     const expires = expiryOfMetadata(await readFile(cachedTimestampFile(cache, url)));
     return { url, file, digest: sha256Digest(bytes), changed, expires: expires ?? 0 };
   } catch (error) {
-    if (isPortcullisError(error) && error.code === 'TRUST_ROOT_UPDATE_FAILED') throw error;
-    throw failed(reasonOf(error), 'check the repository, its address and the clock; policies go on with the root they have', error);
+    throw updateFailure(url, error);
   } finally {
     await rm(work, { recursive: true, force: true });
+  }
+}
+
+function readServed(url: string, bytes: Uint8Array): void {
+  try {
+    readTrustedRoot(bytes);
+  } catch (error) {
+    throw rootRefused(url, reasonOf(error), error);
   }
 }
 
@@ -113,11 +113,11 @@ async function download(url: string, folder: string, now: Date): Promise<Targets
   const bytesOf = async (path: string): Promise<Buffer | undefined> => {
     const found = await update.find(path);
     if (found === undefined) return undefined;
-    if (found.length > maximumRootBytes) throw new Error(`its ${path} is larger than ${maximumRootBytes} bytes`);
+    if (found.length > maximumRootBytes) throw rootRefused(url, `its ${path} is larger than ${maximumRootBytes} bytes`);
     return fetchTarget(`${url}/targets`, found, update.trusted.root.signed.consistentSnapshot);
   };
   const trustedRoot = await bytesOf(target);
-  if (trustedRoot === undefined) throw new Error(`the repository has no ${target}`);
+  if (trustedRoot === undefined) throw rootRefused(url, `the repository has no ${target}`);
   const signingConfig = await bytesOf(signingConfigTarget);
   return { trustedRoot, ...(signingConfig === undefined ? {} : { signingConfig }) };
 }
