@@ -1,9 +1,9 @@
 import type { Command } from 'commander';
-import { createReadStream } from 'node:fs';
 import { readdir, realpath, stat } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { stringify } from 'yaml';
 import { PortcullisError, reasonOf } from '../base/errors/index.ts';
+import { readGivenFile } from '../base/files/index.ts';
 import { append } from '../base/lists/index.ts';
 import { hostFoldersOf, importConfiguration, kindOfToml } from '../runtime/index.ts';
 import type { Imported, ImportSource } from '../runtime/index.ts';
@@ -108,9 +108,10 @@ async function sourcesAt(path: string, optional = false): Promise<ImportSource[]
 }
 
 async function sourceOf(file: string, host: string | undefined): Promise<ImportSource> {
-  const text = await readText(file).catch((cause: unknown) => {
+  const bytes = await readGivenFile(file, mostBytes).catch((cause: unknown) => {
     throw unreadable(file, cause);
   });
+  const text = bytes.toString('utf8');
   const folder = file.split('/').at(-2) ?? '';
   const kind = host === undefined ? kindOfToml(text, file) : 'hosts';
   // containerd writes a port as HOST_PORT_ on file systems that do not allow colons.
@@ -118,18 +119,6 @@ async function sourceOf(file: string, host: string | undefined): Promise<ImportS
 }
 
 const mostBytes = 4 * 2 ** 20;
-
-/** Reads a file or a pipe, up to a size that no such configuration has. */
-async function readText(file: string): Promise<string> {
-  const chunks: Buffer[] = [];
-  let size = 0;
-  for await (const chunk of createReadStream(file) as AsyncIterable<Buffer>) {
-    size += chunk.length;
-    if (size > mostBytes) throw new Error(`it is larger than ${mostBytes} bytes`);
-    chunks.push(chunk);
-  }
-  return Buffer.concat(chunks).toString('utf8');
-}
 
 function exists(path: string): Promise<boolean> {
   return stat(path).then(

@@ -1,5 +1,8 @@
-import { readFile } from 'node:fs/promises';
 import { PortcullisError, fileReason } from '../base/errors/index.ts';
+import { readGivenFile } from '../base/files/index.ts';
+
+/** The most that Node reads from a file at once. */
+const mostBytes = 2 ** 31 - 1;
 
 /**
  * Reads a file that a command was given.
@@ -7,7 +10,7 @@ import { PortcullisError, fileReason } from '../base/errors/index.ts';
  */
 export async function readInputFile(file: string): Promise<Buffer> {
   try {
-    return await readFile(file);
+    return await readGivenFile(file, mostBytes);
   } catch (error) {
     throw new PortcullisError({
       code: 'CLI_FILE_UNREADABLE',

@@ -1,8 +1,8 @@
 import { InvalidArgumentError, Option } from 'commander';
 import type { Command } from 'commander';
-import { readFile } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { PortcullisError, fileReason } from '../base/errors/index.ts';
+import { readGivenFile } from '../base/files/index.ts';
 import { boundingCapabilities } from '../base/kernel/index.ts';
 import { formatProblems } from '../base/schema/index.ts';
 import { compile, detectKernel, loadProfiles } from '../entitlements/index.ts';
@@ -102,9 +102,12 @@ async function judge(file: string, flags: ValidateFlags): Promise<number> {
   return valid ? exitCodes.yes : exitCodes.no;
 }
 
+/** More than any specification has. */
+const mostBytes = 16 * 2 ** 20;
+
 async function readText(file: string): Promise<string> {
   try {
-    return await readFile(file === '-' ? '/dev/stdin' : file, 'utf8');
+    return (await readGivenFile(file === '-' ? '/dev/stdin' : file, mostBytes)).toString('utf8');
   } catch (cause) {
     throw new PortcullisError({
       code: 'CLI_UNREADABLE',

@@ -1,9 +1,9 @@
 import { InvalidArgumentError, Option } from 'commander';
 import type { Command } from 'commander';
-import { readFile, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { parseJson } from '../base/json/index.ts';
 import { PortcullisError, fileReason } from '../base/errors/index.ts';
+import { readGivenFile } from '../base/files/index.ts';
 import {
   explainVerdict,
   exportHead,
@@ -168,15 +168,11 @@ async function withSource<T>(flags: Flags, body: (log: LogSource) => Promise<T>)
 
 async function readText(file: string, attempted: string): Promise<string> {
   const failure = { code: 'CLI_FILE_UNREADABLE', kind: 'not-found', attempted, on: file, fix: 'name a readable file' } as const;
-  let facts;
   try {
-    facts = await stat(file);
+    return (await readGivenFile(file, mostBytes)).toString('utf8');
   } catch (error) {
     throw new PortcullisError({ ...failure, why: fileReason(error, file), cause: error });
   }
-  if (!facts.isFile() || facts.size > mostBytes)
-    throw new PortcullisError({ ...failure, why: facts.isFile() ? 'it is too large' : 'it is not a file' });
-  return readFile(file, 'utf8');
 }
 
 function list(log: LogSource, flags: ListFlags): number {

@@ -96,18 +96,21 @@ const cases: Readonly<Record<string, Case>> = {
     problems: [/w\.yaml:1:1: .*`rules` is missing/, /w\.yaml:2:7: kind: must be "TrustPolicy"/],
   },
   'a text that is no YAML': { files: { ...key, 'p.yaml': policy('web'), 'w.yaml': 'kind: [\n' }, problems: [/w\.yaml:\d+:\d+: /] },
-  'a named pipe': { files: { ...key, 'p.yaml': policy(), 'w.yaml': fifo }, problems: [/w\.yaml: cannot be read: it is not a file/] },
-  'a device': { files: { ...key, 'p.yaml': policy(), 'w.yaml': linkTo('/dev/zero') }, problems: [/w\.yaml: .*not a file/] },
+  'a named pipe': {
+    files: { ...key, 'p.yaml': policy(), 'w.yaml': fifo },
+    problems: [/w\.yaml: cannot be read: it is not a regular file/],
+  },
+  'a device': { files: { ...key, 'p.yaml': policy(), 'w.yaml': linkTo('/dev/zero') }, problems: [/w\.yaml: .*not a regular file/] },
   'a folder with the name of a file': {
     files: { ...key, 'p.yaml': policy(), 'w.yaml': (path) => mkdirSync(path) },
-    problems: [/w\.yaml: .*not a file/],
+    problems: [/w\.yaml: .*not a regular file/],
   },
   'a link to nothing': { files: { ...key, 'p.yaml': policy(), 'w.yaml': linkTo('nowhere') }, problems: [/w\.yaml: .*it does not exist/] },
   'a file above the limit': {
     files: { ...key, 'p.yaml': policy(), 'w.yaml': `#${' '.repeat(1024 * 1024)}` },
     problems: [/w\.yaml: .*larger than/],
   },
-  'a named pipe as the key': { files: { 'k.pub': fifo, 'p.yaml': policy() }, problems: [/p\.yaml:5:\d+: .*not a file/] },
+  'a named pipe as the key': { files: { 'k.pub': fifo, 'p.yaml': policy() }, problems: [/p\.yaml:5:\d+: .*not a regular file/] },
   'no file': { files: {}, problems: [/policy\.d:1:1: the folder holds no \.yaml/] },
   'profiles without a policy': { files: { 'w.yaml': profile('web') }, problems: [/no document of kind TrustPolicy/] },
 };

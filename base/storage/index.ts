@@ -7,7 +7,6 @@ export { foreignSchema, foreignSchemaFix } from './foreign-schema.ts';
 export { makeFolder, makeFolderSync } from './make-folder.ts';
 export { lockFolder } from './folder-lock.ts';
 export type { FolderLock } from './folder-lock.ts';
-export { readPlainFile } from './plain-file.ts';
 export { openReadOnly } from './read-only.ts';
 export type { ReadOnlyDatabase } from './read-only.ts';
 export { createFileAtomic, dropAbandonedWrites, dropOldAbandonedWrites, writeFileAtomic } from './atomic-file.ts';

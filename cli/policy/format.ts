@@ -1,6 +1,6 @@
-import { readFile } from 'node:fs/promises';
 import type { Command } from 'commander';
 import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
+import { readPlainFile } from '../../base/files/index.ts';
 import { describeProblems } from '../../base/schema/index.ts';
 import { writeFileAtomic } from '../../base/storage/index.ts';
 import { formatPolicy } from '../../trust/index.ts';
@@ -48,9 +48,12 @@ async function format(files: readonly string[], flags: Flags): Promise<number> {
   return flags.check && changed.length > 0 ? exitCodes.no : exitCodes.yes;
 }
 
+/** More than any policy has. */
+const mostBytes = 4 * 2 ** 20;
+
 async function readText(file: string): Promise<string> {
   try {
-    return await readFile(file, 'utf8');
+    return (await readPlainFile(file, mostBytes)).toString('utf8');
   } catch (error) {
     throw unreadable(file, reasonOf(error));
   }

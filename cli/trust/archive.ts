@@ -1,7 +1,7 @@
-import { readFileSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import type { Command } from 'commander';
+import { readPlainFileSync } from '../../base/files/index.ts';
 import {
   archiveReference,
   explainVerdict,
@@ -127,9 +127,11 @@ function trustState(): string {
   return join(process.env['XDG_STATE_HOME'] ?? join(homedir(), '.local', 'state'), 'portcullis', 'trust-archives');
 }
 
+const mostKeyBytes = 64 * 1024;
+
 function keyOf(file: string | undefined): { readonly key?: PolicyKey } {
   if (file === undefined) return {};
-  const key = parsePublicKey(file, readFileSync(file, 'utf8'));
+  const key = parsePublicKey(file, readPlainFileSync(file, mostKeyBytes));
   if ('problem' in key) throw new Error(`${file}: ${key.problem}`);
   return { key };
 }

@@ -1,5 +1,5 @@
 import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
-import { readPlainFile } from '../../base/storage/index.ts';
+import { readPlainFileSync } from '../../base/files/index.ts';
 import { networkOf, parseIp, parsePrefix } from '../spec/address.ts';
 import type { CniResult } from '../spec/result.ts';
 import type { LeasedAddress, Resource } from '../plugins/contract.ts';
@@ -117,7 +117,7 @@ const mostDnsBytes = 1024 * 1024;
 
 function dnsOf(path: string): CniResult['dns'] {
   try {
-    return parseResolvConf(readPlainFile(path, mostDnsBytes));
+    return parseResolvConf(readPlainFileSync(path, mostDnsBytes));
   } catch (thrown) {
     throw new PortcullisError({
       code: 'NETWORK_CONFIG_INVALID',

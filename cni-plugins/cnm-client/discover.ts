@@ -1,4 +1,5 @@
-import { readFileSync, statSync } from 'node:fs';
+import { statSync } from 'node:fs';
+import { readPlainFileSync } from '../../base/files/index.ts';
 import { parseJson } from '../../base/json/index.ts';
 import { driverPlaceInvalid, driverUnknown } from './failures.ts';
 
@@ -66,8 +67,7 @@ const maxFile = 64 * 1024;
 
 function readWhole(path: string, invalid: Invalid): string {
   try {
-    if ((statOf(path)?.size ?? 0) > maxFile) throw invalid('it is larger than any such file');
-    return readFileSync(path, 'utf8');
+    return readPlainFileSync(path, maxFile);
   } catch (thrown) {
     if (thrown instanceof Error && 'failure' in thrown) throw thrown;
     throw invalid(thrown instanceof Error ? thrown.message : String(thrown));

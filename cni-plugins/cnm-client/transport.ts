@@ -1,10 +1,10 @@
-import { readFileSync } from 'node:fs';
 import { request as httpRequest } from 'node:http';
 import type { ClientRequest, IncomingMessage, RequestOptions } from 'node:http';
 import { request as httpsRequest } from 'node:https';
 import type { Socket } from 'node:net';
 import { parseJson } from '../../base/json/index.ts';
 import { reasonOf } from '../../base/errors/index.ts';
+import { readPlainFileSync } from '../../base/files/index.ts';
 import { O_RDONLY, openFile, peerCredentials } from '../../base/kernel/index.ts';
 import { pluginContentType } from '../cnm/protocol.ts';
 import type { DriverPlace, DriverTls } from './discover.ts';
@@ -95,12 +95,15 @@ function open({ at }: DriverPlace, verb: string, length: number): ClientRequest 
   return tls === undefined ? httpRequest({ ...options, host, port }) : httpsRequest({ ...options, host, port, ...tlsOptions(tls) });
 }
 
+/** More than any bundle of certificates has. */
+const mostPemBytes = 4 * 2 ** 20;
+
 function tlsOptions({ insecureSkipVerify, caFile, certFile, keyFile }: DriverTls): object {
   return {
     rejectUnauthorized: !insecureSkipVerify,
-    ...(caFile !== undefined && { ca: readFileSync(caFile) }),
-    ...(certFile !== undefined && { cert: readFileSync(certFile) }),
-    ...(keyFile !== undefined && { key: readFileSync(keyFile) }),
+    ...(caFile !== undefined && { ca: readPlainFileSync(caFile, mostPemBytes) }),
+    ...(certFile !== undefined && { cert: readPlainFileSync(certFile, mostPemBytes) }),
+    ...(keyFile !== undefined && { key: readPlainFileSync(keyFile, mostPemBytes) }),
   };
 }
 

@@ -1,6 +1,6 @@
 import { isAbsolute } from 'node:path';
 import { reasonOf } from '../../base/errors/index.ts';
-import { readPlainFile } from '../../base/storage/index.ts';
+import { readPlainFileSync } from '../../base/files/index.ts';
 import { isOurs, networksIn } from '../attach/networks.ts';
 import { bareType } from '../attach/plugin-type.ts';
 import { macText } from '../netlink/link-settings.ts';
@@ -115,7 +115,7 @@ function findList(conflist: string, plugins: string, confDir: string): { readonl
 
 function textOf(file: string): string {
   try {
-    return readPlainFile(file, maxBytes);
+    return readPlainFileSync(file, maxBytes);
   } catch (thrown) {
     throw badOption(`conflist=${file}`, reasonOf(thrown), 'give a file that root can read on the host of the driver');
   }

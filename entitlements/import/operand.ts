@@ -1,5 +1,6 @@
-import { readFile, stat } from 'node:fs/promises';
+import { stat } from 'node:fs/promises';
 import { reasonOf } from '../../base/errors/index.ts';
+import { readGivenFile } from '../../base/files/index.ts';
 import { closest } from '../../base/lists/index.ts';
 import { formatProblems, parseDocuments } from '../../base/schema/index.ts';
 import type { Document } from '../../base/schema/index.ts';
@@ -117,11 +118,7 @@ async function exists(file: string): Promise<boolean> {
 /** @throws ENTITLEMENTS_UNREADABLE */
 export async function readText(file: string): Promise<string> {
   try {
-    const facts = await stat(file);
-    // Reading a FIFO would wait forever, and a device has no end.
-    if (!facts.isFile()) throw new Error('it is not a file');
-    if (facts.size > MAX_BYTES) throw new Error(`it is larger than ${MAX_BYTES} bytes`);
-    return await readFile(file, 'utf8');
+    return (await readGivenFile(file, MAX_BYTES)).toString('utf8');
   } catch (error) {
     throw entitlementsError('ENTITLEMENTS_UNREADABLE', {
       kind: 'invalid',

@@ -175,6 +175,6 @@ capabilities: { add: [BOGUS] }
       code: 'ENTITLEMENTS_BAD_PROFILE',
       message: /absent\.yaml: cannot be read: it does not exist/,
     });
-    await assert.rejects(loadProfiles({ paths: ['/dev/null'] }), { code: 'ENTITLEMENTS_BAD_PROFILE', message: /not a file/ });
+    await assert.rejects(loadProfiles({ paths: ['/dev/null'] }), { code: 'ENTITLEMENTS_BAD_PROFILE', message: /not a regular file/ });
   });
 });

@@ -1,6 +1,7 @@
-import { readdir, readFile, stat } from 'node:fs/promises';
+import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileReason } from '../../base/errors/index.ts';
+import { readPlainFile } from '../../base/files/index.ts';
 import { append } from '../../base/lists/index.ts';
 import { describeProblems, sortProblems } from '../../base/schema/index.ts';
 import type { Problem } from '../../base/schema/index.ts';
@@ -86,11 +87,7 @@ export function profileSet(defined: readonly NamedProfile[], incomplete: Readonl
 
 async function textOf(file: string, problems: Problem[]): Promise<readonly SourceFile[]> {
   try {
-    const facts = await stat(file);
-    // Reading a FIFO would wait forever, and a device has no end.
-    if (!facts.isFile()) throw new Error('it is not a file');
-    if (facts.size > MAX_BYTES) throw new Error(`it is larger than ${MAX_BYTES} bytes`);
-    return [{ file, text: await readFile(file, 'utf8') }];
+    return [{ file, text: (await readPlainFile(file, MAX_BYTES)).toString('utf8') }];
   } catch (error) {
     problems.push(unreadable(file, error));
     return [];

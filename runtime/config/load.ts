@@ -1,6 +1,6 @@
-import { readFile } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
+import { readGivenFile } from '../../base/files/index.ts';
 import { append } from '../../base/lists/index.ts';
 import { formatProblems, parseDocuments, validate } from '../../base/schema/index.ts';
 import type { Document } from '../../base/schema/index.ts';
@@ -51,10 +51,13 @@ export async function loadDaemonConfig(input: LoadConfigInput = {}): Promise<Dae
   return config;
 }
 
+/** More than any configuration has. */
+const mostBytes = 4 * 2 ** 20;
+
 async function readDocument(file: string, mustExist: boolean, problems: string[]): Promise<Record<string, unknown>> {
   let text: string;
   try {
-    text = await readFile(file, 'utf8');
+    text = (await readGivenFile(file, mostBytes)).toString('utf8');
   } catch (thrown) {
     if (mustExist || (thrown as NodeJS.ErrnoException).code !== 'ENOENT') problems.push(`${file}: cannot be read: ${reasonOf(thrown)}`);
     return {};

@@ -1,6 +1,6 @@
-import { readFile } from 'node:fs/promises';
 import type { Worker } from 'node:worker_threads';
 import { reasonOf } from '../../base/errors/index.ts';
+import { readPlainFile } from '../../base/files/index.ts';
 import type { Logger } from '../../base/log/index.ts';
 import { startWorker } from '../../base/process/index.ts';
 import type { ExecScopes } from '../oci/exec-scope.ts';
@@ -29,6 +29,11 @@ export interface WorkerDeps {
   readonly log: Logger;
 }
 
+/** More than any bundle of certificates has. */
+const mostPemBytes = 4 * 2 ** 20;
+
+const pemIn = async (file: string): Promise<string> => (await readPlainFile(file, mostPemBytes)).toString('utf8');
+
 /**
  * Starts a Worker that serves streams. Resolves when it listens.
  * @param onExit called when the Worker has ended, even if it never listened
@@ -42,7 +47,7 @@ export async function startListeningWorker(deps: WorkerDeps, onExit: () => void)
     address,
     port,
     // Read at each start, so that a renewed certificate takes effect.
-    ...(secure && { tls: { cert: await readFile(tls.certFile, 'utf8'), key: await readFile(tls.keyFile, 'utf8') } }),
+    ...(secure && { tls: { cert: await pemIn(tls.certFile), key: await pemIn(tls.keyFile) } }),
     idleTimeoutMs: options.idleTimeout * 1_000,
     maxSessions: options.maxSessions,
     scopes: deps.scopes,

@@ -1,5 +1,5 @@
-import { readFile, stat } from 'node:fs/promises';
 import { PortcullisError, reasonOf, fileReason } from '../../base/errors/index.ts';
+import { readGivenFile } from '../../base/files/index.ts';
 import { parseDocuments } from '../../base/schema/index.ts';
 import { parseStrictJson } from '../strict-json.ts';
 import { entitlementsPredicateType, predicateTypeOf } from './predicate-types.ts';
@@ -18,10 +18,7 @@ export async function readPredicate(file: string, type: string, now: Date): Prom
     new PortcullisError({ code: 'TRUST_PREDICATE_UNREADABLE', kind: 'invalid', attempted: 'read predicate', on: file, why, fix });
   let bytes: Buffer;
   try {
-    const facts = await stat(file);
-    if (!facts.isFile()) throw new Error('it is not a file');
-    if (facts.size > maximumBytes) throw new Error(`it is larger than ${maximumBytes} bytes`);
-    bytes = await readFile(file);
+    bytes = await readGivenFile(file, maximumBytes);
   } catch (error) {
     throw fail(fileReason(error, file));
   }

@@ -1,5 +1,5 @@
+import { readPlainFile } from '../../base/files/index.ts';
 import { isHttpError, sharedHttpClient } from '../../base/http/index.ts';
-import { readBounded } from '../policy/documents.ts';
 import { filePath } from './lookaside.ts';
 
 /** The result for one address. `unusable`: the store answered, and the answer can never count. */
@@ -23,7 +23,7 @@ export async function fetchSignature(url: string, limit: number, signal: AbortSi
 
 async function readFileSignature(file: string, limit: number): Promise<FetchedSignature> {
   try {
-    return { found: 'signature', bytes: await readBounded(file, limit) };
+    return { found: 'signature', bytes: await readPlainFile(file, limit) };
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
     if (code === 'ENOENT' || code === 'ENOTDIR') return { found: 'nothing' };

@@ -1,6 +1,7 @@
-import { readFile, readdir, stat } from 'node:fs/promises';
+import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
+import { readGivenFile } from '../../base/files/index.ts';
 import { loadPolicy } from '../policy/load.ts';
 import type { ImportedPolicy, Unmapped } from './imported.ts';
 
@@ -94,9 +95,12 @@ async function filesAt(path: string): Promise<readonly string[]> {
   }
 }
 
+/** More than any configuration of another tool has. */
+const mostBytes = 16 * 2 ** 20;
+
 async function readText(file: string): Promise<string> {
   try {
-    return await readFile(file, 'utf8');
+    return (await readGivenFile(file, mostBytes)).toString('utf8');
   } catch (error) {
     throw unreadable(file, error);
   }

@@ -1,7 +1,7 @@
-import { readFile } from 'node:fs/promises';
 import { createInterface } from 'node:readline';
 import { Writable } from 'node:stream';
 import { PortcullisError, fileReason } from '../../base/errors/index.ts';
+import { readGivenFile } from '../../base/files/index.ts';
 
 /**
  * Where a passphrase comes from when it is needed. Never from the command line, which any process may read.
@@ -14,6 +14,8 @@ export interface PassphraseSource {
   readonly prompt?: (question: string) => Promise<string>;
 }
 
+const mostPassphraseFileBytes = 64 * 1024;
+
 /**
  * Returns the passphrase from the file, else from PORTCULLIS_PASSPHRASE or COSIGN_PASSWORD (an empty one
  * counts), else from the prompt.
@@ -22,7 +24,7 @@ export interface PassphraseSource {
 export async function readPassphrase(source: PassphraseSource, question: string): Promise<string> {
   if (source.file !== undefined) {
     try {
-      return (await readFile(source.file, 'utf8')).split(/\r?\n/, 1)[0] ?? '';
+      return (await readGivenFile(source.file, mostPassphraseFileBytes)).toString('utf8').split(/\r?\n/, 1)[0] ?? '';
     } catch (error) {
       throw new PortcullisError({
         code: 'TRUST_PASSPHRASE_UNREADABLE',

@@ -1,8 +1,9 @@
 import { createPrivateKey, createPublicKey, generateKeyPair as generate, sign } from 'node:crypto';
 import type { KeyObject } from 'node:crypto';
-import { open, stat } from 'node:fs/promises';
+import { stat } from 'node:fs/promises';
 import { promisify } from 'node:util';
 import { isPortcullisError, PortcullisError, fileReason, reasonOf } from '../../base/errors/index.ts';
+import { readGivenFile } from '../../base/files/index.ts';
 import { createFileAtomic } from '../../base/storage/index.ts';
 import type { PolicyKey } from '../types.ts';
 import { cosignPemTypes, decryptCosignKey, encryptCosignKey } from './cosign-key-file.ts';
@@ -32,15 +33,10 @@ export async function loadSigningKey(file: string, passphrase: PassphraseSource)
   const fail = (why: string, fix = 'name a private key file: cosign.key, or PEM'): PortcullisError =>
     new PortcullisError({ ...failure, why, fix });
   let text: string;
-  const handle = await open(file).catch((error: unknown) => {
-    throw fail(fileReason(error, file));
-  });
   try {
-    const facts = await handle.stat();
-    if (!facts.isFile() || facts.size > maximumKeyBytes) throw fail('it is not a key file');
-    text = await handle.readFile('utf8');
-  } finally {
-    await handle.close();
+    text = (await readGivenFile(file, maximumKeyBytes)).toString('utf8');
+  } catch (error) {
+    throw fail(fileReason(error, file));
   }
   const block = readPem(text);
   if ('problem' in block) throw fail(block.problem);

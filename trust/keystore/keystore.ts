@@ -1,8 +1,9 @@
 import { createPublicKey, generateKeyPair } from 'node:crypto';
-import { readdir, readFile, rm, stat } from 'node:fs/promises';
+import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
+import { readPlainFile } from '../../base/files/index.ts';
 import { makeFolderSync, writeFileAtomic } from '../../base/storage/index.ts';
 import { readNewPassphrase, readPassphrase } from '../keys/passphrase.ts';
 import type { PassphraseSource } from '../keys/passphrase.ts';
@@ -53,8 +54,7 @@ export function openKeystore(folder: string): Keystore {
     if (!/^[0-9a-f]{64}$/u.test(id)) throw unreadable(id, 'it is not a key id of 64 hexadecimal digits');
     try {
       const file = fileOf(id);
-      if ((await stat(file)).size > mostBytes) throw new Error('it is too large for a key');
-      return readKeyFile(await readFile(file, 'utf8'));
+      return readKeyFile((await readPlainFile(file, mostBytes)).toString('utf8'));
     } catch (error) {
       throw unreadable(fileOf(id), (error as NodeJS.ErrnoException).code === 'ENOENT' ? 'there is no such key' : reasonOf(error));
     }

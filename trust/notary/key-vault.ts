@@ -1,6 +1,7 @@
 import { createCipheriv, createDecipheriv, generateKeyPairSync, randomBytes } from 'node:crypto';
-import { readFile, stat } from 'node:fs/promises';
+import { stat } from 'node:fs/promises';
 import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
+import { readPlainFile } from '../../base/files/index.ts';
 import { writeFileAtomic } from '../../base/storage/index.ts';
 import { onlineKey } from './online-keys.ts';
 import type { OnlineKey } from './online-keys.ts';
@@ -130,7 +131,10 @@ async function sealingKey(file: string): Promise<Buffer> {
   });
   if (facts === undefined) return makeSealingKey(file);
   if ((facts.mode & 0o077) !== 0) throw keyFailure(file, 'others than its owner may read it', `chmod 600 ${file}`);
-  const text = (await readFile(file, 'utf8')).trim();
+  const read = await readPlainFile(file, 4096).catch((thrown: unknown) => {
+    throw keyFailure(file, reasonOf(thrown), 'name a file of 64 hexadecimal digits');
+  });
+  const text = read.toString('utf8').trim();
   if (!/^[0-9a-f]{64}$/iu.test(text)) throw keyFailure(file, 'it is not 32 bytes in hexadecimal', 'make one: openssl rand -hex 32');
   return Buffer.from(text, 'hex');
 }

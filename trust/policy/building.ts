@@ -2,10 +2,10 @@ import { createHash } from 'node:crypto';
 import { readdir } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { reasonOf } from '../../base/errors/index.ts';
+import { readPlainFile } from '../../base/files/index.ts';
 import { formatPath } from '../../base/schema/index.ts';
 import type { Document, PathSegment, Problem } from '../../base/schema/index.ts';
 import type { Requirement } from '../types.ts';
-import { readBounded } from './documents.ts';
 
 /** Reads the value below the name of one type of authority. */
 export type RequirementReader = (value: unknown, path: readonly PathSegment[], building: Building) => Promise<Requirement | undefined>;
@@ -94,7 +94,7 @@ export async function listReferenced(
 
 async function readOnce(file: string, limit: number): Promise<ReferencedFile> {
   try {
-    return readFrom(await readBounded(file, limit));
+    return readFrom(await readPlainFile(file, limit));
   } catch (error) {
     return { problem: (error as NodeJS.ErrnoException).code === 'ENOENT' ? 'there is no such file' : reasonOf(error) };
   }

@@ -1,7 +1,8 @@
 import { createHash } from 'node:crypto';
-import { readFile, readdir, stat } from 'node:fs/promises';
+import { readdir, stat } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { fileReason } from '../../base/errors/index.ts';
+import { readPlainFile } from '../../base/files/index.ts';
 import { append } from '../../base/lists/index.ts';
 import { parseDocuments } from '../../base/schema/index.ts';
 import type { Document, Problem } from '../../base/schema/index.ts';
@@ -31,7 +32,7 @@ export async function readPolicyFiles(paths: readonly string[]): Promise<ReadFil
   for (const file of new Set(files)) {
     let bytes: Buffer;
     try {
-      bytes = await readBounded(file, maximumFileBytes);
+      bytes = await readPlainFile(file, maximumFileBytes);
     } catch (error) {
       problems.push(unreadable(file, error, 'name a readable policy file'));
       continue;
@@ -57,18 +58,6 @@ async function filesAt(path: string, problems: Problem[]): Promise<string[]> {
     problems.push(unreadable(path, error, 'name a readable policy file or folder'));
     return [];
   }
-}
-
-/**
- * Reads a regular file.
- * @throws Error when the file is not a regular file, is too large or cannot be read
- */
-export async function readBounded(file: string, limit: number): Promise<Buffer> {
-  const facts = await stat(file);
-  // Reading a FIFO would block forever, and a device has no end.
-  if (!facts.isFile()) throw new Error('it is not a file');
-  if (facts.size > limit) throw new Error(`it is larger than ${limit} bytes`);
-  return readFile(file);
 }
 
 function unreadable(file: string, error: unknown, fix: string): Problem {

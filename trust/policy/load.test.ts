@@ -130,7 +130,7 @@ const table: readonly (readonly [name: string, text: string, expected: readonly 
     [/^6:\d+ the key file gone\.pub cannot be used: there is no such file; name a PEM public key/],
   ],
   ['a private key as key', plain.replace('one.pub', 'secret.pem'), [/^6:\d+ .*private key; a policy names public keys/]],
-  ['a folder as key', plain.replace('one.pub', '.'), [/^6:\d+ .*not a file/]],
+  ['a folder as key', plain.replace('one.pub', '.'), [/^6:\d+ .*not a regular file/]],
   ['a bad pattern', plain.replace('r.example/**', 'r.example/App'), [/^5:14 .*lower case/]],
   ['a bad namespace', plain.replace('require', 'namespaces: ["Pay!"]\n    require'), [/^6:\d+ .*Kubernetes namespace/]],
   [

@@ -1,5 +1,6 @@
 import { basename, resolve } from 'node:path';
 import { PortcullisError, fileReason } from '../../base/errors/index.ts';
+import { readPlainFile } from '../../base/files/index.ts';
 import { append } from '../../base/lists/index.ts';
 import { describeProblems, formatPath, sortProblems, validate } from '../../base/schema/index.ts';
 import type { Document, Position, Problem } from '../../base/schema/index.ts';
@@ -9,7 +10,7 @@ import { parsePublicKey } from '../keys/public-key.ts';
 import { recordOf } from '../strict-json.ts';
 import type { TrustPolicy, TrustRule } from '../types.ts';
 import { policyText } from '../verdict/log/texts.ts';
-import { readBounded, readPolicyFiles } from './documents.ts';
+import { readPolicyFiles } from './documents.ts';
 import type { Building, TufRoot } from './building.ts';
 import { readRules } from './rule.ts';
 import { trustPolicySchema } from './schema.ts';
@@ -159,7 +160,7 @@ export async function policyOfKey(file: string): Promise<TrustPolicy> {
   } as const;
   let text: string;
   try {
-    text = (await readBounded(file, 64 * 1024)).toString('utf8');
+    text = (await readPlainFile(file, 64 * 1024)).toString('utf8');
   } catch (error) {
     throw new PortcullisError({ ...failure, why: fileReason(error, file), cause: error });
   }

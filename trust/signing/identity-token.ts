@@ -1,7 +1,8 @@
 import { execFile } from 'node:child_process';
-import { readFile, stat } from 'node:fs/promises';
+import { stat } from 'node:fs/promises';
 import { parseJson } from '../../base/json/index.ts';
 import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
+import { readGivenFile } from '../../base/files/index.ts';
 import { isHttpError, isLoopback, sharedHttpClient } from '../../base/http/index.ts';
 import { recordOf } from '../strict-json.ts';
 
@@ -65,9 +66,7 @@ export async function findIdentityToken(source: IdentityTokenSource): Promise<Id
 
 async function fromFile(file: string): Promise<string> {
   try {
-    const facts = await stat(file);
-    if (facts.size > maximumBytes) throw new Error('it is larger than any token');
-    return await readFile(file, 'utf8');
+    return (await readGivenFile(file, maximumBytes)).toString('utf8');
   } catch (error) {
     throw fail(`the file ${file}`, reasonOf(error), 'name a readable file that holds the token');
   }

@@ -1,6 +1,6 @@
 import { X509Certificate } from 'node:crypto';
-import { readFile, stat } from 'node:fs/promises';
 import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
+import { readGivenFile } from '../../base/files/index.ts';
 import { readPassphrase } from '../keys/passphrase.ts';
 import type { PassphraseSource } from '../keys/passphrase.ts';
 import { loadSigningKey } from '../keys/private-key.ts';
@@ -97,8 +97,7 @@ async function readChain(file: string): Promise<readonly Buffer[]> {
     });
   let text: string;
   try {
-    if ((await stat(file)).size > 256 * 1024) throw new Error('it is too large');
-    text = await readFile(file, 'utf8');
+    text = (await readGivenFile(file, 256 * 1024)).toString('utf8');
   } catch (error) {
     throw fail(reasonOf(error));
   }

@@ -1,6 +1,6 @@
-import { readFile, stat } from 'node:fs/promises';
 import { parseJson } from '../../base/json/index.ts';
 import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
+import { readGivenFile } from '../../base/files/index.ts';
 import { recordOf } from '../strict-json.ts';
 import type { WitnessUrls } from './signer.ts';
 
@@ -23,8 +23,7 @@ const maximumBytes = 1024 * 1024;
 export async function readSigningConfig(file: string, now: Date): Promise<SigningServices> {
   let bytes: Buffer;
   try {
-    if ((await stat(file)).size > maximumBytes) throw new Error('it is too large');
-    bytes = await readFile(file);
+    bytes = await readGivenFile(file, maximumBytes);
   } catch (error) {
     throw failed(file, reasonOf(error));
   }

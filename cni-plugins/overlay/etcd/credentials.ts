@@ -1,7 +1,7 @@
 import { X509Certificate, createPrivateKey } from 'node:crypto';
-import { closeSync, openSync, readSync } from 'node:fs';
 import { createSecureContext } from 'node:tls';
 import { reasonOf } from '../../../base/errors/index.ts';
+import { readPlainFileSync } from '../../../base/files/index.ts';
 
 /** PEM texts for the connection to etcd, or the files that hold them. */
 export interface Credentials {
@@ -81,19 +81,10 @@ const readAll = (files: Credentials): Credentials =>
   );
 
 function readText(file: string): string {
-  const descriptor = openSync(file, 'r');
   try {
-    const chunks: Buffer[] = [];
-    for (let size = 0; ;) {
-      const chunk = Buffer.allocUnsafe(65_536);
-      const read = readSync(descriptor, chunk);
-      if (read === 0) return Buffer.concat(chunks).toString();
-      size += read;
-      if (size > largestFile) throw new Error(`${file} is larger than ${largestFile / 1024 / 1024} MiB`);
-      chunks.push(chunk.subarray(0, read));
-    }
-  } finally {
-    closeSync(descriptor);
+    return readPlainFileSync(file, largestFile);
+  } catch (thrown) {
+    throw new Error(`${file}: ${reasonOf(thrown)}`, { cause: thrown });
   }
 }
 

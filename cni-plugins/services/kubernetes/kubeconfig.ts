@@ -1,7 +1,7 @@
 import { createHash, createPrivateKey, X509Certificate } from 'node:crypto';
-import { readFile } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { PortcullisError, reasonOf } from '../../../base/errors/index.ts';
+import { readPlainFile } from '../../../base/files/index.ts';
 import { formatProblems, parseDocuments } from '../../../base/schema/index.ts';
 import type { Document, PathSegment } from '../../../base/schema/index.ts';
 
@@ -198,9 +198,12 @@ function checkKey(text: string, wrong: PortcullisError): void {
   }
 }
 
+/** More than any kubeconfig, key or certificate bundle has. */
+const mostBytes = 4 * 2 ** 20;
+
 async function readNamed(path: string, file: string): Promise<string> {
   try {
-    return await readFile(path, 'utf8');
+    return (await readPlainFile(path, mostBytes)).toString('utf8');
   } catch (error) {
     throw failure('UNREADABLE', file, path === file ? reasonOf(error) : `${path}, which it names: ${reasonOf(error)}`, 'make it readable');
   }

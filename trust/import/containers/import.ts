@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto';
 import { resolve } from 'node:path';
+import { readPlainFile } from '../../../base/files/index.ts';
 import { append } from '../../../base/lists/index.ts';
 import { canonicalJson } from '../../canonical-json.ts';
-import { readBounded } from '../../policy/documents.ts';
 import type { ImportedPolicy, ImportedRule, Unmapped } from '../imported.ts';
 import { readContainersPolicy } from './policy-json.ts';
 import type { ContainersPolicy, ContainersRequirements } from './policy-json.ts';
@@ -181,7 +181,7 @@ function placeIn(source: Source, path: ContainersRequirements['path']): { readon
 function createFiles(directory: string): ImportFiles & { files(): ImportedPolicy['files'] } {
   const kept = new Map<string, Buffer>();
   return {
-    read: (path) => readBounded(resolve(directory, path), referencedBytes),
+    read: (path) => readPlainFile(resolve(directory, path), referencedBytes),
     absolute: (path) => resolve(directory, path),
     keep(content, suffix) {
       const name = `imported-${createHash('sha256').update(content).digest('hex').slice(0, 12)}${suffix}`;

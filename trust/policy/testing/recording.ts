@@ -1,5 +1,6 @@
-import { readFile, writeFile } from 'node:fs/promises';
+import { writeFile } from 'node:fs/promises';
 import { PortcullisError, fileReason } from '../../../base/errors/index.ts';
+import { readGivenFile } from '../../../base/files/index.ts';
 import { dossierId } from '../../evidence/dossier.ts';
 import { parseStrictJson, recordOf } from '../../strict-json.ts';
 import type { Dossier, Platform, Verdict } from '../../types.ts';
@@ -46,9 +47,7 @@ export async function saveRecording(file: string, verdict: Verdict, dossier: Dos
  */
 export async function readRecording(file: string): Promise<Recording> {
   try {
-    const bytes = await readFile(file);
-    if (bytes.byteLength > maximumBytes) throw new Error(`it is larger than ${maximumBytes} bytes`);
-    return recordingOf(file, parseStrictJson(bytes));
+    return recordingOf(file, parseStrictJson(await readGivenFile(file, maximumBytes)));
   } catch (error) {
     throw new PortcullisError({
       code: 'TRUST_RECORDING_UNREADABLE',

@@ -1,7 +1,8 @@
-import { readFile, readdir, stat } from 'node:fs/promises';
+import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parseJson } from '../../../base/json/index.ts';
 import { PortcullisError, isPortcullisError, reasonOf } from '../../../base/errors/index.ts';
+import { readGivenFile } from '../../../base/files/index.ts';
 import { append } from '../../../base/lists/index.ts';
 import { canonicalDigest } from '../../canonical-json.ts';
 import type { Platform, TrustPolicy, Verdict } from '../../types.ts';
@@ -149,9 +150,12 @@ async function isFolder(path: string): Promise<boolean> {
   }
 }
 
+/** More than any file of a policy or of a configuration has; an exported log may be large. */
+const mostBytes = 400 * 2 ** 20;
+
 async function readText(path: string): Promise<string> {
   try {
-    return await readFile(path, 'utf8');
+    return (await readGivenFile(path, mostBytes)).toString('utf8');
   } catch (error) {
     throw unreadable(path, error);
   }

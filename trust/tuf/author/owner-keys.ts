@@ -1,6 +1,6 @@
 import { createPublicKey, X509Certificate } from 'node:crypto';
-import { readFile, stat } from 'node:fs/promises';
 import { reasonOf } from '../../../base/errors/index.ts';
+import { readGivenFile } from '../../../base/files/index.ts';
 import { selfSignedCertificate } from '../../keystore/certificate.ts';
 import { passphraseForRole } from '../../keystore/keystore.ts';
 import type { Keystore } from '../../keystore/keystore.ts';
@@ -123,8 +123,7 @@ export async function openOwnerKeys(keystore: Keystore, passphrase: PassphraseSo
 
 async function readKeyText(file: string): Promise<string> {
   try {
-    if ((await stat(file)).size > 64 * 1024) throw new Error('it is too large for a key');
-    return await readFile(file, 'utf8');
+    return (await readGivenFile(file, 64 * 1024)).toString('utf8');
   } catch (error) {
     const why = (error as NodeJS.ErrnoException).code === 'ENOENT' ? 'there is no such file' : reasonOf(error);
     throw authorFailure('TRUST_AUTHOR_WORKING_FOLDER', file, why, error);

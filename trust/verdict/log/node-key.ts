@@ -3,6 +3,7 @@ import type { KeyObject } from 'node:crypto';
 import { readFile, stat } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { PortcullisError, reasonOf } from '../../../base/errors/index.ts';
+import { readPlainFile } from '../../../base/files/index.ts';
 import { dropAbandonedWrites, writeFileAtomic } from '../../../base/storage/index.ts';
 import { noteKey } from './signed-note.ts';
 import type { NoteKey } from './signed-note.ts';
@@ -44,8 +45,7 @@ async function readPem(path: string): Promise<string | undefined> {
   try {
     const facts = await stat(path);
     if ((facts.mode & 0o077) !== 0) throw unreadable(path, 'others than its owner may read it');
-    if (facts.size > 4096) throw unreadable(path, 'it is too large for a key');
-    return await readFile(path, 'utf8');
+    return (await readPlainFile(path, 4096)).toString('utf8');
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
     throw error instanceof PortcullisError ? error : unreadable(path, reasonOf(error));

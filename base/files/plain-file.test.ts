@@ -1,0 +1,56 @@
+import assert from 'node:assert/strict';
+import { execFileSync, spawnSync } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, describe, it } from 'node:test';
+import { readGivenFile, readPlainFile, readPlainFileSync } from './index.ts';
+
+type Read = (path: string, limit: number) => Promise<string>;
+
+for (const [name, read] of [
+  ['readPlainFileSync', async (path, limit) => readPlainFileSync(path, limit)],
+  ['readPlainFile', async (path, limit) => (await readPlainFile(path, limit)).toString()],
+  ['readGivenFile', async (path, limit) => (await readGivenFile(path, limit)).toString()],
+] satisfies [string, Read][])
+  describe(`a regular file, read by ${name}`, () => {
+    const folder = mkdtempSync(join(tmpdir(), 'portcullis-plain-'));
+    after(() => rmSync(folder, { recursive: true }));
+    const written = (text: string): string => {
+      const path = join(folder, 'file');
+      writeFileSync(path, text);
+      return path;
+    };
+
+    for (const text of ['', 'a', 'ä'.repeat(50)])
+      it(`of ${text.length} characters is read whole`, async () => assert.equal(await read(written(text), 100), text));
+    it('of one byte more than the limit is refused', () =>
+      assert.rejects(read(written('a'.repeat(101)), 100), /^Error: it is larger than 100 bytes$/));
+    it('that reports no size is read whole', async () => assert.match(await read('/proc/self/status', 65_536), /^Name:[^]*ctxt_switches/));
+    it('that reports no size is read up to the limit', () => assert.rejects(read('/proc/self/status', 10), /larger than 10 bytes/));
+    it('is not a folder, a FIFO or a device', async () => {
+      const fifo = join(folder, 'fifo');
+      execFileSync('mkfifo', [fifo]);
+      for (const path of [folder, fifo, '/dev/zero']) await assert.rejects(read(path, 100), /not a regular file/, path);
+    });
+    it('that is missing gives the system’s error', () => assert.rejects(read(join(folder, 'none'), 100), { code: 'ENOENT' }));
+  });
+
+describe('a descriptor that the user opened', () => {
+  const program = `
+    import { readGivenFile } from ${JSON.stringify(import.meta.resolve('./index.ts'))};
+    const read = await readGivenFile(process.argv[1], 100).then(String, String);
+    process.stdout.write(read);`;
+  const read = (path: string, redirection: string): string =>
+    spawnSync('bash', ['-c', `"$0" --input-type=module-typescript -e "$1" ${path} ${redirection}`, process.execPath, program], {
+      encoding: 'utf8',
+      timeout: 20_000,
+    }).stdout;
+
+  it('is read to its end, also where it is a pipe', () => {
+    assert.equal(read('/dev/stdin', '< <(sleep 0.1; echo piped)'), 'piped\n');
+    assert.equal(read('/dev/fd/9', '9< <(echo nine)'), 'nine\n');
+    assert.equal(read('<(echo substituted)', ''), 'substituted\n');
+  });
+  it('is read up to the limit', () => assert.equal(read('/dev/stdin', '< /dev/zero'), 'Error: it is larger than 100 bytes'));
+});

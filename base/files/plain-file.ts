@@ -1,0 +1,96 @@
+import { closeSync, constants, createReadStream, fstatSync, openSync, readSync } from 'node:fs';
+import { open } from 'node:fs/promises';
+
+/** The bytes of a regular file, or why they were not read. */
+export type PlainFile = { readonly bytes: Buffer } | { readonly refused: 'not a plain file' | 'too large' };
+
+/** O_NONBLOCK: opening a FIFO that nobody writes would wait forever. O_NOCTTY: a terminal stays nobody's. */
+const flags = constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOCTTY;
+
+/**
+ * Reads at most `limit` bytes of a regular file. Refuses everything else: a FIFO, and a device, which has no
+ * end.
+ * @throws the system's error when it cannot be read
+ */
+export async function tryPlainFile(path: string, limit: number): Promise<PlainFile> {
+  const file = await open(path, flags);
+  try {
+    const stats = await file.stat();
+    if (!stats.isFile()) return { refused: 'not a plain file' };
+    let bytes = Buffer.alloc(Math.min(stats.size, limit) + 1);
+    let size = 0;
+    for (;;) {
+      const { bytesRead } = await file.read(bytes, size, bytes.length - size, size);
+      size += bytesRead;
+      if (bytesRead === 0 || size > limit) break;
+      // The file has grown, or reports no size, like a file of /proc.
+      if (size === bytes.length) bytes = Buffer.concat([bytes], Math.min(bytes.length * 2 + 4096, limit + 1));
+    }
+    return size > limit ? { refused: 'too large' } : { bytes: bytes.subarray(0, size) };
+  } finally {
+    await file.close();
+  }
+}
+
+const notRegular = (): Error => new Error('it is not a regular file');
+const tooLarge = (limit: number): Error => new Error(`it is larger than ${limit} bytes`);
+
+/**
+ * Reads a regular file like {@link tryPlainFile}.
+ * @param limit in bytes
+ * @throws Error when the path is not a regular file or holds more than `limit` bytes; the system's error when
+ * it cannot be read
+ */
+export async function readPlainFile(path: string, limit: number): Promise<Buffer> {
+  const read = await tryPlainFile(path, limit);
+  if ('bytes' in read) return read.bytes;
+  throw read.refused === 'too large' ? tooLarge(limit) : notRegular();
+}
+
+/** Paths of descriptors that this process was started with: a redirection, or `<(…)` of a shell. */
+const ownDescriptor = /^\/(?:dev\/(?:stdin|fd\/\d+)|proc\/self\/fd\/\d+)$/u;
+
+/**
+ * Reads a file that a user names: a regular file, or a descriptor that the user has opened for this process
+ * (`/dev/stdin`, `/dev/fd/63`), which may be a pipe. Any other FIFO or device is refused: without a writer,
+ * or without an end, the call would never return.
+ * @param limit in bytes
+ * @throws as {@link readPlainFile}
+ */
+export async function readGivenFile(path: string, limit: number): Promise<Buffer> {
+  if (!ownDescriptor.test(path)) return readPlainFile(path, limit);
+  const chunks: Buffer[] = [];
+  let size = 0;
+  for await (const chunk of createReadStream(path) as AsyncIterable<Buffer>) {
+    size += chunk.length;
+    if (size > limit) throw tooLarge(limit);
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks, size);
+}
+
+/**
+ * Reads a regular file as UTF-8, in a thread that may wait for the disk.
+ * @param limit in bytes
+ * @throws as {@link readPlainFile}
+ */
+export function readPlainFileSync(path: string, limit: number): string {
+  const descriptor = openSync(path, flags);
+  try {
+    const stats = fstatSync(descriptor);
+    if (!stats.isFile()) throw notRegular();
+    const chunks: Buffer[] = [];
+    let size = 0;
+    // A file of /proc reports a size of 0, and any file can grow while it is read.
+    for (let wanted = Math.min(stats.size, limit) + 1; ; wanted = Math.min(4_096, limit + 1 - size)) {
+      const chunk = Buffer.allocUnsafe(wanted);
+      const read = readSync(descriptor, chunk, 0, wanted, null);
+      chunks.push(chunk.subarray(0, read));
+      size += read;
+      if (size > limit) throw tooLarge(limit);
+      if (read === 0) return Buffer.concat(chunks, size).toString('utf8');
+    }
+  } finally {
+    closeSync(descriptor);
+  }
+}
