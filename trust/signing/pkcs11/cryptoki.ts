@@ -5,7 +5,7 @@ import { unterminated } from '../../../base/process/index.ts';
 /**
  * The few calls of PKCS #11 (version 2.40) that signing needs, bound through C_GetFunctionList, the one
  * symbol that every module exports. CK_ULONG has eight bytes, as on every 64-bit Linux; structures are plain
- * buffers. Only for a Worker: every call may block.
+ * buffers. Only for a process of its own: every call may block.
  */
 export type Cryptoki = ReturnType<typeof loadCryptoki>;
 

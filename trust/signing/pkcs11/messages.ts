@@ -1,6 +1,6 @@
 import type { Pkcs11Uri } from './uri.ts';
 
-/** The requests to the Worker, one at a time. */
+/** The requests to the process of a token, one at a time. */
 export type Question =
   | { readonly kind: 'open'; readonly uri: Pkcs11Uri; readonly pin: Uint8Array }
   | { readonly kind: 'sign'; readonly mechanism: number; readonly parameter?: Uint8Array; readonly data: Uint8Array }

@@ -1,14 +1,11 @@
 import { createHash } from 'node:crypto';
-import { once } from 'node:events';
-import type { Worker } from 'node:worker_threads';
 import { PortcullisError } from '../../../base/errors/index.ts';
-import { startWorker } from '../../../base/process/index.ts';
 import { policyKey } from '../../keys/public-key.ts';
 import { checkScheme, defaultScheme } from '../signer.ts';
 import type { Signer, WitnessUrls } from '../signer.ts';
 import type { SignatureScheme } from '../signature-scheme.ts';
 import { publicKeyOf } from './public-key.ts';
-import type { Answer, Question } from './messages.ts';
+import { startToken } from './token-process.ts';
 import { parsePkcs11Uri } from './uri.ts';
 
 /**
@@ -31,7 +28,7 @@ const mechanisms: Readonly<
   ed25519: { mechanism: 0x1057 },
 };
 
-const patienceMs = 60_000;
+const defaultPatienceMs = 60_000;
 
 export interface Pkcs11Options {
   /** RFC 7512: `pkcs11:token=…;object=…?module-path=…&pin-source=file:…`. */
@@ -42,11 +39,13 @@ export interface Pkcs11Options {
   /** DER, leaf first. Replaces the certificate stored on the token. */
   readonly certificates?: readonly Buffer[];
   readonly witnesses?: WitnessUrls;
+  /** Milliseconds that the module may take for one answer. Default: one minute. */
+  readonly patienceMs?: number;
 }
 
 /**
  * Returns a signer whose key never leaves a token. The token is accessed through its PKCS #11 module, in a
- * Worker of its own.
+ * process of its own: a module that never answers, or whose file cannot be read, holds up nothing else.
  * @throws PortcullisError `TRUST_PKCS11_URI`, `TRUST_PKCS11_FAILED`
  */
 export async function pkcs11Signer(options: Pkcs11Options): Promise<Signer> {
@@ -62,9 +61,8 @@ export async function pkcs11Signer(options: Pkcs11Options): Promise<Signer> {
       fix: 'check module-path, token, object or id of the URI, and the PIN',
     });
   const pin = Buffer.from(uri.pinFile === undefined ? await options.pin(`PIN of ${on}: `) : await options.readPinFile(uri.pinFile));
-  const worker = startWorker(import.meta.url, './pkcs11.worker.ts');
+  const { ask, end } = startToken(options.patienceMs ?? defaultPatienceMs, fail);
   try {
-    const ask = asker(worker, fail);
     const opened = await ask({ kind: 'open', uri, pin });
     if (!('key' in opened)) throw fail('it gives no key');
     const object = publicKeyOf(opened.key);
@@ -93,37 +91,15 @@ export async function pkcs11Signer(options: Pkcs11Options): Promise<Signer> {
       },
       async close() {
         await ask({ kind: 'close' }).catch(() => undefined);
-        await worker.terminate();
+        await end();
       },
     };
   } catch (error) {
-    await worker.terminate();
+    await end();
     throw error;
   } finally {
     pin.fill(0);
   }
-}
-
-/** Sends one request at a time; a module that does not answer in time is ended together with its Worker. */
-function asker(worker: Worker, fail: (why: string) => PortcullisError): (question: Question) => Promise<Answer> {
-  let last: Promise<unknown> = Promise.resolve();
-  const exchange = async (question: Question): Promise<Answer> => {
-    worker.postMessage(question);
-    const late = AbortSignal.timeout(patienceMs);
-    try {
-      const [answer] = (await once(worker, 'message', { signal: late })) as [Answer];
-      if ('problem' in answer) throw fail(answer.problem);
-      return answer;
-    } catch (error) {
-      if (error instanceof PortcullisError) throw error;
-      throw fail(late.aborted ? `it does not answer within ${patienceMs / 1000} s` : 'its module broke the thread that it runs in');
-    }
-  };
-  return (question) => {
-    const mine = last.then(() => exchange(question));
-    last = mine.catch(() => undefined);
-    return mine;
-  };
 }
 
 function ulongs(values: readonly number[]): Buffer {

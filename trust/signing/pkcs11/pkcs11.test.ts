@@ -151,3 +151,38 @@ test('a URI is read as RFC 7512 says', () => {
     pinFile: '/p',
   });
 });
+
+describe('a module that never answers', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'pkcs11-'));
+  after(() => rmSync(folder, { recursive: true }));
+  /** Returns the processes that this one has started and not ended. */
+  const children = (): string => readFileSync(`/proc/self/task/${process.pid}/children`, 'utf8').trim();
+  const refused = async (modulePath: string): Promise<void> => {
+    const uri = `pkcs11:token=a;object=b?module-path=${modulePath}`;
+    const [before, started] = [children(), performance.now()];
+    await assert.rejects(
+      pkcs11Signer({ uri, pin: () => Promise.resolve('1234'), readPinFile: () => Promise.resolve(''), patienceMs: 3000 }),
+      { code: 'TRUST_PKCS11_FAILED', message: /does not answer within 3 s/ },
+    );
+    assert.ok(performance.now() - started < 20_000, 'nothing waits for the module');
+    assert.equal(children(), before, 'its process has ended');
+  };
+
+  test('while its file is opened is given up', async () => {
+    const path = join(folder, 'waiting.so');
+    // The loader waits until a program writes to it, as it would for a dead file server.
+    execFileSync('mkfifo', [path]);
+    await refused(path);
+  });
+
+  test('when it is called is given up', async (t) => {
+    const [source, path] = [join(folder, 'silent.c'), join(folder, 'silent.so')];
+    writeFileSync(source, '#include <unistd.h>\nunsigned long C_GetFunctionList(void *list) { for (;;) pause(); }\n');
+    try {
+      execFileSync('cc', ['-shared', '-fPIC', '-o', path, source], { stdio: 'pipe' });
+    } catch {
+      return t.skip('no C compiler');
+    }
+    await refused(path);
+  });
+});

@@ -1,10 +1,9 @@
-import { parentPort } from 'node:worker_threads';
 import { attributes, loadCryptoki, objectClasses, ulong } from './cryptoki.ts';
 import type { Attribute, Cryptoki } from './cryptoki.ts';
 import type { Answer, Question, TokenKey } from './messages.ts';
 import type { Pkcs11Uri } from './uri.ts';
 
-/** Accesses one token. PKCS #11 modules block, and some never return: nothing else runs in this thread. */
+/** Accesses one token. PKCS #11 modules block, and some never return: nothing else runs in this process. */
 let opened:
   { readonly module: Cryptoki; readonly session: bigint; readonly key: bigint; readonly pin: Buffer; readonly always: boolean } | undefined;
 
@@ -91,12 +90,14 @@ function fits(uri: Pkcs11Uri, slot: bigint, token: ReturnType<Cryptoki['token']>
   );
 }
 
-parentPort?.on('message', (question: Question) => {
+process.on('message', (question: Question) => {
   let reply: Answer;
   try {
     reply = answer(question);
   } catch (error) {
     reply = { problem: error instanceof Error ? error.message : String(error) };
   }
-  parentPort?.postMessage(reply);
+  process.send?.(reply);
 });
+// The command has ended.
+process.on('disconnect', () => process.exit());
