@@ -36,7 +36,7 @@ export async function openNetworkSide(
   { startProgram, paths, log }: { readonly startProgram: StartProgram; readonly paths: HostPaths; readonly log: Logger },
 ): Promise<NetworkSide> {
   const balancing = openBalancing(config, paths, log);
-  const overlay = await openOverlay(config, balancing.control, log);
+  const overlay = await openOverlay(config, balancing.control, paths, log);
   const networkLog = log.child({ room: 'network' });
   const listening: { close(): Promise<void> }[] = [];
   return {

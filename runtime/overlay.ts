@@ -1,11 +1,13 @@
 import { hostname } from 'node:os';
-import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { PortcullisError, reasonOf } from '../base/errors/index.ts';
+import { readPlainFile } from '../base/files/index.ts';
 import type { Logger } from '../base/log/index.ts';
 import { startOverlay } from '../cni-plugins/index.ts';
 import type { Overlay, OverlayQuestion, OverlaySettings, ServiceControl } from '../cni-plugins/index.ts';
 import type { DaemonConfig } from './config/types.ts';
+import { hasNoAnswer } from './host-paths/host-paths.ts';
+import type { HostPaths } from './host-paths/host-paths.ts';
 
 /** This host's part of a network that spans hosts, if one is configured. */
 export interface DaemonOverlay {
@@ -18,9 +20,14 @@ export interface DaemonOverlay {
 }
 
 /** @throws OVERLAY_CERTIFICATE_UNREADABLE */
-export async function openOverlay(config: DaemonConfig, control: ServiceControl, log: Logger): Promise<DaemonOverlay> {
+export async function openOverlay(
+  config: DaemonConfig,
+  control: ServiceControl,
+  paths: Pick<HostPaths, 'names'>,
+  log: Logger,
+): Promise<DaemonOverlay> {
   const settings = await settingsOf(config);
-  const overlay: Overlay | undefined = settings === undefined ? undefined : startOverlay(settings, control, log);
+  const overlay: Overlay | undefined = settings === undefined ? undefined : startOverlay(settings, control, answersOf(paths), log);
   return {
     async ask(question) {
       if (overlay === undefined) throw notConfigured();
@@ -29,6 +36,15 @@ export async function openOverlay(config: DaemonConfig, control: ServiceControl,
     close: async () => overlay?.close(),
   };
 }
+
+/** A folder that is missing, or cannot be listed, answers. */
+const answersOf =
+  (paths: Pick<HostPaths, 'names'>) =>
+  async (folder: string): Promise<void> => {
+    await paths.names(folder).catch((thrown: unknown) => {
+      if (hasNoAnswer(thrown)) throw thrown;
+    });
+  };
 
 async function settingsOf({ root, cni, network: { overlay } }: DaemonConfig): Promise<OverlaySettings | undefined> {
   if (overlay === undefined) return undefined;
@@ -60,9 +76,12 @@ async function settingsOf({ root, cni, network: { overlay } }: DaemonConfig): Pr
   };
 }
 
+/** More than any bundle of certificates has. */
+const mostPemBytes = 4 * 2 ** 20;
+
 async function requireReadable(file: string): Promise<void> {
   try {
-    await readFile(file);
+    await readPlainFile(file, mostPemBytes);
   } catch (thrown) {
     throw new PortcullisError({
       code: 'OVERLAY_CERTIFICATE_UNREADABLE',

@@ -22,12 +22,20 @@ export interface PolicyFiles {
   close(): void;
 }
 
+/** What happens when the files cannot be looked at, because their file server does not answer. */
+interface FilesSilent {
+  readonly afterMs: number;
+  /** Called once for each look. When the files answer after all, they count as changed. */
+  readonly told: () => void;
+}
+
 /**
  * Calls `changed` after the files, or the folders themselves, have changed and then stayed unchanged. Follows
  * symbolic links and watches both ends: a mounted ConfigMap swaps one. Never throws: a file that cannot be
- * watched is checked once a minute.
+ * watched is checked once a minute. One path is looked at a time, and no look begins before the last one has
+ * ended: a file server that does not answer holds one of libuv's threads, and no more.
  */
-export function watchPolicyFiles(changed: () => void): PolicyFiles {
+export function watchPolicyFiles(changed: () => void, silent: FilesSilent = { afterMs: lookMs, told: () => undefined }): PolicyFiles {
   let paths: readonly string[] = [];
   let seen = '';
   let watchers = new Map<string, FSWatcher>();
@@ -40,9 +48,19 @@ export function watchPolicyFiles(changed: () => void): PolicyFiles {
   };
   const settle = async (before: string | undefined): Promise<void> => {
     const known = events.count;
+    const answer = { isLate: false };
+    const late = setTimeout(() => {
+      answer.isLate = true;
+      if (!closed) silent.told();
+    }, silent.afterMs).unref();
     const found = await signature(paths);
+    clearTimeout(late);
     pending = undefined;
     if (closed) return;
+    if (answer.isLate) {
+      seen = found;
+      return changed();
+    }
     if (found !== seen && found === before) {
       // Twice the same signature: no process is writing.
       seen = found;
@@ -119,15 +137,11 @@ async function isFolder(path: string): Promise<boolean> {
 }
 
 async function writtenSince(paths: readonly string[], time: number): Promise<boolean> {
-  const late = await Promise.all(
-    paths.map((path) =>
-      stat(path).then(
-        ({ ctimeMs }) => ctimeMs >= time,
-        () => false,
-      ),
-    ),
-  );
-  return late.includes(true);
+  for (const path of paths) {
+    const facts = await stat(path).catch(() => undefined);
+    if (facts !== undefined && facts.ctimeMs >= time) return true;
+  }
+  return false;
 }
 
 /**
@@ -135,16 +149,18 @@ async function writtenSince(paths: readonly string[], time: number): Promise<boo
  * each folder.
  */
 async function signature(paths: readonly string[]): Promise<string> {
-  const parts = await Promise.all(
-    paths.map(async (path) => {
-      try {
-        const facts = await stat(path, { bigint: true });
-        if (facts.isDirectory()) return `${path} ${(await readdir(path)).sort().join('/')}`;
-        return `${path} ${facts.dev}:${facts.ino} ${facts.size} ${facts.mtimeNs} ${facts.ctimeNs}`;
-      } catch (error) {
-        return `${path} ${String((error as NodeJS.ErrnoException).code)}`;
-      }
-    }),
-  );
+  const parts: string[] = [];
+  for (const path of paths) {
+    try {
+      const facts = await stat(path, { bigint: true });
+      parts.push(
+        facts.isDirectory()
+          ? `${path} ${(await readdir(path)).sort().join('/')}`
+          : `${path} ${facts.dev}:${facts.ino} ${facts.size} ${facts.mtimeNs} ${facts.ctimeNs}`,
+      );
+    } catch (error) {
+      parts.push(`${path} ${String((error as NodeJS.ErrnoException).code)}`);
+    }
+  }
   return parts.join('\n');
 }

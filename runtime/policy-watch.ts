@@ -29,12 +29,16 @@ export interface PolicyHolder {
 /** Why the daemon reads its policy. */
 type Cause = 'start' | 'signal' | 'change';
 
+/** The time that the files may take to be read, in ms. */
+const defaultPatienceMs = 10_000;
+
 /**
  * Loads policies and profiles together: a policy with broken profiles is broken. Without a valid policy every
  * new image is denied. Watches the files and all files that they refer to, and loads a change once it is
- * complete.
+ * complete. Files whose server does not answer are a problem, and the policy in force stays: nothing waits for
+ * them, and they are not read again before the server has answered (docs/decisions/0084).
  */
-export async function openPolicy(paths: readonly string[], log: Logger): Promise<PolicyHolder> {
+export async function openPolicy(paths: readonly string[], log: Logger, patienceMs = defaultPatienceMs): Promise<PolicyHolder> {
   let policy: TrustPolicy | undefined;
   let profiles = await loadProfiles({ paths: [] });
   let tufRoots: readonly TufRoot[] = [];
@@ -73,15 +77,43 @@ export async function openPolicy(paths: readonly string[], log: Logger): Promise
   };
   // One load at a time: an older read never overtakes a newer one.
   let last: Promise<void> = Promise.resolve();
+  let reading: Promise<void> | undefined;
+  const tellSilent = (): void => {
+    const silence = `the policy files do not answer: ${paths.join(', ')}; see whether their file server does (\`mount\`), or unmount it`;
+    if (problem === silence) return;
+    problem = silence;
+    count.failed += 1;
+    log.error(
+      { problem, revision: policy?.revision ?? null },
+      policy === undefined ? 'no valid policy: everything new is denied' : 'the policy cannot be read: the old revision stays in force',
+    );
+  };
+  const read = async (cause: Cause): Promise<void> => {
+    const begun = new Date();
+    await load(cause);
+    await watcher.follow([...new Set(files)], begun);
+    reading = undefined;
+  };
+  const isLate = async (one: Promise<void>): Promise<boolean> => {
+    const late = Promise.withResolvers<true>();
+    const timer = setTimeout(() => late.resolve(true), patienceMs);
+    const found = await Promise.race([one.then(() => false), late.promise]);
+    clearTimeout(timer);
+    return found;
+  };
+  /** Reads once. A reading that is late goes on alone, and no other begins before it has ended. */
+  const turn = async (cause: Cause): Promise<void> => {
+    if (reading === undefined || !(await isLate(reading))) {
+      reading = read(cause);
+      if (!(await isLate(reading))) return;
+    }
+    tellSilent();
+  };
   const inTurn = (cause: Cause): Promise<void> => {
-    last = last.then(async () => {
-      const begun = new Date();
-      await load(cause);
-      await watcher.follow([...new Set(files)], begun);
-    });
+    last = last.then(() => turn(cause));
     return last;
   };
-  const watcher = watchPolicyFiles(() => void inTurn('change'));
+  const watcher = watchPolicyFiles(() => void inTurn('change'), { afterMs: patienceMs, told: tellSilent });
   await inTurn('start');
   return {
     current: () => policy,

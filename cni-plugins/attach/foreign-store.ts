@@ -1,5 +1,6 @@
-import { readFileSync, readdirSync, rmSync, statSync } from 'node:fs';
+import { readdirSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
+import { readPlainFileSync } from '../../base/files/index.ts';
 import { parseIp, formatIp } from '../spec/address.ts';
 
 /**
@@ -47,11 +48,16 @@ export function freeForeignAddresses(
   }
 }
 
+/** More than an id and an interface take. */
+const mostBytes = 4096;
+
 function read(file: string): string {
   try {
-    return readFileSync(file, 'utf8');
+    return readPlainFileSync(file, mostBytes);
   } catch (thrown) {
-    if ((thrown as NodeJS.ErrnoException).code === 'ENOENT') return '';
+    const { code } = thrown as NodeJS.ErrnoException;
+    // Without a code: a FIFO, a device or a large file, which no lease is.
+    if (code === 'ENOENT' || code === undefined) return '';
     throw thrown;
   }
 }

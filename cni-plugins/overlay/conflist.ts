@@ -37,14 +37,16 @@ function conflistOf(settings: Pick<OverlaySettings, 'name' | 'services'>, subnet
 
 /**
  * Writes the configuration if it differs, atomically, so that readers never see half of it. @returns its path
+ * @throws the error of `confDirAnswers`
  */
 export async function writeConflist(
-  settings: Pick<OverlaySettings, 'name' | 'confDir' | 'order' | 'services'>,
+  settings: Pick<OverlaySettings, 'name' | 'confDir' | 'confDirAnswers' | 'order' | 'services'>,
   subnets: readonly string[],
   mtu: number,
 ): Promise<string> {
   const path = pathOf(settings);
   const text = conflistOf(settings, subnets, mtu);
+  await settings.confDirAnswers?.();
   try {
     if (readFileSync(path, 'utf8') === text) return path;
   } catch {
@@ -56,8 +58,10 @@ export async function writeConflist(
   return path;
 }
 
-export const removeConflist = (settings: Pick<OverlaySettings, 'name' | 'confDir' | 'order'>): void =>
+export async function removeConflist(settings: Pick<OverlaySettings, 'name' | 'confDir' | 'confDirAnswers' | 'order'>): Promise<void> {
+  await settings.confDirAnswers?.();
   rmSync(pathOf(settings), { force: true });
+}
 
 const pathOf = ({ name, confDir, order }: Pick<OverlaySettings, 'name' | 'confDir' | 'order'>): string =>
   join(confDir, `${order}-${name}.conflist`);

@@ -36,7 +36,7 @@ export async function leaveOverlay(deps: LeavingDeps, stop: () => void): Promise
   joined.forget();
   await control.remove('overlay', services.names);
   dataPlane.remove(bridgeName);
-  removeConflist(settings);
+  await removeConflist(settings);
   hostKeys?.remove();
   await memory.remove();
 }

@@ -23,14 +23,21 @@ const closeMs = 5000;
  * Starts the thread, in the network namespace of this process. Does not wait for etcd: the last known state
  * is in force at once, and etcd may come later. A failure to start is logged, and the start is retried.
  * @param control of this host's services: services from etcd are applied to it
+ * @param folderAnswers rejects when the file system of the folder does not answer
  */
-export function startOverlay(settings: OverlaySettings, control: ServiceControl, logger: Logger): Overlay {
+export function startOverlay(
+  settings: Omit<OverlaySettings, 'confDirAnswers'>,
+  control: ServiceControl,
+  folderAnswers: OverlayOwner['folderAnswers'],
+  logger: Logger,
+): Overlay {
   const log = logger.child({ room: 'network' });
   const offer: OverlayOwner = {
     log: (level, fields, message) => log[level](fields, message),
     replace: (source, services) => control.replace(source, services),
     put: (source, services) => control.put(source, services),
     remove: (source, names) => control.remove(source, names),
+    folderAnswers,
   };
   const thread = keepThread<OverlayCalls>(() => startWorker(import.meta.url, './overlay.worker.ts', { workerData: settings }), {
     offer,

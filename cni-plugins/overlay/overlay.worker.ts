@@ -29,7 +29,8 @@ await serveThread<OverlayOwner>(
       info: (fields: object, message: string) => owner.tell('log', 'info', fields, message),
       warn: (fields: object, message: string) => owner.tell('log', 'warn', fields, message),
     };
-    const agent = await startAgent(settings, control, log);
+    const confDirAnswers = (): Promise<void> => owner.call('folderAnswers', settings.confDir);
+    const agent = await startAgent({ ...settings, confDirAnswers }, control, log);
     const offer: OverlayCalls = { ask: agent.ask };
     return { offer, close: () => agent.close() };
   },

@@ -77,4 +77,6 @@ export type OverlayOwner = {
   readonly replace: ServiceControl['replace'];
   readonly put: ServiceControl['put'];
   readonly remove: ServiceControl['remove'];
+  /** Rejects when the file system of the folder does not answer. */
+  readonly folderAnswers: (folder: string) => Promise<void>;
 };

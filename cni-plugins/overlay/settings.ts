@@ -39,6 +39,11 @@ export interface OverlaySettings {
   readonly databasePath: string;
   /** Folder where the conflist is written. */
   readonly confDir: string;
+  /**
+   * Rejects when the file system of that folder does not answer: a thread that touches it then waits for ever.
+   * Absent: it is not asked.
+   */
+  readonly confDirAnswers?: () => Promise<void>;
   /** Prefix of the conflist's name: files are read in order of their names. */
   readonly order: string;
 }

@@ -23,6 +23,7 @@ const overlay = startOverlay(
     put: async (source, given) => (await services()).put(source, given),
     remove: async (source, names) => (await services()).remove(source, names),
   },
+  () => Promise.resolve(),
   log,
 );
 

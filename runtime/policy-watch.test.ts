@@ -1,0 +1,90 @@
+import '../test/fixtures/private-namespaces.ts';
+import assert from 'node:assert/strict';
+import { generateKeyPairSync } from 'node:crypto';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { readdir } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { describe, it } from 'node:test';
+import type { TestContext } from 'node:test';
+import { setTimeout as pause } from 'node:timers/promises';
+import { createLogger } from '../base/log/index.ts';
+import { mountDeadServer, noDeadServer } from '../test/fixtures/dead-server.ts';
+import type { DeadServer } from '../test/fixtures/dead-server.ts';
+import { openPolicy } from './policy-watch.ts';
+import type { PolicyHolder } from './policy-watch.ts';
+
+const pem = generateKeyPairSync('ec', { namedCurve: 'P-256' }).publicKey.export({ type: 'spki', format: 'pem' });
+const policy =
+  'apiVersion: portcullis.dev/v1alpha1\nkind: TrustPolicy\nrules:\n  - images: ["r.test/**"]\n    require: { cosign: { key: k.pub } }\n';
+/** Long enough for a machine under load to read two files. */
+const patienceMs = 3_000;
+
+/** A folder with a policy of several files, and the function that hides it behind a dead server. */
+function policyFolder(t: TestContext): { readonly folder: string; readonly kill: () => DeadServer } {
+  const folder = mkdtempSync(join(tmpdir(), 'portcullis-policy-'));
+  writeFileSync(join(folder, 'k.pub'), pem);
+  writeFileSync(join(folder, 'p.yaml'), policy);
+  const servers: DeadServer[] = [];
+  t.after(() => {
+    // The removal would wait for the server.
+    for (const server of servers) server.close();
+    rmSync(folder, { recursive: true });
+  });
+  return {
+    folder,
+    kill() {
+      const server = mountDeadServer(folder);
+      servers.push(server);
+      return server;
+    },
+  };
+}
+
+async function opened(t: TestContext, folder: string): Promise<PolicyHolder> {
+  const holder = await openPolicy([folder], createLogger({ level: 'silent' }), patienceMs);
+  t.after(() => holder.close());
+  return holder;
+}
+
+async function until(what: () => boolean, why: string): Promise<void> {
+  for (let waited = 0; !what(); waited += 20) {
+    assert.ok(waited < 20_000, why);
+    await pause(20);
+  }
+}
+
+/** Asks each of libuv's four threads, as everything that the daemon does with files. */
+const filesAnswer = (): Promise<unknown> => Promise.all(Array.from({ length: 8 }, () => readdir('/')));
+
+describe('a policy whose file server does not answer', { skip: noDeadServer }, () => {
+  it('stays in force, is a problem, and holds up no other file', async (t) => {
+    const { folder, kill } = policyFolder(t);
+    const holder = await opened(t, folder);
+    // Under load even the first reading may be late.
+    await holder.reload();
+    assert.ok(holder.current() !== undefined && holder.problem() === undefined);
+    const [revision, { failed }] = [holder.current()?.revision, holder.loads()];
+    const server = kill();
+    // However often it is asked for, one reading waits.
+    for (let count = 0; count < 3; count += 1) await holder.reload();
+    assert.match(holder.problem() ?? '', /do not answer/);
+    assert.equal(holder.current()?.revision, revision);
+    assert.equal(holder.loads().failed, failed + 1);
+    await filesAnswer();
+    server.close();
+    await until(() => !/do not answer/.test(holder.problem() ?? ''), 'the reading ends with the server');
+    await holder.reload();
+    assert.equal(holder.problem(), undefined);
+    assert.equal(holder.current()?.revision, revision);
+  });
+
+  it('at the start is a problem, and the daemon starts without a policy', async (t) => {
+    const { folder, kill } = policyFolder(t);
+    kill();
+    const holder = await opened(t, folder);
+    assert.equal(holder.current(), undefined);
+    assert.match(holder.problem() ?? '', /do not answer/);
+    await filesAnswer();
+  });
+});
