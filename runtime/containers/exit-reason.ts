@@ -5,7 +5,7 @@ export function exitReason(exit: Exit, outOfMemory: boolean): { reason: string; 
   if (!exit.fromMonitor) {
     return {
       reason: 'MonitorLost',
-      message: `the container's monitor died before its process; exit code ${exit.code} ${exit.code === 255 ? 'means that the exit code is unknown' : 'was reported by the kernel'}`,
+      message: `the container's monitor (conmon) recorded no exit: it has ended or does not respond; exit code ${exit.code} ${exit.code === 255 ? 'means that the exit code is unknown' : 'was reported by the kernel'}`,
     };
   }
   if (outOfMemory && exit.code !== 0)

@@ -14,7 +14,7 @@ export interface Exit {
   readonly code: number;
   /** Nanoseconds since 1970, decimal. */
   readonly finishedAt: string;
-  /** False when the monitor died and the code came from elsewhere, or is unknown (255). */
+  /** False when the monitor died or does not respond: the code came from elsewhere, or is unknown (255). */
   readonly fromMonitor: boolean;
 }
 

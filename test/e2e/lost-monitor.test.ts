@@ -1,6 +1,7 @@
 import '../fixtures/private-namespaces.ts';
 import assert from 'node:assert/strict';
-import { writeFileSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
@@ -67,6 +68,55 @@ describe('a monitor (conmon) that is killed under a running container', () => {
       assert.equal(await gauge(), '0');
       await removePod(stage, pod);
     });
+
+  it('that is stopped (SIGSTOP) when its container ends is waited for; then the exit code is unknown, and nothing is left', async () => {
+    const pod = await runPod(stage, 'stopped-monitor');
+    const id = await runContainer(stage, pod, { image, command: ['sleep', '600'] });
+    const { pid, monitorPid } = await statusOf(id);
+    process.kill(monitorPid, 'SIGSTOP');
+    process.kill(pid, 'SIGKILL');
+    // The daemon waits 5 s for the monitor, and 10 s for the kernel's own record of the exit.
+    const { exitCode, reason, message } = await exitOf(stage, id).catch(() => exitOf(stage, id));
+    assert.deepEqual([exitCode, reason], [255, 'MonitorLost']);
+    assert.match(message, /does not respond; exit code 255 means that the exit code is unknown/);
+    await removePod(stage, pod);
+    for (const process of [pid, monitorPid]) assert.ok(!runs(process), `process ${process} is left`);
+    assert.ok(!readFileSync('/proc/self/mountinfo', 'utf8').includes(id), 'a mount is left');
+    assert.deepEqual(cgroupsOf(id), []);
+    assert.ok(!existsSync(join(stage.folders.state, 'containers', id)), 'its bundle is left');
+  });
+
+  it('that is stopped does not keep StopContainer or StopPodSandbox from ending its container', async () => {
+    const pod = await runPod(stage, 'stopped-monitors');
+    const [one, other] = [
+      await runContainer(stage, pod, { name: 'one', image, command: ['sleep', '600'] }),
+      await runContainer(stage, pod, { name: 'other', image, command: ['sleep', '600'] }),
+    ];
+    const monitors = [];
+    for (const id of [one, other]) monitors.push(await statusOf(id));
+    for (const { monitorPid } of monitors) process.kill(monitorPid, 'SIGSTOP');
+    await stage.daemon.cri.runtime.stopContainer({ containerId: one, timeout: 1 }, { timeoutMs: 40_000 });
+    await stage.daemon.cri.runtime.stopPodSandbox({ podSandboxId: pod.id }, { timeoutMs: 60_000 });
+    await removePod(stage, pod);
+    for (const { pid, monitorPid } of monitors)
+      for (const process of [pid, monitorPid]) assert.ok(!runs(process), `process ${process} is left`);
+  });
+
+  /** A process that has ended counts as gone, also while process 1 has not reaped it. */
+  function runs(pid: number): boolean {
+    try {
+      return !/^State:\s*[ZX]/m.test(readFileSync(`/proc/${pid}/status`, 'utf8'));
+    } catch {
+      return false;
+    }
+  }
+
+  /** Returns the cgroups whose path names the container. */
+  function cgroupsOf(id: string): string[] {
+    return execFileSync('find', ['/sys/fs/cgroup', '-type', 'd', '-name', `*${id}*`], { encoding: 'utf8' })
+      .split('\n')
+      .filter(Boolean);
+  }
 
   function doctorConfig(): string {
     const file = join(stage.folders.folder, 'doctor.yaml');
