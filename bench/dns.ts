@@ -132,19 +132,19 @@ async function measure(netns: string, server: string, rate: number, seconds: num
   };
 }
 
-const told = (what: string, { completed, lost, perSecond, meanMs, maxMs }: Figures): void =>
+const reported = (what: string, { completed, lost, perSecond, meanMs, maxMs }: Figures): void =>
   void process.stdout.write(
     `${what.padEnd(34)} ${perSecond.toFixed(0).padStart(7)}/s, ${completed} answered, ${lost} lost, mean ${meanMs.toFixed(2)} ms, latest ${maxMs.toFixed(1)} ms\n`,
   );
 
 const ours = await network('ours', 81);
 const database = openNetworkDatabase(databasePath);
-const { number, realm } = database.db.prepare("SELECT number, realm FROM attachment WHERE network = 'ours'").get() as {
+const { number, namespaceId } = database.db.prepare("SELECT number, realm AS namespaceId FROM attachment WHERE network = 'ours'").get() as {
   number: number;
-  realm: string;
+  namespaceId: string;
 };
 createNameStore(database).put(
-  { realm, network: 'ours', holder: 'bench', attachment: number },
+  { namespaceId, network: 'ours', holder: 'bench', attachment: number },
   hosts.flatMap(({ name, addresses }) => addresses.map((address): NetworkName => ({ name, address, kind: 'container' }))),
 );
 const server = await startNameServer({ databasePath, ttl: 5, upstreams: [], maxForwards: 1000 }, createLogger({ level: 'warn' }));
@@ -155,11 +155,11 @@ try {
   const before = process.cpuUsage();
   const sustained = await measure(ours, '10.81.0.1', rate, seconds);
   const { user, system } = process.cpuUsage(before);
-  told(`ours, ${rate} a second`, sustained);
+  reported(`ours, ${rate} a second`, sustained);
   process.stdout.write(`processor time of ours: ${((user + system) / sustained.completed).toFixed(1)} µs a question\n`);
   failed = sustained.lost > 0 || !(sustained.maxMs <= 100) || !(sustained.perSecond > rate * 0.95);
   const most = await measure(ours, '10.81.0.1', 0, Math.min(10, seconds));
-  told('ours, as many as it answers', most);
+  reported('ours, as many as it answers', most);
   if (!values['without-peer']) {
     const theirs = await network('theirs', 82);
     const file = join(folder, 'hosts');
@@ -189,9 +189,9 @@ try {
       await new Promise((resolve) => setTimeout(resolve, 100));
     }
     const peer = await measure(theirs, '10.82.0.1', rate, Math.min(10, seconds));
-    told(`dnsmasq, ${rate} a second`, peer);
+    reported(`dnsmasq, ${rate} a second`, peer);
     const peerMost = await measure(theirs, '10.82.0.1', 0, Math.min(10, seconds));
-    told('dnsmasq, as many as it answers', peerMost);
+    reported('dnsmasq, as many as it answers', peerMost);
     dnsmasq.kill();
     process.stdout.write(`ours answers ${(most.perSecond / peerMost.perSecond).toFixed(2)} of what dnsmasq does\n`);
   }

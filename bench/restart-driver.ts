@@ -119,11 +119,11 @@ async function removePod(podSandboxId: string): Promise<void> {
 async function restart(round: number, log: number): Promise<ChildProcess> {
   const pid = findDaemon();
   const [program = '', ...words] = commandOf(readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0').slice(0, -1));
-  const told = performance.now();
+  const reported = performance.now();
   process.kill(pid, 'SIGTERM');
   await gone(pid);
   cri.close();
-  found.stop.push(performance.now() - told);
+  found.stop.push(performance.now() - reported);
   const begun = performance.now();
   last = spawn(program, words, { stdio: ['ignore', log, log] });
   cri = createCriClient(socket);

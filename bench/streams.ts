@@ -53,7 +53,7 @@ function parentOf(pid: string): number {
   }
 }
 
-function tell(what: string, use: Usage): void {
+function report(what: string, use: Usage): void {
   console.log(
     `${what.padEnd(44)} ${use.residentMiB} MiB resident, ${use.descriptors} descriptors, ${use.children} children, ${use.inContainer} commands in the container`,
   );
@@ -114,7 +114,7 @@ async function manyAtOnce(): Promise<void> {
     }),
   );
   while (clients.some((client) => client.stdout() === '') && performance.now() - began < 120_000) await pause(50);
-  tell(`${streams} exec streams at once, ${((performance.now() - began) / 1000).toFixed(1)} s`, await usage());
+  report(`${streams} exec streams at once, ${((performance.now() - began) / 1000).toFixed(1)} s`, await usage());
   const wrong = await Promise.all(
     clients.map(async (client, index) => {
       client.send(`to ${index}\n`);
@@ -159,19 +159,19 @@ process.once('uncaughtExceptionMonitor', () =>
       .join('\n'),
   ),
 );
-tell('at rest', await usage());
+report('at rest', await usage());
 await forward();
 await manyAtOnce();
 await pause(2_000);
 // The first sessions load code and grow buffers. Only later ones must be flat.
 await dropped(Math.min(400, sessions));
 const before = await usage();
-tell('after the first sessions', before);
+report('after the first sessions', before);
 const began = performance.now();
 await dropped(sessions);
 await pause(2_000);
 const after = await usage();
-tell(`${sessions} sessions dropped, ${((performance.now() - began) / 1000).toFixed(0)} s`, after);
+report(`${sessions} sessions dropped, ${((performance.now() - began) / 1000).toFixed(0)} s`, after);
 if (after.residentMiB > before.residentMiB * 1.15 + 5) failures.push('memory grew');
 if (after.descriptors > before.descriptors + 2) failures.push('descriptors grew');
 if (after.children > before.children || after.inContainer > before.inContainer) failures.push('processes are left');

@@ -39,7 +39,7 @@ Examples:
   portcullis events --filter pod=web --output json | jq .exitCode
 `,
     )
-    .action((options: Options) => run(options.output, () => tell(options)));
+    .action((options: Options) => run(options.output, () => report(options)));
 }
 
 function filter(text: string, before: Filters = new Map()): Filters {
@@ -87,7 +87,7 @@ interface Line {
   readonly message?: string;
 }
 
-function tell(options: Options): Promise<number> {
+function report(options: Options): Promise<number> {
   return withClient(options.socket, async (client) => {
     const names = new Map<string, string>();
     const events = client.runtime.getContainerEvents({}, { headers: { [policyEventsHeader]: '1' } });

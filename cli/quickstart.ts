@@ -4,11 +4,11 @@ import { rmSync } from 'node:fs';
 import { isPortcullisError } from '../base/errors/index.ts';
 import { exitCodes, run, withOutput } from './output.ts';
 import type { OutputFormat } from './output.ts';
-import { isApart, runApart, whenToldToEnd } from './quickstart/apart.ts';
-import { makeFolders } from './quickstart/setting.ts';
-import { createStory } from './quickstart/story.ts';
-import { unmountBelow } from './quickstart/sweep.ts';
-import { tell } from './quickstart/tell.ts';
+import { isInOwnNamespaces, runInOwnNamespaces, onEndSignal } from './quickstart/own-namespaces.ts';
+import { makeFolders } from './quickstart/environment.ts';
+import { createStepReport } from './quickstart/step-report.ts';
+import { unmountBelow } from './quickstart/cleanup.ts';
+import { runFlow } from './quickstart/flow.ts';
 import { requireRoot } from './require-root.ts';
 import { paperFor } from './terminal.ts';
 
@@ -35,44 +35,44 @@ export function register(program: Command): void {
 
 async function quickstart(flags: QuickstartFlags): Promise<number> {
   requireRoot('run the quickstart', 'create containers, mounts and networks');
-  return isApart() ? tellApart(flags) : runApart();
+  return isInOwnNamespaces() ? tellApart(flags) : runInOwnNamespaces();
 }
 
 /** Runs the quickstart in its own namespaces, and undoes everything in every case. */
 async function tellApart({ keep, output }: QuickstartFlags): Promise<number> {
   execFileSync('ip', ['link', 'set', 'lo', 'up']);
   const paper = paperFor(process.stdout, process.env);
-  const story = createStory(output === 'json' ? { ...paper, write: () => undefined, live: false } : paper);
+  const report = createStepReport(output === 'json' ? { ...paper, write: () => undefined, live: false } : paper);
   const folder = makeFolders();
   const undos: (() => Promise<unknown>)[] = [];
   let ending: Promise<void> | undefined;
   const end = (): Promise<void> => (ending ??= undoAll(undos, folder));
   const leave = (code: number) => void end().then(() => process.exit(code));
-  const told = whenToldToEnd(() => leave(130));
+  const reported = onEndSignal(() => leave(130));
   // The reader of the output is gone, or an error occurred outside of any step: clean up all the same. (The
   // command's own listener would end the process at once.)
   process.stdout.removeAllListeners('error').on('error', () => leave(exitCodes.failed));
   process.on('uncaughtException', () => leave(exitCodes.failed));
 
-  story.say('Portcullis: nothing crosses until it is verified.');
+  report.say('Portcullis: nothing crosses until it is verified.');
   let held = false;
   let lookAt: readonly string[] = [];
   try {
-    lookAt = await tell(story, folder, (action) => undos.push(action), keep);
-    held = story.close();
-    if (keep) story.say('', ...lookAt.map((line) => `  ${line}`));
+    lookAt = await runFlow(report, folder, (action) => undos.push(action), keep);
+    held = report.close();
+    if (keep) report.say('', ...lookAt.map((line) => `  ${line}`));
   } catch (thrown) {
-    held = story.close() && false;
+    held = report.close() && false;
     // The output already shows a failure that a step found. Any other error is a defect of the quickstart.
     if (!isPortcullisError(thrown))
       process.stderr.write(`${thrown instanceof Error ? (thrown.stack ?? thrown.message) : String(thrown)}\n`);
   }
-  if (output === 'json') process.stdout.write(`${JSON.stringify({ held, steps: story.steps, lookAt }, null, 2)}\n`);
+  if (output === 'json') process.stdout.write(`${JSON.stringify({ held, steps: report.steps, lookAt }, null, 2)}\n`);
   if (keep && held) {
-    told.staying();
+    reported.staying();
     await new Promise(() => undefined);
   }
-  told.deaf();
+  reported.deaf();
   await end();
   return held ? exitCodes.yes : exitCodes.no;
 }

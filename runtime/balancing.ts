@@ -71,13 +71,13 @@ export function openBalancing({ root, state, network: { services, overlay } }: D
   };
   let starting: Promise<Services> | undefined;
   let closed = false;
-  let told = '';
+  let reported = '';
 
   const begin = async (): Promise<Services> => {
     const { gates } = await followed();
     const cluster = kubernetes && { kubernetes: clusterOf(kubernetes) };
     const services = await startServices({ databasePath, balancer, folder, gates, ...cluster, ended }, log);
-    told = '';
+    reported = '';
     return services;
   };
   const start = async (): Promise<Services> => {
@@ -98,8 +98,8 @@ export function openBalancing({ root, state, network: { services, overlay } }: D
   };
   const failed = (thrown: unknown): void => {
     const why = reasonOf(thrown);
-    if (why !== told) log.error({ why }, 'services could not be started; the daemon tries again');
-    told = why;
+    if (why !== reported) log.error({ why }, 'services could not be started; the daemon tries again');
+    reported = why;
   };
   const lookNow = (): void => void look().catch(failed);
   lookNow();

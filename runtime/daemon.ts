@@ -52,7 +52,7 @@ export interface Daemon {
 }
 
 /** Parts that an embedding program may provide; the daemon closes them. */
-export interface DaemonParts {
+export interface DaemonDeps {
   /** Compiles profiles and proves the result. */
   readonly prover?: Prover;
 }
@@ -64,7 +64,7 @@ export interface DaemonParts {
  * @throws PortcullisError when a required part is unavailable; a broken policy or network only shows in
  * Status
  */
-export async function startDaemon(config: DaemonConfig, { prover = proverIn(config.root) }: DaemonParts, undo: Undo): Promise<Daemon> {
+export async function startDaemon(config: DaemonConfig, { prover = proverIn(config.root) }: DaemonDeps, undo: Undo): Promise<Daemon> {
   const log = createLogger({ level: config.logLevel });
   favourMainThread(log);
   collectWorkersEarly();

@@ -1,4 +1,4 @@
-export type { Daemon, DaemonParts } from './daemon.ts';
+export type { Daemon, DaemonDeps } from './daemon.ts';
 export type { DockerDriverSettings } from './docker-driver.ts';
 export { createCriServer } from './cri/server.ts';
 export { openAdvisories } from './oci/advisories.ts';

@@ -4,7 +4,7 @@
  * second time, and would load all other modules in vain the first time.
  */
 import type { DaemonConfig } from './config/types.ts';
-import type { Daemon, DaemonParts } from './daemon.ts';
+import type { Daemon, DaemonDeps } from './daemon.ts';
 import type { DockerDriverService, DockerDriverSettings } from './docker-driver.ts';
 
 export { loadDaemonConfig } from './config/load.ts';
@@ -17,12 +17,12 @@ export type { DaemonConfig } from './config/types.ts';
  * running daemon starts fast. A start that fails undoes its early work.
  * @throws PortcullisError when the daemon cannot start
  */
-export async function startDaemon(config: DaemonConfig, parts: DaemonParts = {}): Promise<Daemon> {
+export async function startDaemon(config: DaemonConfig, deps: DaemonDeps = {}): Promise<Daemon> {
   // First: on hosts where this applies, the process executes itself again here, and would have loaded the
   // rest in vain.
   (await import('./oci/mount-namespace.ts')).enterMountNamespace([config.root, config.state]);
   const [{ startDaemon: start }, { orUndo }] = await Promise.all([import('./daemon.ts'), import('./undo.ts')]);
-  return orUndo(config.logLevel, (undo) => start(config, parts, undo));
+  return orUndo(config.logLevel, (undo) => start(config, deps, undo));
 }
 
 /**

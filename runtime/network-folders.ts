@@ -34,12 +34,12 @@ export async function followNetworkFolders(parts: {
   const gates = folders.map((folder, index) => makeGate(folder, join(copies, String(index))));
   await rm(copies, { recursive: true, force: true });
   const copied = gates.map(({ folder, copy }) => createCopiedFolder(folder, copy, paths));
-  const told = gates.map(() => '');
+  const reported = gates.map(() => '');
 
   const look = async (gate: GatedFolder, index: number, isAgain = false): Promise<void> => {
-    const tell = (trouble: string): void => {
-      if (trouble === told[index]) return;
-      told[index] = trouble;
+    const report = (trouble: string): void => {
+      if (trouble === reported[index]) return;
+      reported[index] = trouble;
       if (trouble === '') log.info({ folder: gate.folder }, 'the folder can be read again');
       else
         log.error(
@@ -51,17 +51,17 @@ export async function followNetworkFolders(parts: {
       const device = deviceOf(gate.folder, isLocal);
       if (device !== undefined && isLocal(device) && !leadsElsewhere(gate.folder, device)) {
         setGate(gate, { device });
-        return tell('');
+        return report('');
       }
       const problems = (await copied[index]?.follow()) ?? [];
       setGate(gate, 'copied');
-      tell(problems.slice(0, 4).join('; '));
+      report(problems.slice(0, 4).join('; '));
     } catch (thrown) {
       // One failure, such as a lack of descriptors, says nothing about the folder. A second failure marks it
       // as not answering.
       if (!isAgain && !(isPortcullisError(thrown) && thrown.code === 'RUNTIME_PATH_NO_ANSWER')) return look(gate, index, true);
       setGate(gate, 'no answer');
-      tell(reasonOf(thrown));
+      report(reasonOf(thrown));
     }
   };
 

@@ -72,20 +72,20 @@ describe('what an earlier run left', () => {
       exits: { folder: exits, forget: (id) => rm(join(exits, id)) },
     });
     assert.deepEqual(readdirSync(exits), [`.${ids.first}.tmp`]);
-    const standing = [folders.pods, folders.containers, oci]
+    const existing = [folders.pods, folders.containers, oci]
       .flatMap((place) => [ids.first, ids.second].map((id) => join(place, id)))
       .filter((path) => existsSync(path));
-    return { done, left, standing, oci };
+    return { done, left, standing: existing, oci };
   }
 
   for (const stuck of ['images', 'network', 'pool'])
     it(`goes although the part for ${stuck} fails, which is reported`, async () => {
-      const { done, left, standing } = await sweep([stuck]);
+      const { done, left, standing: existing } = await sweep([stuck]);
       assert.deepEqual(
         done.toSorted(),
         ['images', 'network', 'pool'].filter((name) => name !== stuck),
       );
-      assert.deepEqual(standing, []);
+      assert.deepEqual(existing, []);
       assert.deepEqual(
         left.map(({ on, why }) => [on, /it is stuck/.test(why)]),
         [[stuck === 'pool' ? 'namespaces' : stuck, true]],
@@ -93,9 +93,9 @@ describe('what an earlier run left', () => {
     });
 
   it('is removed although one container of an OCI runtime cannot be deleted, which is reported by its path', async () => {
-    const { done, left, standing, oci } = await sweep(['handler']);
+    const { done, left, standing: existing, oci } = await sweep(['handler']);
     assert.equal(done.length, 3);
-    assert.deepEqual(standing, [join(oci, ids.first)]);
+    assert.deepEqual(existing, [join(oci, ids.first)]);
     assert.deepEqual(
       left.map(({ on }) => on),
       [join(oci, ids.first)],
@@ -103,7 +103,7 @@ describe('what an earlier run left', () => {
   });
 
   it('is not reported if all of it is removed', async () => {
-    const { left, standing } = await sweep([]);
-    assert.deepEqual([left, standing], [[], []]);
+    const { left, standing: existing } = await sweep([]);
+    assert.deepEqual([left, existing], [[], []]);
   });
 });

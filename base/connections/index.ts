@@ -3,7 +3,7 @@ export type { ConnectionGate, ConnectionLimits, ConnectionPlace } from './gate.t
 export { createGatherer } from './gather.ts';
 export type { Gatherer } from './gather.ts';
 export { networkPeer } from './peer.ts';
-export { connectionsCheckingInterval, openHttpDoor } from './http-door.ts';
-export type { HttpDoor } from './http-door.ts';
+export { connectionsCheckingInterval, limitHttpConnections } from './http-connections.ts';
+export type { HttpConnections } from './http-connections.ts';
 export { createTurns } from './turns.ts';
 export type { Turns } from './turns.ts';

@@ -138,8 +138,8 @@ describe('an answer that is no manifest', () => {
     let sent = 0;
     const { repository } = await against((request, response) => {
       response.on('error', () => undefined);
-      const told = request.url?.endsWith('/told') === true;
-      response.writeHead(200, { 'content-type': mediaTypes.ociManifest, ...(told ? { 'content-length': 2 ** 30 } : {}) });
+      const reported = request.url?.endsWith('/told') === true;
+      response.writeHead(200, { 'content-type': mediaTypes.ociManifest, ...(reported ? { 'content-length': 2 ** 30 } : {}) });
       const chunk = Buffer.alloc(1 << 20, ' ');
       const more = (): void => {
         while (sent < 2 ** 30 && !response.destroyed) {

@@ -57,10 +57,10 @@ interface Found {
 export function trustAnchorsOf(environment: Environment, warn: (message: string) => void, lookAgainMs = lookAgainAfterMs): TrustAnchors {
   const namedFile = environment['SSL_CERT_FILE'] ?? '';
   const namedFolders = environment['SSL_CERT_DIR'] ?? '';
-  const told = new Set<string>();
-  const tell = (message: string): void => {
-    if (told.has(message) || told.size >= 100) return;
-    told.add(message);
+  const reported = new Set<string>();
+  const report = (message: string): void => {
+    if (reported.has(message) || reported.size >= 100) return;
+    reported.add(message);
     warn(message);
   };
   let kept: { readonly marks: string; readonly anchors: Anchors } | undefined;
@@ -73,12 +73,12 @@ export function trustAnchorsOf(environment: Environment, warn: (message: string)
       if (facts?.isFile() !== true || found.size >= mostFiles) return false;
       const inode = `${facts.dev}:${facts.ino}`;
       const mark = `${inode}:${facts.size}:${facts.mtimeMs}:${facts.ctimeMs}`;
-      if (facts.size > mostFileBytes) tell(`${path} is left out of the authorities: it is larger than ${mostFileBytes} bytes`);
+      if (facts.size > mostFileBytes) report(`${path} is left out of the authorities: it is larger than ${mostFileBytes} bytes`);
       else if (!found.has(inode)) found.set(inode, { path, mark, inode });
       return true;
     };
     if (namedFile !== '') {
-      if (!(await take(namedFile))) tell(`${namedFile}, which SSL_CERT_FILE names, is not a file that can be read`);
+      if (!(await take(namedFile))) report(`${namedFile}, which SSL_CERT_FILE names, is not a file that can be read`);
     } else for (const path of bundleFiles) if (await take(path)) break;
     for (const folder of namedFolders === '' ? folders : namedFolders.split(':')) {
       const names = folder === '' ? [] : await readdir(folder).catch(() => []);
@@ -98,13 +98,13 @@ export function trustAnchorsOf(environment: Environment, warn: (message: string)
       try {
         text = await readFile(path, 'latin1');
       } catch (error) {
-        tell(`${path} is left out of the authorities: ${reasonOf(error)}`);
+        report(`${path} is left out of the authorities: ${reasonOf(error)}`);
       }
       for (const block of blocksOf(text)) {
         const body = bodyOf(block);
         if (known.has(body) || certificates.has(body)) continue;
         if (isCertificate(block)) certificates.set(body, block);
-        else tell(`a certificate of ${path} is left out of the authorities: it cannot be read`);
+        else report(`a certificate of ${path} is left out of the authorities: it cannot be read`);
       }
     }
     const id = createHash('sha256')

@@ -36,9 +36,9 @@ export function holdDescriptors(limit = 512): HeldDescriptors {
     fill,
     free,
     room: () => {
-      const standing = held.length;
+      const existing = held.length;
       fill();
-      const found = held.splice(standing);
+      const found = held.splice(existing);
       for (const fd of found) closeSync(fd);
       return found.length;
     },

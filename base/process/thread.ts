@@ -134,18 +134,18 @@ export function keepThread<Theirs extends Offer>(
 ): KeptThread<Theirs> {
   let isClosed = false;
   let again: NodeJS.Timeout | undefined;
-  let told = '';
+  let reported = '';
 
   const run = (): Thread<Theirs> => {
     const thread = connectThread<Theirs>(start(), options);
     const lost = (error: PortcullisError): void => {
       if (isClosed) return;
-      if (told !== error.message) options.onLost(error);
-      told = error.message;
+      if (reported !== error.message) options.onLost(error);
+      reported = error.message;
       again = setTimeout(() => (current = run()), options.againMs).unref();
     };
     thread.started.then(
-      () => (told = ''),
+      () => (reported = ''),
       () => undefined,
     );
     void thread.ended.then(lost);

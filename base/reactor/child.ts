@@ -57,10 +57,10 @@ export function programStarter(reactor: Reactor, kernel: Pick<Kernel, 'spawnProc
 }
 
 /** Opens a pidfd of a child and reports the child's end once. Leaves nothing open when it throws. */
-function hold(reactor: Reactor, pid: number, tell: (pidfd: number) => void): number {
+function hold(reactor: Reactor, pid: number, report: (pidfd: number) => void): number {
   const pidfd = pidfdOpen(pid);
   try {
-    reactor.onExit(pidfd, () => tell(pidfd));
+    reactor.onExit(pidfd, () => report(pidfd));
     return pidfd;
   } catch (cause) {
     closeFd(pidfd);

@@ -116,10 +116,10 @@ test('a number that was closed without unsubscribe and came again belongs to the
   closeFd(first);
   const second = createEventFd();
   assert.equal(second, first);
-  const told = readable(second);
+  const reported = readable(second);
   stale();
   signalEventFd(second);
-  await told;
+  await reported;
   assert.equal(wrong, 0);
   closeFd(second);
 });

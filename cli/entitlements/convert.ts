@@ -109,7 +109,7 @@ async function importSource(source: string, flags: Flags & { readonly from: Impo
     },
     flags.out === undefined ? text : `wrote ${flags.out}\n`,
   );
-  tell(
+  report(
     flags,
     unmapped,
     found.flatMap((one) => one.notes),
@@ -145,11 +145,11 @@ async function exportTo(text: string, flags: Flags & { readonly to: ExportFormat
     flags.out === undefined ? (files[0]?.text ?? '') : written.map((path) => `wrote ${path}\n`).join(''),
   );
   const more = files.slice(1).map((file) => ({ part: file.name, why: 'belongs to it: write all files with --out FOLDER' }));
-  tell(flags, unmapped, [...notes, ...(flags.out === undefined ? more : [])]);
+  report(flags, unmapped, [...notes, ...(flags.out === undefined ? more : [])]);
   return unmapped.length === 0 || flags.allowUnmapped ? exitCodes.yes : exitCodes.no;
 }
 
-function tell(flags: Flags, unmapped: readonly Remark[], notes: readonly Remark[]): void {
+function report(flags: Flags, unmapped: readonly Remark[], notes: readonly Remark[]): void {
   if (flags.output !== 'text') return;
   for (const { part, why } of unmapped) process.stderr.write(`not mapped: ${part}: ${why}\n`);
   for (const { part, why } of notes) process.stderr.write(`note: ${part}: ${why}\n`);

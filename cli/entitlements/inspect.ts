@@ -41,7 +41,12 @@ export function registerInspect(entitlements: Command): void {
 }
 
 async function inspect(named: string, flags: Flags): Promise<number> {
-  const { told, pid, networkClass, link } = await withClient(flags.socket, async (client) => {
+  const {
+    told: reported,
+    pid,
+    networkClass,
+    link,
+  } = await withClient(flags.socket, async (client) => {
     const { id, state, podSandboxId } = await findContainer(client, named);
     if (state !== ContainerState.CONTAINER_RUNNING) throw unreadable(named, 'it is not running', 'name a running container');
     const { info } = await client.runtime.containerStatus({ containerId: id, verbose: true });
@@ -56,7 +61,7 @@ async function inspect(named: string, flags: Flags): Promise<number> {
       link: ofPod['link'] === undefined ? undefined : (parseJson(ofPod['link']) as LinkAnswer),
     };
   });
-  const findings = [...heldAgainst(told, readLive(pid, named), capabilityNames), ...linkFindings(networkClass, link)];
+  const findings = [...heldAgainst(reported, readLive(pid, named), capabilityNames), ...linkFindings(networkClass, link)];
   const width = largest(findings.map(({ part }) => part.length));
   const lines = findings.map(({ part, verdict, found }) => `${verdict.padEnd(10)}  ${part.padEnd(width)}  ${found}\n`);
   print(flags.output, { container: named, pid, networkClass, findings }, lines.join(''));

@@ -23,24 +23,24 @@ export function linkFindings(own: string, answer: LinkAnswer | undefined): LiveF
     const found = own === 'host' ? 'host: the namespaces of the host have no link' : `${own}: the pod has no link of this daemon`;
     return [{ part: 'network class', verdict: own === 'host' ? 'held' : 'unreadable', found }];
   }
-  const { told, held } = answer;
-  const asTold = held.lets === 'nothing' || (OPEN.includes(told.class) && held.lets === 'own packets');
-  const shared = told.class === own ? '' : `, which a container of the pod has; its own is ${own}`;
+  const { told: reported, held } = answer;
+  const asTold = held.lets === 'nothing' || (OPEN.includes(reported.class) && held.lets === 'own packets');
+  const shared = reported.class === own ? '' : `, which a container of the pod has; its own is ${own}`;
   return [
     {
       part: 'network class',
       verdict: asTold ? 'held' : 'looser',
       found: [
-        `${told.class}${shared}: the link lets through ${held.lets === 'unknown' ? 'what is not known' : held.lets}`,
+        `${reported.class}${shared}: the link lets through ${held.lets === 'unknown' ? 'what is not known' : held.lets}`,
         ...held.problems,
       ].join('; '),
     },
-    ...(['egress', 'ingress'] as const).flatMap((direction) => rules(direction, told, held)),
+    ...(['egress', 'ingress'] as const).flatMap((direction) => rules(direction, reported, held)),
   ];
 }
 
-function rules(direction: 'egress' | 'ingress', told: LinkAnswer['told'], { lets, ...held }: LinkAnswer['held']): LiveFinding[] {
-  const [wanted, found] = [told[direction], held[direction]];
+function rules(direction: 'egress' | 'ingress', reported: LinkAnswer['told'], { lets, ...held }: LinkAnswer['held']): LiveFinding[] {
+  const [wanted, found] = [reported[direction], held[direction]];
   if (wanted === undefined || lets === 'nothing') return [];
   const base = defaultProfile();
   const of = (list: PeerRules['egress']): typeof base => ({ ...base, ...(list !== undefined && { [direction]: list }) });

@@ -6,7 +6,7 @@ import type { LinkAnswer } from './link-findings.ts';
 import { heldAgainst } from './live-state.ts';
 import type { LiveState, ToldState } from './live-state.ts';
 
-const told: ToldState = {
+const reported: ToldState = {
   process: {
     capabilities: { bounding: ['CAP_CHOWN', 'CAP_KILL'], permitted: ['CAP_CHOWN'] },
     rlimits: [{ type: 'RLIMIT_NOFILE', hard: 100 }],
@@ -40,7 +40,9 @@ const live: LiveState = {
 };
 
 function looser(change: Partial<LiveState>): string[] {
-  return heldAgainst(told, { ...live, ...change }, capabilityNames).flatMap(({ part, verdict }) => (verdict === 'looser' ? [part] : []));
+  return heldAgainst(reported, { ...live, ...change }, capabilityNames).flatMap(({ part, verdict }) =>
+    verdict === 'looser' ? [part] : [],
+  );
 }
 
 describe('the state of a running container beside what it was told', () => {
@@ -70,35 +72,38 @@ describe('the state of a running container beside what it was told', () => {
 
   it('says what cannot be read', () => {
     const { devices: _devices, ...rest } = live;
-    const found = heldAgainst(told, rest, capabilityNames).find(({ part }) => part === 'devices');
+    const found = heldAgainst(reported, rest, capabilityNames).find(({ part }) => part === 'devices');
     assert.equal(found?.verdict, 'unreadable');
   });
 });
 
 describe('a link against its class and rules of peers', () => {
   const https = { cidr: '10.0.0.0/8', protocol: 'tcp', ports: { low: 443, high: 443 } } as const;
-  const told: LinkAnswer['told'] = { class: 'user', egress: [https] };
+  const reported: LinkAnswer['told'] = { class: 'user', egress: [https] };
   const held: LinkAnswer['held'] = { lets: 'own packets', egress: [https], problems: [] };
   const verdicts = (answer: LinkAnswer | undefined, own = 'user'): string[] =>
     linkFindings(own, answer).map(({ part, verdict, found }) => `${part} ${verdict}: ${found}`);
 
   it('is held as it was told, or tighter', () => {
-    assert.deepEqual(verdicts({ told, held }), [
+    assert.deepEqual(verdicts({ told: reported, held }), [
       'network class held: user: the link lets through own packets',
       'egress held: 1 rules of peers',
     ]);
-    assert.deepEqual(verdicts({ told, held: { ...held, egress: [] } })[1], 'egress held: 0 rules of peers');
-    assert.deepEqual(verdicts({ told, held: { lets: 'nothing', problems: [] } }, 'none'), [
+    assert.deepEqual(verdicts({ told: reported, held: { ...held, egress: [] } })[1], 'egress held: 0 rules of peers');
+    assert.deepEqual(verdicts({ told: reported, held: { lets: 'nothing', problems: [] } }, 'none'), [
       'network class held: user, which a container of the pod has; its own is none: the link lets through nothing',
     ]);
   });
 
   for (const [answer, message] of [
     [{ told: { class: 'none' }, held }, /^network class looser: none.*own packets/],
-    [{ told, held: { ...held, lets: 'unknown', problems: ['the chain x'] } }, /^network class looser: user.*not known; the chain x/],
-    [{ told, held: { lets: 'own packets', problems: [] } }, /egress looser: no rules are in force: .* is let through/],
     [
-      { told, held: { ...held, egress: [https, { ...https, cidr: '192.0.2.1/32' }] } },
+      { told: reported, held: { ...held, lets: 'unknown', problems: ['the chain x'] } },
+      /^network class looser: user.*not known; the chain x/,
+    ],
+    [{ told: reported, held: { lets: 'own packets', problems: [] } }, /egress looser: no rules are in force: .* is let through/],
+    [
+      { told: reported, held: { ...held, egress: [https, { ...https, cidr: '192.0.2.1/32' }] } },
       /egress looser: 2 rules of peers: tcp to 192\.0\.2\.1:443 is let through/,
     ],
   ] as const)

@@ -58,25 +58,25 @@ export interface LiveFinding {
  * its configuration, never looser. Pure.
  * @param capabilities the names by number, without CAP_
  */
-export function heldAgainst(told: ToldState, live: LiveState, capabilities: readonly string[]): LiveFinding[] {
+export function heldAgainst(reported: ToldState, live: LiveState, capabilities: readonly string[]): LiveFinding[] {
   return [
-    ...capabilitySets(told, live, capabilities),
+    ...capabilitySets(reported, live, capabilities),
     flag(
       'no_new_privs',
-      told.process.noNewPrivileges !== true || field(live.status, 'NoNewPrivs') === '1',
+      reported.process.noNewPrivileges !== true || field(live.status, 'NoNewPrivs') === '1',
       field(live.status, 'NoNewPrivs'),
     ),
-    flag('seccomp', told.linux.seccomp === undefined || field(live.status, 'Seccomp') === '2', `mode ${field(live.status, 'Seccomp')}`),
-    ...label(told, live),
-    ...namespaces(told, live),
-    ...limits(told, live),
+    flag('seccomp', reported.linux.seccomp === undefined || field(live.status, 'Seccomp') === '2', `mode ${field(live.status, 'Seccomp')}`),
+    ...label(reported, live),
+    ...namespaces(reported, live),
+    ...limits(reported, live),
     flag(
       'root file system',
-      told.root.readonly !== true || options(live, '/').includes('ro'),
+      reported.root.readonly !== true || options(live, '/').includes('ro'),
       options(live, '/').includes('ro') ? 'read-only' : 'writable',
     ),
-    ...paths(told, live),
-    ...devices(told, live),
+    ...paths(reported, live),
+    ...devices(reported, live),
   ];
 }
 
@@ -90,11 +90,11 @@ function field(status: string, name: string): string {
 
 const SETS = { bounding: 'CapBnd', permitted: 'CapPrm', inheritable: 'CapInh', ambient: 'CapAmb' } as const;
 
-function capabilitySets(told: ToldState, { status }: LiveState, names: readonly string[]): LiveFinding[] {
+function capabilitySets(reported: ToldState, { status }: LiveState, names: readonly string[]): LiveFinding[] {
   return Object.entries(SETS).map(([set, key]) => {
     const bits = BigInt(`0x${field(status, key) || '0'}`);
     const found = names.filter((_, at) => ((bits >> BigInt(at)) & 1n) === 1n);
-    const more = found.filter((name) => told.process.capabilities?.[set]?.includes(`CAP_${name}`) !== true);
+    const more = found.filter((name) => reported.process.capabilities?.[set]?.includes(`CAP_${name}`) !== true);
     return flag(
       `capabilities, ${set}`,
       more.length === 0,
@@ -103,8 +103,8 @@ function capabilitySets(told: ToldState, { status }: LiveState, names: readonly 
   });
 }
 
-function label(told: ToldState, live: LiveState): LiveFinding[] {
-  const wanted = told.process.apparmorProfile;
+function label(reported: ToldState, live: LiveState): LiveFinding[] {
+  const wanted = reported.process.apparmorProfile;
   if (wanted === undefined) return [];
   const found = live.label?.replace(/\s+\((enforce|kill)\)\s*$/, '').trim() ?? '';
   return [flag('AppArmor', found === wanted, live.label?.trim() ?? 'none')];
@@ -112,8 +112,8 @@ function label(told: ToldState, live: LiveState): LiveFinding[] {
 
 const LINKS: Readonly<Record<string, string>> = { mount: 'mnt', network: 'net' };
 
-function namespaces(told: ToldState, live: LiveState): LiveFinding[] {
-  return told.linux.namespaces.map(({ type }) => {
+function namespaces(reported: ToldState, live: LiveState): LiveFinding[] {
+  return reported.linux.namespaces.map(({ type }) => {
     const name = LINKS[type] ?? type;
     const found = live.namespaces[name] ?? '';
     return flag(`${type} namespace`, found !== '' && found !== live.hostNamespaces[name], found);
@@ -139,8 +139,8 @@ const LIMITS: Readonly<Record<string, string>> = {
   STACK: 'stack size',
 };
 
-function limits(told: ToldState, live: LiveState): LiveFinding[] {
-  return (told.process.rlimits ?? []).map(({ type, hard }) => {
+function limits(reported: ToldState, live: LiveState): LiveFinding[] {
+  return (reported.process.rlimits ?? []).map(({ type, hard }) => {
     const name = LIMITS[type.replace('RLIMIT_', '')] ?? type;
     const found = new RegExp(`^Max ${name}\\s+\\S+\\s+(\\S+)`, 'm').exec(live.limits)?.[1] ?? '';
     return flag(type, found !== '' && (found === 'unlimited' ? Infinity : Number(found)) <= hard, found);
@@ -153,10 +153,10 @@ function options({ mountinfo }: LiveState, path: string): string[] {
   return lines.at(-1)?.split(' ')[5]?.split(',') ?? [];
 }
 
-function paths(told: ToldState, live: LiveState): LiveFinding[] {
+function paths(reported: ToldState, live: LiveState): LiveFinding[] {
   const there = (of: readonly string[] | undefined): readonly string[] => (of ?? []).filter((path) => live.exists(path));
-  const open = there(told.linux.maskedPaths).filter((path) => options(live, path).length === 0);
-  const writable = there(told.linux.readonlyPaths).filter((path) => !options(live, path).includes('ro'));
+  const open = there(reported.linux.maskedPaths).filter((path) => options(live, path).length === 0);
+  const writable = there(reported.linux.readonlyPaths).filter((path) => !options(live, path).includes('ro'));
   return [
     flag('masked paths', open.length === 0, open.length === 0 ? 'all' : `not masked: ${open.join(', ')}`),
     flag('read-only paths', writable.length === 0, writable.length === 0 ? 'all' : `writable: ${writable.join(', ')}`),
@@ -169,8 +169,8 @@ function paths(told: ToldState, live: LiveState): LiveFinding[] {
  */
 const DEFAULT_DEVICES = ['c 1:3', 'c 1:5', 'c 1:7', 'c 1:8', 'c 1:9', 'c 5:0', 'c 5:1', 'c 5:2', 'c 136:*', 'c 10:200'];
 
-function devices(told: ToldState, live: LiveState): LiveFinding[] {
-  const rules = (told.linux.resources?.devices ?? []).filter(({ allow }) => allow);
+function devices(reported: ToldState, live: LiveState): LiveFinding[] {
+  const rules = (reported.linux.resources?.devices ?? []).filter(({ allow }) => allow);
   if (live.devices === undefined)
     return [{ part: 'devices', verdict: 'unreadable', found: 'cgroup version 2 holds them by a BPF program, which shows no rules' }];
   const covered = (type: string, major: string, minor: string, access: string): boolean =>

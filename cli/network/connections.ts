@@ -134,13 +134,13 @@ async function disconnect(name: string, target: string, flags: ConnectFlags): Pr
 
 async function gc(flags: ConnectFlags, altered: boolean): Promise<number> {
   const collected = await collectConnections(connectionsOf(flags));
-  const told = collected
+  const reported = collected
     .map(({ network, interface: name, netns }) => `disconnected from ${network}: ${name} of ${netns}, which is gone\n`)
     .join('');
 
   const answer = await callAdmin(flags.adminSocket, 'links/collect', altered ? { altered } : {});
   if ('why' in answer) {
-    print(flags.output, { daemon: answer.why, disconnected: collected }, `${told}nothing was collected of pods: ${answer.why}\n`);
+    print(flags.output, { daemon: answer.why, disconnected: collected }, `${reported}nothing was collected of pods: ${answer.why}\n`);
     return exitCodes.failed;
   }
   const { removed, kept, restored, lost, altered: changed = [] } = answer.value;
@@ -153,7 +153,7 @@ async function gc(flags: ConnectFlags, altered: boolean): Promise<number> {
       ? []
       : [`${changed.length} are altered in the pod${named(changed)}: see portcullis network inspect, gc --altered`]),
   ];
-  print(flags.output, { ...answer.value, disconnected: collected }, `${told}${counts.join(', ')}\n`);
+  print(flags.output, { ...answer.value, disconnected: collected }, `${reported}${counts.join(', ')}\n`);
   return lost.length === 0 ? exitCodes.yes : exitCodes.no;
 }
 

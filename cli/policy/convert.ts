@@ -81,7 +81,7 @@ async function importFrom(paths: readonly string[], flags: Flags & { readonly fr
   );
   if (flags.out === undefined && names.length > 0 && flags.output === 'text')
     process.stderr.write(`portcullis: the policy names ${names.join(', ')}: write them too with --out FOLDER\n`);
-  return tell(imported.unmapped, flags);
+  return report(imported.unmapped, flags);
 }
 
 async function exportTo(paths: readonly string[], flags: Flags & { readonly to: ExportFormat }): Promise<number> {
@@ -97,10 +97,10 @@ async function exportTo(paths: readonly string[], flags: Flags & { readonly to: 
     { files, unmapped, written },
     flags.out === undefined ? files.map(({ text }) => text).join('') : written.map((file) => `wrote ${file}\n`).join(''),
   );
-  return tell(unmapped, flags);
+  return report(unmapped, flags);
 }
 
-function tell(unmapped: readonly Unmapped[], flags: Flags): number {
+function report(unmapped: readonly Unmapped[], flags: Flags): number {
   if (flags.output === 'text') for (const part of unmapped) process.stderr.write(`not mapped: ${describeUnmapped(part)}\n`);
   return unmapped.length === 0 || flags.allowUnmapped ? exitCodes.yes : exitCodes.no;
 }

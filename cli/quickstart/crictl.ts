@@ -5,13 +5,13 @@ import { promisify } from 'node:util';
 import { findProgram } from '../doctor/programs.ts';
 import { expect } from './expect.ts';
 import { podConfig } from './pod.ts';
-import type { Scene } from './scene.ts';
+import type { Context } from './context.ts';
 
 /** Repeats the flow with crictl, if installed: the commands that a user of a node would type. */
-export async function tellCrictl({ story, setting, reference }: Scene, containerId: string): Promise<void> {
+export async function crictlSteps({ report, environment, reference }: Context, containerId: string): Promise<void> {
   const program = findProgram('crictl');
   if (program === undefined) return;
-  const endpoint = `unix://${setting.socket}`;
+  const endpoint = `unix://${environment.socket}`;
   const crictl = async (...args: string[]): Promise<string> => {
     const run = await promisify(execFile)(program, [
       '--runtime-endpoint',
@@ -24,14 +24,14 @@ export async function tellCrictl({ story, setting, reference }: Scene, container
     ]);
     return run.stdout.trim();
   };
-  await story.step(
+  await report.step(
     'crictl sees the same, and runs another one',
     async () => {
       expect((await crictl('ps', '--quiet')).split('\n').includes(containerId), `crictl ps lists ${containerId}`, await crictl('ps'));
       expect((await crictl('exec', '--sync', containerId, 'hostname')) === 'web', 'crictl exec prints web', 'something else');
-      const pod = join(setting.folder, 'crictl-pod.json');
-      const container = join(setting.folder, 'crictl-container.json');
-      writeFileSync(pod, JSON.stringify(snakeCase(podConfig(setting, 'crictl'))));
+      const pod = join(environment.folder, 'crictl-pod.json');
+      const container = join(environment.folder, 'crictl-container.json');
+      writeFileSync(pod, JSON.stringify(snakeCase(podConfig(environment, 'crictl'))));
       writeFileSync(
         container,
         JSON.stringify({ metadata: { name: 'server' }, image: { image: reference }, log_path: 'server/0.log', linux: {} }),

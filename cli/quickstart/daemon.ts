@@ -6,7 +6,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { PortcullisError } from '../../base/errors/index.ts';
 import { createCriClient } from '../../runtime/index.ts';
 import { packageRoot } from '../package-root.ts';
-import type { Setting } from './setting.ts';
+import type { Environment } from './environment.ts';
 
 export type CriClient = ReturnType<typeof createCriClient>;
 
@@ -27,22 +27,22 @@ const patience = 30_000;
 const stopPatience = 15_000;
 
 /** Starts the real daemon with the launcher that a service manager would use. Throws CLI_DAEMON_SILENT. */
-export async function startDaemon(setting: Setting): Promise<Daemon> {
-  const logFile = join(setting.folder, 'portcullisd.log');
+export async function startDaemon(environment: Environment): Promise<Daemon> {
+  const logFile = join(environment.folder, 'portcullisd.log');
   const log = openSync(logFile, 'a', 0o600);
   const flags = {
-    '--socket': setting.socket,
-    '--root': setting.root,
-    '--state': setting.state,
-    '--policy': setting.policyFolder,
-    '--cni-conf-dir': setting.cniFolder,
+    '--socket': environment.socket,
+    '--root': environment.root,
+    '--state': environment.state,
+    '--policy': environment.policyFolder,
+    '--cni-conf-dir': environment.cniFolder,
     // The pods live below a cgroup of the quickstart's own name, also where systemd runs.
     '--cgroup-driver': 'cgroupfs',
   };
   const child = spawn(join(packageRoot(), 'packaging/bin/portcullisd'), Object.entries(flags).flat(), { stdio: ['ignore', log, log] });
   closeSync(log);
   const exited = once(child, 'exit') as Promise<[number | null]>;
-  const cri = createCriClient(setting.socket);
+  const cri = createCriClient(environment.socket);
   const gone = (): boolean => child.exitCode !== null || child.signalCode !== null;
   await answers(cri, gone, logFile);
   return {

@@ -6,8 +6,8 @@ import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import type { CriClient } from './daemon.ts';
 import { webPort } from './image.ts';
-import { podNamespace, profileName } from './setting.ts';
-import type { Setting } from './setting.ts';
+import { podNamespace, profileName } from './environment.ts';
+import type { Environment } from './environment.ts';
 
 /** How long a page or a line may take to appear, in ms. */
 const patience = 5000;
@@ -16,15 +16,15 @@ const patience = 5000;
 const namespaceOptions = { network: 0, pid: 1, ipc: 0 } as const;
 
 /** Returns the pod's configuration as a kubelet would send it. crictl gets the same object as JSON. */
-export function podConfig(setting: Setting, name: string) {
+export function podConfig(environment: Environment, name: string) {
   const uid = randomUUID();
   return {
     metadata: { name, uid, namespace: podNamespace, attempt: 0 },
     hostname: name,
-    logDirectory: join(setting.logs, name),
+    logDirectory: join(environment.logs, name),
     labels: podLabels(name, uid),
     annotations: { 'portcullis.dev/profile': profileName },
-    linux: { cgroupParent: setting.cgroupParent, securityContext: { namespaceOptions } },
+    linux: { cgroupParent: environment.cgroupParent, securityContext: { namespaceOptions } },
   };
 }
 

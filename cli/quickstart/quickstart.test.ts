@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
-import { cgroupsBelow } from './sweep.ts';
+import { cgroupsBelow } from './cleanup.ts';
 
 const command = join(import.meta.dirname, '../../packaging/bin/portcullis');
 const env = { ...process.env, PORTCULLIS_SOURCE: '1' };

@@ -14,7 +14,7 @@ export async function expectRefusal(call: () => Promise<unknown>): Promise<Portc
 }
 
 /** Returns what the client sees of a refusal. */
-export function tellRefusal({ failure, code }: PortcullisError): readonly string[] {
+export function refusalLines({ failure, code }: PortcullisError): readonly string[] {
   return [`${failure.prefix ?? ''} [${code}]`, ...failure.why.trim().split('\n')];
 }
 

@@ -2,7 +2,7 @@ import { execFileSync } from 'node:child_process';
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseJson } from '../../base/json/index.ts';
-import { cgroupsBelow } from './sweep.ts';
+import { cgroupsBelow } from './cleanup.ts';
 
 /**
  * Lists everything in the kernel that a runtime can leave behind, one line each, as seen from our namespaces.

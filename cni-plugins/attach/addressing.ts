@@ -46,7 +46,7 @@ export function createAddressing(database: NetworkDatabase): Addressing {
   const leases = createLeases(database);
 
   const requestOf = (source: LeaseSource, host: Host, network: string): LeaseRequest => ({
-    realm: host.realm,
+    namespaceId: host.namespaceId,
     scope: '',
     network,
     rangeSets: source.rangeSets,
@@ -86,7 +86,7 @@ export function createAddressing(database: NetworkDatabase): Addressing {
       for (const resource of resources) {
         const ports = kindOf(resource).hostPorts?.(resource) ?? [];
         leases.takeHostPorts(
-          host.realm,
+          host.namespaceId,
           ports.map((port) => ({ ...port, containerPort: 0 })),
           holder,
         );

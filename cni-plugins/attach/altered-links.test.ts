@@ -12,7 +12,7 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
   let engine: NetworkEngine;
   const lines: string[] = [];
   const log = createLogger({ level: 'info', stream: { write: (line: string) => void lines.push(line) } });
-  const told = (words: string): number => lines.filter((line) => line.includes(words)).length;
+  const reported = (words: string): number => lines.filter((line) => line.includes(words)).length;
   before(async () => {
     fixture = createFixture();
     engine = await fixture.engine({ log });
@@ -76,7 +76,7 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     for (const six of [`addr add fd00:88::${ip.split('.').at(-1) ?? ''}/64 dev eth0 nodad`, 'route add default via fd00:88::1'])
       pod.run(`ip -6 ${six}`);
     await eventuallyAltered((found) => found.length === 0);
-    assert.ok(told('is again as it was made') >= 1);
+    assert.ok(reported('is again as it was made') >= 1);
     pod.run('ip route del default');
     assert.deepEqual(await eventuallyAltered((found) => found.length > 0), [
       'default/changed eth0: the route to 0.0.0.0/0 by 10.88.0.1 is missing',
@@ -102,7 +102,7 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     const { pod } = await attached('restless');
     pod.run('ip addr add 192.0.2.1/24 dev eth0');
     pod.run('ip link add own0 type bridge');
-    const before = told("the pod's end of its link");
+    const before = reported("the pod's end of its link");
     for (const deadline = performance.now() + 6000; performance.now() < deadline;) {
       pod.run("sh -c 'ip route del default; ip route add default via 10.88.0.1'");
       pod.run("sh -c 'ip route del default'");
@@ -111,7 +111,7 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
       await pause(600);
     }
     // At once, and after 1, 3 and 7 seconds.
-    assert.ok(told("the pod's end of its link") - before <= 4, String(told("the pod's end of its link") - before));
+    assert.ok(reported("the pod's end of its link") - before <= 4, String(reported("the pod's end of its link") - before));
     await eventuallyAltered((found) => found.length === 0);
   });
 

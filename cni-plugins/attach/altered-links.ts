@@ -28,7 +28,7 @@ export interface AlteredLinks {
   restore(): void;
 }
 
-export interface AlteredLinkParts {
+export interface AlteredLinkDeps {
   readonly store: Pick<NetworkStore, 'record' | 'records'>;
   readonly kernel: Pick<HostKernel, 'link' | 'links' | 'restore'>;
   readonly log: Pick<Logger, 'info' | 'warn'>;
@@ -50,7 +50,7 @@ interface Pace {
 const restsUntil = ({ count, at }: Pace): number => at + Math.min(longestPauseMs, firstPauseMs * 2 ** (count - 1));
 
 /** Compares nothing before the first look: all recorded links are due. */
-export function createAlteredLinks({ store, kernel, log }: AlteredLinkParts): AlteredLinks {
+export function createAlteredLinks({ store, kernel, log }: AlteredLinkDeps): AlteredLinks {
   const due = new Set<string>(store.records().map(({ id }) => id));
   const paces = new Map<string, Pace>();
   const altered = new Map<string, readonly string[]>();

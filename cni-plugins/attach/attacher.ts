@@ -77,11 +77,11 @@ export function createAttacher({ store, kernel, networks, rules, teardown, chain
   };
 
   const attach = (request: AttachRequest): Begun => {
-    const standing = store.record(request.id);
-    if (standing?.state === 'ready') return { record: standing };
-    if (standing?.spec.chains !== undefined) return { stale: jobOf(standing, namespaceStands) };
-    if (standing !== undefined) {
-      release(standing);
+    const existing = store.record(request.id);
+    if (existing?.state === 'ready') return { record: existing };
+    if (existing?.spec.chains !== undefined) return { stale: jobOf(existing, namespaceStands) };
+    if (existing !== undefined) {
+      release(existing);
       teardown.reap(true);
     }
     const [first, ...others] = networks.current().networks;

@@ -7,11 +7,11 @@ import type { ResourceKernel } from '../plugins/contract.ts';
 import { netnsFailure, ownNamespace, withPodNamespace } from './netns.ts';
 import type { NamespaceId, PodNamespace } from './netns.ts';
 import type { Caller } from './plugin-call.ts';
-import { realmOf } from './realm.ts';
+import { namespaceIdOf } from './namespace-id.ts';
 
 /** The host on which a caller runs: the place of its links, rules and paths. */
 export interface Host {
-  readonly realm: string;
+  readonly namespaceId: string;
   readonly route: NetlinkSocket;
   readonly filter: NetlinkSocket;
   /** Runs a synchronous call in the caller's network namespace. */
@@ -121,7 +121,7 @@ function hostOf(caller: Caller, { route, filter }: Sockets, inside: Inside): Hos
     },
   });
   return {
-    realm: realmOf(route.fd, netnsFd === undefined ? '/proc/thread-self/ns/net' : `/proc/self/fd/${netnsFd}`),
+    namespaceId: namespaceIdOf(route.fd, netnsFd === undefined ? '/proc/thread-self/ns/net' : `/proc/self/fd/${netnsFd}`),
     route,
     filter,
     inside,

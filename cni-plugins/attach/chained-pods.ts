@@ -84,9 +84,9 @@ export function chainSpec(request: AttachRequest, chains: readonly ChainLink[], 
   };
 }
 
-export const jobOf = ({ id, spec }: AttachmentRecord, stands: (netns: string) => boolean): ChainJob => ({
+export const jobOf = ({ id, spec }: AttachmentRecord, exists: (netns: string) => boolean): ChainJob => ({
   id,
-  netns: stands(spec.netns) ? spec.netns : '',
+  netns: exists(spec.netns) ? spec.netns : '',
   pod: { name: spec.pod.name, namespace: spec.pod.namespace, uid: spec.pod.uid },
   links: spec.chains ?? [],
 });
@@ -109,9 +109,9 @@ export function specOfResults(
   const spec = { ...before, chains };
   const [first] = results;
   const byChain = isByChain(spec) && first !== undefined;
-  const told = byChain ? firstOf(id, spec, first, kernel) : spec;
+  const reported = byChain ? firstOf(id, spec, first, kernel) : spec;
   const further = chains.slice(byChain ? 1 : 0).flatMap((link) => heldLinkOf(link, kernel) ?? []);
-  return further.length === 0 ? told : { ...told, further };
+  return further.length === 0 ? reported : { ...reported, further };
 }
 
 /** Describes the pod's first interface if the engine did not create it itself. */
@@ -119,7 +119,7 @@ function firstOf(id: string, spec: AttachmentSpec, result: CniResult, kernel: Pa
   const addresses = addressesIn(result, spec.interface);
   if (addresses.length === 0) throw noAddress(id, spec.network);
   const own = interfaceIn(result, spec.interface);
-  const told: AttachmentSpec = {
+  const reported: AttachmentSpec = {
     ...spec,
     mac: own?.mac ?? '',
     mtu: own?.mtu ?? 0,
@@ -127,11 +127,11 @@ function firstOf(id: string, spec: AttachmentSpec, result: CniResult, kernel: Pa
     routes: result.routes.map(({ dst, gw }) => ({ dst, ...(gw !== undefined && { gw }) })),
   };
   const held = heldLinkOf({ network: spec.network, interface: spec.interface, result }, kernel);
-  if (held === undefined) return { ...told, held: false };
+  if (held === undefined) return { ...reported, held: false };
   const { hostInterface, bridge } = held;
   return {
-    ...told,
-    mtu: told.mtu === 0 ? held.mtu : told.mtu,
+    ...reported,
+    mtu: reported.mtu === 0 ? held.mtu : reported.mtu,
     hostInterface,
     ...(bridge === undefined ? { routed: true } : { bridge }),
     held: true,

@@ -2,7 +2,7 @@ import type { Resource, ResourceKernel } from '../plugins/contract.ts';
 import { kindOf } from '../plugins/registry.ts';
 import type { CniResult } from '../spec/result.ts';
 import type { Host } from './caller.ts';
-import type { Part, PartStore } from './parts.ts';
+import type { PluginAttachment, PluginAttachmentStore } from './plugin-attachments.ts';
 import type { PluginCall } from './plugin-call.ts';
 import { differs, notAttached, previousResultMissing } from './plugin-errors.ts';
 import type { Reading } from './plugin-reading.ts';
@@ -29,13 +29,13 @@ export interface Check {
 export function compareChecks(
   checks: readonly Check[],
   host: Host,
-  parts: Pick<PartStore, 'chain'>,
+  pluginAttachments: Pick<PluginAttachmentStore, 'chain'>,
   locked: <T>(body: () => T) => T,
 ): void {
   const [first] = checks;
   if (first === undefined) return;
   for (const { call, reading } of checks) if (call.prevResult === undefined) throw previousResultMissing(reading.type);
-  const chain = locked(() => parts.chain(host.realm, first.call.key));
+  const chain = locked(() => pluginAttachments.chain(host.namespaceId, first.call.key));
   for (const { call, reading } of checks) if (!chain.some(({ type }) => type === reading.type)) throw notAttached(call.key, reading.type);
   const compare = (kernel: ResourceKernel | undefined): void => {
     for (const { call, reading } of checks) {
@@ -52,34 +52,34 @@ export function compareChecks(
 }
 
 function foundDifferences(
-  chain: readonly Part[],
+  chain: readonly PluginAttachment[],
   call: PluginCall,
   { type, plugin }: Reading,
   kernel: ResourceKernel | undefined,
 ): string[] {
   const at = chain.findIndex((each) => each.type === type);
-  const part = chain[at];
-  if (part === undefined || call.prevResult === undefined) return [];
-  const told = plugin?.role === 'chained' ? [] : resultDifferences(part, call.prevResult);
-  if (plugin === undefined || kernel === undefined) return told;
+  const pluginAttachment = chain[at];
+  if (pluginAttachment === undefined || call.prevResult === undefined) return [];
+  const reported = plugin?.role === 'chained' ? [] : resultDifferences(pluginAttachment, call.prevResult);
+  if (plugin === undefined || kernel === undefined) return reported;
   const later = chain.slice(at + 1).flatMap(({ resources }) => resources);
-  const { key, resources } = amendedPart(part, later);
-  return [...told, ...resources.flatMap((resource) => kindOf(resource).differences(resource, kernel, key))];
+  const { key, resources } = amendedPart(pluginAttachment, later);
+  return [...reported, ...resources.flatMap((resource) => kindOf(resource).differences(resource, kernel, key))];
 }
 
 /** Returns the plugin attachment with the changes that later plugins of the chain made on purpose. */
-export function amendedPart(part: Part, later: readonly Resource[]): Part {
-  if (later.length === 0) return part;
+export function amendedPart(pluginAttachment: PluginAttachment, later: readonly Resource[]): PluginAttachment {
+  if (later.length === 0) return pluginAttachment;
   const amend = (resource: Resource): Resource =>
-    later.reduce((standing, change) => kindOf(change).amend?.(change, standing) ?? standing, resource);
-  return { ...part, resources: part.resources.map(amend) };
+    later.reduce((existing, change) => kindOf(change).amend?.(change, existing) ?? existing, resource);
+  return { ...pluginAttachment, resources: pluginAttachment.resources.map(amend) };
 }
 
 /**
  * Compares what the caller believes about the attachment's interface with the result of ADD. Later plugins
  * may have added to it.
  */
-function resultDifferences({ key, result: own }: Part, believed: CniResult): string[] {
+function resultDifferences({ key, result: own }: PluginAttachment, believed: CniResult): string[] {
   const at = own.interfaces.findIndex(({ name, sandbox }) => name === key.interface && (sandbox ?? '') !== '');
   const mine = own.interfaces[at];
   if (mine === undefined) return [];

@@ -5,22 +5,29 @@ import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { openNetworkDatabase } from './database.ts';
 import { createNameStore, networkNameOf } from './endpoint-names.ts';
-import { createPartStore } from './parts.ts';
-import { bootOf } from './realm.ts';
+import { createPluginAttachmentStore } from './plugin-attachments.ts';
+import { bootOf } from './namespace-id.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'portcullis-names-'));
 after(() => rmSync(folder, { recursive: true, force: true }));
 const path = join(folder, 'network.db');
 
-const realm = `${bootOf()}/1`;
+const namespaceId = `${bootOf()}/1`;
 
 test('names belong to a network, end with their attachment, and report every change', () => {
   const database = openNetworkDatabase(path);
-  const [names, parts] = [createNameStore(database), createPartStore(database)];
+  const [names, pluginAttachments] = [createNameStore(database), createPluginAttachmentStore(database)];
   const key = { network: 'shop', containerId: 'web', interface: 'eth0' };
   const result = { interfaces: [], ips: [], routes: [], dns: {} };
-  const part = parts.begin({ attachment: parts.attachment(realm, key, 'pcx'), key, type: 'bridge', netns: '', resources: [], result });
-  const holder = { realm: realm, network: 'shop', holder: 'web/eth0', attachment: part.attachment };
+  const pluginAttachment = pluginAttachments.begin({
+    attachment: pluginAttachments.attachment(namespaceId, key, 'pcx'),
+    key,
+    type: 'bridge',
+    netns: '',
+    resources: [],
+    result,
+  });
+  const holder = { namespaceId: namespaceId, network: 'shop', holder: 'web/eth0', attachment: pluginAttachment.attachment };
   const first = names.version();
   names.put(holder, [
     { name: 'web', address: '10.0.0.2', kind: 'container' },
@@ -28,34 +35,36 @@ test('names belong to a network, end with their attachment, and report every cha
     { name: 'front', address: '10.0.0.2', kind: 'alias' },
   ]);
   assert.notEqual(names.version(), first);
-  names.put({ realm: realm, network: 'shop', holder: 'service front' }, [{ name: 'front', address: '10.96.0.1', kind: 'service' }]);
+  names.put({ namespaceId: namespaceId, network: 'shop', holder: 'service front' }, [
+    { name: 'front', address: '10.96.0.1', kind: 'service' },
+  ]);
   assert.deepEqual(
     names
-      .of(realm, 'shop')
+      .of(namespaceId, 'shop')
       .map(({ name, address, kind }) => `${name} ${address} ${kind}`)
       .toSorted(),
     ['front 10.0.0.2 alias', 'front 10.96.0.1 service', 'web 10.0.0.2 container', 'web fd00::2 container'],
   );
-  assert.deepEqual([names.networks(realm), names.networks('former/1'), names.of('former/1', 'shop')], [['shop'], [], []]);
+  assert.deepEqual([names.networks(namespaceId), names.networks('former/1'), names.of('former/1', 'shop')], [['shop'], [], []]);
   names.put(holder, [{ name: 'web', address: '10.0.0.3', kind: 'container' }]);
   assert.deepEqual(
-    names.of(realm, 'shop').map(({ address }) => address),
+    names.of(namespaceId, 'shop').map(({ address }) => address),
     ['10.96.0.1', '10.0.0.3'],
   );
-  names.put({ realm: 'former/1', network: 'shop', holder: 'service old' }, [{ name: 'old', address: '10.96.0.2', kind: 'service' }]);
+  names.put({ namespaceId: 'former/1', network: 'shop', holder: 'service old' }, [{ name: 'old', address: '10.96.0.2', kind: 'service' }]);
   const other = openNetworkDatabase(path);
   assert.deepEqual(names.networks('former/1'), [], 'a reboot forgets');
   const seen = createNameStore(other);
   const before = seen.version();
-  assert.deepEqual(seen.of(realm, 'shop').length, 2);
-  parts.remove(part);
+  assert.deepEqual(seen.of(namespaceId, 'shop').length, 2);
+  pluginAttachments.remove(pluginAttachment);
   assert.notEqual(seen.version(), before);
   assert.deepEqual(
-    seen.of(realm, 'shop').map(({ kind }) => kind),
+    seen.of(namespaceId, 'shop').map(({ kind }) => kind),
     ['service'],
   );
-  names.take({ realm: realm, network: 'shop', holder: 'service front' });
-  assert.deepEqual(seen.networks(realm), []);
+  names.take({ namespaceId: namespaceId, network: 'shop', holder: 'service front' });
+  assert.deepEqual(seen.networks(namespaceId), []);
   other.close();
   database.close();
 });

@@ -13,11 +13,11 @@ export interface NameStore {
   /** Removes names that do not end with an attachment: those of services. */
   take(holder: NameHolder): void;
   /** Returns the names of one network, ordered by name and address. */
-  of(realm: string, network: string): readonly NetworkName[];
+  of(namespaceId: string, network: string): readonly NetworkName[];
   /** Returns whether no endpoint of any network has a name. */
   isEmpty(): boolean;
-  /** Returns the networks of the realm in which an endpoint has a name. */
-  networks(realm: string): readonly string[];
+  /** Returns the networks of the host network namespace in which an endpoint has a name. */
+  networks(namespaceId: string): readonly string[];
   /**
    * Returns a number that changes with each change of the database, by any process. Frequent callers use it
    * to avoid reading.
@@ -26,8 +26,8 @@ export interface NameStore {
 }
 
 export interface NameHolder {
-  /** The host network namespace ({@link realmOf}). */
-  readonly realm: string;
+  /** The host network namespace ({@link namespaceIdOf}). */
+  readonly namespaceId: string;
   readonly network: string;
   /** For an attachment `CONTAINERID/INTERFACE`; for a service the id that its creator uses. */
   readonly holder: string;
@@ -84,24 +84,24 @@ export function createNameStore({ db }: Pick<NetworkDatabase, 'db'>): NameStore 
   const selectVersion = db.prepare('PRAGMA data_version');
   const selectChanges = db.prepare('SELECT total_changes() AS changes');
   return {
-    put({ realm, network, holder, attachment = null, owner = '' }, names) {
-      const had = selectSince.all(realm, network, holder, owner) as unknown as { name: string; since: number }[];
+    put({ namespaceId, network, holder, attachment = null, owner = '' }, names) {
+      const had = selectSince.all(namespaceId, network, holder, owner) as unknown as { name: string; since: number }[];
       const sinceOf = new Map(had.map(({ name, since }) => [name, since]));
       const now = Date.now();
-      remove.run(realm, network, holder);
+      remove.run(namespaceId, network, holder);
       for (const { name, address, kind } of names) {
         const parsed = parseIp(address);
         if (parsed === undefined) throw new Error(`${JSON.stringify(address)} was given as the address of a name unread`);
-        insert.run(realm, network, name, keyOf(parsed), kind, holder, attachment, owner, sinceOf.get(name) ?? now);
+        insert.run(namespaceId, network, name, keyOf(parsed), kind, holder, attachment, owner, sinceOf.get(name) ?? now);
       }
     },
-    take: ({ realm, network, holder }) => void remove.run(realm, network, holder),
-    of: (realm, network) =>
-      (select.all(realm, network) as unknown as { name: string; address: Uint8Array; kind: NetworkName['kind'] }[]).map(
+    take: ({ namespaceId, network, holder }) => void remove.run(namespaceId, network, holder),
+    of: (namespaceId, network) =>
+      (select.all(namespaceId, network) as unknown as { name: string; address: Uint8Array; kind: NetworkName['kind'] }[]).map(
         ({ name, address, kind }) => ({ name, address: addressOf(address), kind }),
       ),
     isEmpty: () => selectAny.get() === undefined,
-    networks: (realm) => (selectNetworks.all(realm) as unknown as { network: string }[]).map(({ network }) => network),
+    networks: (namespaceId) => (selectNetworks.all(namespaceId) as unknown as { network: string }[]).map(({ network }) => network),
     version: () =>
       `${(selectVersion.get() as { data_version: number }).data_version}/${(selectChanges.get() as { changes: number }).changes}`,
   };

@@ -6,10 +6,10 @@ import type { NetworkDatabase } from './database.ts';
 /** Link counts that are not in the database. */
 export type LinkCounts = Pick<NetworkFigures, 'repairs' | 'linksLost' | 'linksAltered'>;
 
-/** Counts the records of a realm in the database. */
+/** Counts the records of a host network namespace in the database. */
 export function figuresOf(
   { db }: NetworkDatabase,
-  realm: string,
+  namespaceId: string,
   networks: readonly LoadedNetwork[],
   counts: LinkCounts,
 ): Omit<NetworkFigures, 'policies'> {
@@ -19,10 +19,10 @@ export function figuresOf(
       `SELECT network, state, count(DISTINCT container_id || '/' || interface) AS count FROM attachment WHERE realm = ?
        GROUP BY network, state ORDER BY network, state`,
     )
-    .all(realm) as unknown as NetworkFigures['attachments'];
+    .all(namespaceId) as unknown as NetworkFigures['attachments'];
   const used = db
     .prepare('SELECT network, count(*) AS used FROM lease JOIN attachment ON number = attachment WHERE lease.realm = ? GROUP BY network')
-    .all(realm) as unknown as readonly { readonly network: string; readonly used: number }[];
+    .all(namespaceId) as unknown as readonly { readonly network: string; readonly used: number }[];
   const own = networks.flatMap(({ name, network }) =>
     network === undefined ? [] : [{ network: name, size: leaseCount(network.rangeSets) }],
   );

@@ -42,7 +42,7 @@ export function heldLinkOf(
   const mac = interfaceIn(result, name)?.mac ?? '';
   const [end, ...more] = result.interfaces
     .filter(({ sandbox }) => (sandbox ?? '') === '')
-    .flatMap((told) => kernel.link(told.name) ?? [])
+    .flatMap((reported) => kernel.link(reported.name) ?? [])
     .filter(({ kind }) => kind === 'veth');
   if (end === undefined || more.length > 0 || mac === '' || addresses.length === 0) return undefined;
   const link = { network, hostInterface: end.name, mac, addresses, mtu: end.mtu };

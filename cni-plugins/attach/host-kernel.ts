@@ -169,8 +169,8 @@ export function openHostKernel(tag: string): HostKernel {
       tolerating(['ENODEV'], () => route.run([links.deleteGroup(linkGroups.deleting)]));
     },
     deleteLink(name) {
-      const standing = link(name);
-      if (standing !== undefined) removeLink(route, standing.index, () => openNetlink(NETLINK_ROUTE));
+      const existing = link(name);
+      if (existing !== undefined) removeLink(route, existing.index, () => openNetlink(NETLINK_ROUTE));
     },
     rules: (requests) => transact(filter, requests),
     hasTable(table) {

@@ -23,7 +23,7 @@ export interface Leases {
   /** Records the chosen addresses. */
   lease(request: LeaseRequest, choices: readonly Choice[], holder: Holder): void;
   /** @throws NETWORK_HOST_PORT_TAKEN */
-  takeHostPorts(realm: string, mappings: readonly PortMapping[], holder: Holder): void;
+  takeHostPorts(namespaceId: string, mappings: readonly PortMapping[], holder: Holder): void;
   /** Returns whether the holder leases the address. */
   holds(address: IpAddress, holder: Holder): boolean;
   /** Returns the addresses that the holder leases. */
@@ -37,7 +37,7 @@ export interface Leases {
 }
 
 export interface LeaseRequest {
-  readonly realm: string;
+  readonly namespaceId: string;
   /**
    * The scope in which addresses are unique: empty for networks that the host routes, otherwise the network's
    * name.
@@ -91,26 +91,26 @@ export function createLeases({ db }: NetworkDatabase): Leases {
   const of = ({ attachment, part }: Holder): IpAddress[] =>
     (selectHeld.all(attachment, part) as unknown as { address: Uint8Array }[]).map(({ address }) => addressOf(address));
 
-  const isHeld = (realm: string, scope: string, { family, value }: IpAddress): boolean =>
-    isLeased.get(realm, scope, keyOf(family, value)) !== undefined;
+  const isHeld = (namespaceId: string, scope: string, { family, value }: IpAddress): boolean =>
+    isLeased.get(namespaceId, scope, keyOf(family, value)) !== undefined;
 
   const chooseFrom = (request: LeaseRequest, set: RangeSet, index: number, wanted: IpAddress | undefined): Choice => {
-    const { realm, scope, network, taken } = request;
+    const { namespaceId, scope, network, taken } = request;
     if (wanted !== undefined) {
       const range = rangeOf(set, wanted);
       if (range === undefined) throw reserved(network, wanted);
-      const holder = holderOf.get(realm, scope, keyOf(wanted.family, wanted.value)) as { container_id: string } | undefined;
+      const holder = holderOf.get(namespaceId, scope, keyOf(wanted.family, wanted.value)) as { container_id: string } | undefined;
       if (holder !== undefined || taken?.has(formatIp(wanted)) === true) throw addressTaken(network, wanted, holder?.container_id);
       return { address: wanted, range };
     }
-    const lastKey = (selectLast.get(realm, network, index) as { address: Uint8Array } | undefined)?.address;
+    const lastKey = (selectLast.get(namespaceId, network, index) as { address: Uint8Array } | undefined)?.address;
     const last = lastKey === undefined ? undefined : addressOf(lastKey).value;
     const isTaken = taken === undefined || taken.size === 0 ? undefined : (address: IpAddress): boolean => taken.has(formatIp(address));
     const next = last === undefined ? undefined : successorOf(set, last);
-    if (next !== undefined && isTaken?.(next.address) !== true && !isHeld(realm, scope, next.address)) return next;
+    if (next !== undefined && isTaken?.(next.address) !== true && !isHeld(namespaceId, scope, next.address)) return next;
     const leased = function* (low: bigint, high: bigint): Generator<bigint> {
       const family = set[0]?.start.family ?? 4;
-      for (const row of leasedBetween.iterate(realm, scope, keyOf(family, low), keyOf(family, high)))
+      for (const row of leasedBetween.iterate(namespaceId, scope, keyOf(family, low), keyOf(family, high)))
         yield addressOf((row as { address: Uint8Array }).address).value;
     };
     const choice = chooseAddress(set, last, leased, isTaken);
@@ -128,17 +128,17 @@ export function createLeases({ db }: NetworkDatabase): Leases {
       if (wanted[0] !== undefined) throw outOfRange(request.network, wanted[0]);
       return choices;
     },
-    lease({ realm, scope, network }, choices, { attachment, part }) {
+    lease({ namespaceId, scope, network }, choices, { attachment, part }) {
       choices.forEach(({ address }, index) => {
         const key = keyOf(address.family, address.value);
-        insertLease.run(realm, scope, key, attachment, part);
-        upsertLast.run(realm, network, index, key);
+        insertLease.run(namespaceId, scope, key, attachment, part);
+        upsertLast.run(namespaceId, network, index, key);
       });
     },
-    takeHostPorts(realm, mappings, { attachment, part }) {
+    takeHostPorts(namespaceId, mappings, { attachment, part }) {
       for (const mapping of mappings) {
         const hostIp = hostIpOf(mapping);
-        const holder = portHolder.get(realm, mapping.protocol, mapping.hostPort, hostIp) as HostPortHolder | undefined;
+        const holder = portHolder.get(namespaceId, mapping.protocol, mapping.hostPort, hostIp) as HostPortHolder | undefined;
         if (holder !== undefined)
           throw portTaken(
             mapping,
@@ -146,10 +146,10 @@ export function createLeases({ db }: NetworkDatabase): Leases {
             `${hostPortHolderText(holder)}, holds it`,
             'remove that pod or choose another host port',
           );
-        const service = nodePortService.get(mapping.hostPort, mapping.protocol, realm)?.['service'];
+        const service = nodePortService.get(mapping.hostPort, mapping.protocol, namespaceId)?.['service'];
         if (typeof service === 'string')
           throw portTaken(mapping, service, `the service ${service} has it as a node port`, 'give either another port');
-        insertPort.run(realm, mapping.protocol, mapping.hostPort, hostIp, attachment, part);
+        insertPort.run(namespaceId, mapping.protocol, mapping.hostPort, hostIp, attachment, part);
       }
     },
     of,

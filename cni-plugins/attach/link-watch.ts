@@ -4,7 +4,7 @@ import { openNamespaceEvents } from '../netlink/namespace-events.ts';
 import type { NamespaceEvents } from '../netlink/namespace-events.ts';
 import type { LinkAlteration } from '../types.ts';
 import { createAlteredLinks } from './altered-links.ts';
-import type { AlteredLinkParts } from './altered-links.ts';
+import type { AlteredLinkDeps } from './altered-links.ts';
 import type { Host } from './caller.ts';
 import type { NetworkDatabase } from './database.ts';
 import type { NetworkCore } from './network-core.ts';
@@ -25,7 +25,7 @@ export interface LinkWatch {
   close(): void;
 }
 
-export interface LinkWatchParts extends AlteredLinkParts {
+export interface LinkWatchDeps extends AlteredLinkDeps {
   readonly database: NetworkDatabase;
   readonly core: Pick<NetworkCore, 'repairLinks'>;
   readonly plugins: Pick<PluginCore, 'repair'>;
@@ -49,11 +49,11 @@ const shortestRestMs = 1000;
  * Opens the watch. Call it before the kernel's state is compared with the records, so that later changes
  * arrive as events.
  */
-export function openLinkWatch({ database, core, plugins, host, ...parts }: LinkWatchParts): LinkWatch {
+export function openLinkWatch({ database, core, plugins, host, ...parts }: LinkWatchDeps): LinkWatch {
   const { events, heard } = openEvents();
   const altered = createAlteredLinks(parts);
   const selectRecorded = database.db.prepare("SELECT 1 FROM attachment WHERE realm = ? AND host_interface = ? AND state = 'ready'");
-  const isRecorded = (name: string): boolean => selectRecorded.get(host.realm, name) !== undefined;
+  const isRecorded = (name: string): boolean => selectRecorded.get(host.namespaceId, name) !== undefined;
   /** Also true for links that the comparison at the start could not restore. */
   let isLost = true;
   let arePartsDue = false;
@@ -66,8 +66,8 @@ export function openLinkWatch({ database, core, plugins, host, ...parts }: LinkW
   const isOdd = ({ name, kind, group, up, master }: Drained['changed'][number]): boolean => {
     if (kind !== 'veth') return group === linkGroups.bridge && !up;
     if (!name.startsWith(hostInterfacePrefix)) return group === linkGroups.pod || group === linkGroups.routed;
-    const stands = up && (group === linkGroups.pod ? master !== 0 : group === linkGroups.plugin || group === linkGroups.routed);
-    return !stands && isRecorded(name);
+    const exists = up && (group === linkGroups.pod ? master !== 0 : group === linkGroups.plugin || group === linkGroups.routed);
+    return !exists && isRecorded(name);
   };
 
   /**

@@ -8,7 +8,7 @@ import type { HandedOver, PluginService } from '../serve/plugin-service.ts';
 import type { CallPlugin } from './plugin-call.ts';
 import type { Answer, Call } from './protocol.ts';
 
-/** Plugin calls that arrive at a socket (plugin-door.ts), as seen from the main thread. */
+/** Plugin calls that arrive at a socket (plugin-listener.ts), as seen from the main thread. */
 export interface ListeningSide {
   readonly servePlugins: ServePlugins;
   /** Takes a connection from the engine's thread. */

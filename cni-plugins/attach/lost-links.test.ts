@@ -220,14 +220,14 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     shell(`ip link set pc000000000001 master cni0; ip link add pc000000000003 group 1885536257 type veth peer name own3`);
     shell(`ip link set pc000000000003 alias ${aliasOf(link)}`);
     await engine.gc(new Set());
-    const stands = (name: string): boolean => tried(`ip link show ${name}`) !== undefined;
+    const exists = (name: string): boolean => tried(`ip link show ${name}`) !== undefined;
     assert.deepEqual(
-      [link, 'pc000000000001', 'pc000000000002', 'pc000000000003'].map(stands),
+      [link, 'pc000000000001', 'pc000000000002', 'pc000000000003'].map(exists),
       [false, true, true, false],
       'its own links alone are removed',
     );
     await engine.close({ removeAll: true });
-    assert.ok(stands('cni0'), 'a bridge with a link of another root stays');
+    assert.ok(exists('cni0'), 'a bridge with a link of another root stays');
     const before = fixture.kernelState();
     await assert.rejects(fixture.engine(), (thrown: unknown) => {
       assert.ok(isPortcullisError(thrown) && thrown.code === 'NETWORK_LINKS_OF_ANOTHER_ROOT', String(thrown));

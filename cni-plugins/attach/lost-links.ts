@@ -26,7 +26,7 @@ export interface LostLinks {
   giveBack(operation: RepairOperation): boolean;
 }
 
-export interface LostLinkParts {
+export interface LostLinkDeps {
   readonly store: Pick<NetworkStore, 'record' | 'records'>;
   readonly kernel: Pick<HostKernel, 'deleteLink' | 'linkAt' | 'links' | 'namespaceNumber' | 'rejoin' | 'rename' | 'tag'>;
   /** Creates the pair of links in the pod's namespace. */
@@ -48,7 +48,7 @@ interface Tries {
 
 const pauseAfter = ({ count }: Tries): number => Math.min(longestPauseMs, firstPauseMs * 2 ** (count - 1));
 
-export function createLostLinks({ store, kernel, make, log }: LostLinkParts): LostLinks {
+export function createLostLinks({ store, kernel, make, log }: LostLinkDeps): LostLinks {
   const tries = new Map<string, Tries>();
   let lostNow = 0;
 
@@ -138,8 +138,8 @@ export function createLostLinks({ store, kernel, make, log }: LostLinkParts): Lo
         noteTry(id, now);
         (giveBack(operation) ? restored : lost).push(id);
       }
-      const standing = new Set(records.map(({ id }) => id));
-      for (const id of tries.keys()) if (!standing.has(id)) tries.delete(id);
+      const existing = new Set(records.map(({ id }) => id));
+      for (const id of tries.keys()) if (!existing.has(id)) tries.delete(id);
       lostNow = lost.length;
       return { restored, lost };
     },

@@ -81,16 +81,16 @@ export function createMembershipStore({ db }: Pick<NetworkDatabase, 'db'>): Memb
      FROM spanned_service JOIN spanned_network USING (network)
      WHERE realm = ?1 AND network = ?2 AND service = ?3 AND json_extract(document, '$.mode') <> ?4`,
   );
-  const standing = (attachment: number | bigint): MemberDocument[] =>
+  const existing = (attachment: number | bigint): MemberDocument[] =>
     (selectOwn.all(attachment) as unknown as { document: string }[]).map(({ document }) => parseJson(document) as MemberDocument);
   return {
-    standing,
+    standing: existing,
     put(
-      { realm, network, attachment, owner = otherOwners.cni },
+      { namespaceId, network, attachment, owner = otherOwners.cni },
       { memberships, addresses, ipam, rules = noServiceRules },
       isHeld = isListenedAt,
     ) {
-      const before = standing(attachment).flatMap(({ ingressPorts }) => ingressPorts);
+      const before = existing(attachment).flatMap(({ ingressPorts }) => ingressPorts);
       const had = new Set(before.map(({ protocol, port }) => `${protocol} ${port}`));
       // Ports that it already has were free when it joined. A program that came later is reported, but takes
       // nothing away.
@@ -105,20 +105,20 @@ export function createMembershipStore({ db }: Pick<NetworkDatabase, 'db'>): Memb
         const { name, mode } = membership;
         if (ipam === undefined) refuseForeignAddresses(rules, membership);
         const isShared = rules.sharedServices.some((shared) => shared === '*' || shared === name);
-        const stranger = isShared
+        const foreign = isShared
           ? undefined
-          : (selectStranger.get(realm, network, name, owner, attachment) as { owner: string } | undefined);
-        if (stranger !== undefined) throw otherNamespace(network, name, owner, stranger.owner);
-        const { count } = countOwned.get(realm, network, owner, name) as { count: number };
+          : (selectStranger.get(namespaceId, network, name, owner, attachment) as { owner: string } | undefined);
+        if (foreign !== undefined) throw otherNamespace(network, name, owner, foreign.owner);
+        const { count } = countOwned.get(namespaceId, network, owner, name) as { count: number };
         if (count >= rules.servicesPerNamespace) throw servicesExhausted(network, name, owner, rules.servicesPerNamespace);
-        const other = selectOther.get(realm, network, name, attachment, mode) as { container_id: string } | undefined;
+        const other = selectOther.get(namespaceId, network, name, attachment, mode) as { container_id: string } | undefined;
         if (other !== undefined) throw modeDiffers(network, membership, `its member ${other.container_id.slice(0, 64)} has`);
-        const spanned = selectSpanned.get(realm, network, name, mode) as { host: string } | undefined;
+        const spanned = selectSpanned.get(namespaceId, network, name, mode) as { host: string } | undefined;
         if (spanned !== undefined)
           throw modeDiffers(network, membership, spanned.host === '' ? 'other hosts have' : `its members on the host ${spanned.host} have`);
         const admitted = membership.ingressPorts.length > 0 && { rules };
         const document: MemberDocument = { ...membership, addresses, ipam, ...admitted };
-        insert.run(attachment, realm, network, name, JSON.stringify(document), owner);
+        insert.run(attachment, namespaceId, network, name, JSON.stringify(document), owner);
       }
     },
   };

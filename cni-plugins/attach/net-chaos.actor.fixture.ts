@@ -26,7 +26,7 @@ export interface ActorOrder {
 
 const order = JSON.parse(process.argv[2] ?? '{}') as ActorOrder;
 const log = createLogger({ level: 'silent' });
-const tell = (line: string): void => void writeSync(1, `${line}\n`);
+const report = (line: string): void => void writeSync(1, `${line}\n`);
 
 const chainOf = (port: number): readonly (Record<string, unknown> & { readonly type: string })[] => [
   {
@@ -81,11 +81,11 @@ function plugins(callPlugin: CallPlugin): {
 async function live(slot: number, add: (id: string) => Promise<string[]>, del: (id: string) => Promise<void>): Promise<never> {
   for (let turn = 0; ; turn += 1) {
     const id = `${order.name}-${slot}-${turn}`;
-    tell(`+ ${id}`);
-    tell(`= ${id} ${(await add(id)).join(' ')}`);
-    tell(`- ${id}`);
+    report(`+ ${id}`);
+    report(`= ${id} ${(await add(id)).join(' ')}`);
+    report(`- ${id}`);
     await del(id);
-    tell(`0 ${id}`);
+    report(`0 ${id}`);
   }
 }
 
@@ -94,9 +94,9 @@ async function alone(callPlugin: CallPlugin, namespaces: readonly string[], port
   for (const { id, netns } of order.leftovers) {
     if (order.valid.includes(id)) continue;
     await del(id, netns);
-    tell(`0 ${id}`);
+    report(`0 ${id}`);
   }
-  tell('started');
+  report('started');
   return Promise.race(
     namespaces.map((netns, slot) =>
       live(

@@ -10,7 +10,7 @@ import { createFixture, eventually, inPrivateNetns, shell, tried } from './engin
 import type { Fixture } from './engine.fixture.ts';
 import { openPluginEngine } from './engine.ts';
 import type { ActorOrder } from './net-chaos.actor.fixture.ts';
-import { bootOf } from './realm.ts';
+import { bootOf } from './namespace-id.ts';
 
 /**
  * kill -9 at random moments of a daemon and of plugins without one that work on the same database and host at
@@ -113,9 +113,9 @@ if (inPrivateNetns(import.meta.filename, 240_000 + kills * 10_000)) {
       generation += 1;
       const left = [...model.attachments.values()].filter((each) => each.role === role);
       // One of four is forgotten by its runtime: the next GC finds it.
-      const told = left.filter(({ own }) => !own && random() < 0.75);
+      const reported = left.filter(({ own }) => !own && random() < 0.75);
       // Its interface still exists, so its namespace is not used again.
-      for (const { netns } of left.filter((each) => !each.own && !told.includes(each))) {
+      for (const { netns } of left.filter((each) => !each.own && !reported.includes(each))) {
         const slot = pins[role].indexOf(netns);
         if (slot !== -1) pins[role][slot] = pin();
       }
@@ -125,14 +125,14 @@ if (inPrivateNetns(import.meta.filename, 240_000 + kills * 10_000)) {
         confDir: fixture.confDir,
         name: `${role}-${generation}`,
         namespaces: [...pins[role]],
-        leftovers: told.map(({ id, netns }) => ({ id, netns })),
+        leftovers: reported.map(({ id, netns }) => ({ id, netns })),
         // Forgotten attachments keep theirs.
         port: 20_000 + generation * 4,
         valid: [],
       };
       // The daemon's GC at its start removes what was its own.
       for (const { id, own } of left) if (own) model.attachments.delete(id);
-      for (const { id } of left.filter((each) => !each.own && !told.includes(each))) model.attachments.get(id)!.phase = 'deleting';
+      for (const { id } of left.filter((each) => !each.own && !reported.includes(each))) model.attachments.get(id)!.phase = 'deleting';
       return startActor(order, model);
     };
     const kill = async (actor: Actor): Promise<void> => {

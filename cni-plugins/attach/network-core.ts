@@ -99,7 +99,7 @@ export interface NetworkCore {
   removeAll(): void;
 }
 
-export interface CoreParts {
+export interface CoreDeps {
   /** Follows the NetworkPolicies. */
   readonly policies: PolicyFollower;
   readonly store: NetworkStore;
@@ -110,7 +110,7 @@ export interface CoreParts {
   readonly log: Pick<Logger, 'info' | 'warn'>;
 }
 
-export function createNetworkCore({ store, kernel, plugins, networks, log, policies }: CoreParts): NetworkCore {
+export function createNetworkCore({ store, kernel, plugins, networks, log, policies }: CoreDeps): NetworkCore {
   const rules = createStandingRules({ store, kernel, policies, log });
   const teardown = createTeardown({ store, kernel, rules });
   const chained = createChainedPlugins(plugins, log);

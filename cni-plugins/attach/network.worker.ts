@@ -7,7 +7,7 @@ import { failureOf } from './call-failure.ts';
 import type { Hosts } from './caller.ts';
 import { openNetworkDatabase } from './database.ts';
 import type { NetworkDatabase } from './database.ts';
-import { createDeadRealms } from './dead-realms.ts';
+import { createEndedNamespaces } from './ended-namespaces.ts';
 import { openHostKernel } from './host-kernel.ts';
 import { createLinkReaper } from './link-reaper.ts';
 import { openLinkWatch } from './link-watch.ts';
@@ -18,8 +18,8 @@ import { createPluginCore } from './plugin-engine.ts';
 import type { PluginCore } from './plugin-engine.ts';
 import { figuresOf } from './figures.ts';
 import type { LinkCounts } from './figures.ts';
-import { openPluginDoor } from './plugin-door.ts';
-import type { PluginDoor } from './plugin-door.ts';
+import { openPluginListener } from './plugin-listener.ts';
+import type { PluginListener } from './plugin-listener.ts';
 import { createPodResolver } from './pod-resolver.ts';
 import { createNameStore } from './endpoint-names.ts';
 import type { NameStore } from './endpoint-names.ts';
@@ -75,13 +75,13 @@ const policyFolder =
         log,
       });
 
-interface Parts {
+interface Deps {
   readonly database: NetworkDatabase;
   readonly hosts: Hosts;
   readonly remote: RemoteStore;
   readonly plugins: PluginCore;
-  /** The engine's own realm. */
-  readonly realm: string;
+  /** The engine's own host network namespace. */
+  readonly namespaceId: string;
   /** Absent in a process that serves plugin calls only. */
   readonly core?: NetworkCore;
   readonly networks?: NetworkFolder;
@@ -89,9 +89,9 @@ interface Parts {
   close(): void;
 }
 
-let parts: Parts | undefined;
+let parts: Deps | undefined;
 /** @param isStart whether the daemon is starting */
-function open(isStart = false): Parts {
+function open(isStart = false): Deps {
   if (parts !== undefined) return parts;
   const database = openNetworkDatabase(settings.databasePath, settings.ballast && roomOf(settings.ballast));
   const opened: { close(): void }[] = [database];
@@ -100,16 +100,16 @@ function open(isStart = false): Parts {
     const hosts = openHosts();
     opened.push(hosts);
     const { confDir } = settings;
-    const { realm } = hosts.own;
-    const realms = createDeadRealms(database, hosts.own.route, realm);
-    const plugins = createPluginCore({ database, hosts, realms, log });
+    const { namespaceId } = hosts.own;
+    const namespaceIds = createEndedNamespaces(database, hosts.own.route, namespaceId);
+    const plugins = createPluginCore({ database, hosts, namespaceIds, log });
     const remote = createRemoteStore(database);
-    if (confDir === undefined || policyFolder === undefined) return (parts = { database, hosts, remote, plugins, realm, close });
+    if (confDir === undefined || policyFolder === undefined) return (parts = { database, hosts, remote, plugins, namespaceId, close });
     const kernel = openHostKernel(tagOf(rootIdOf(database)));
     opened.push(kernel);
-    const tell = (problem: string): void => log.warn({ problem }, 'a CNI configuration file was passed over');
-    const networks = openNetworkFolder(readableAt(confDir, settings.gates), settings.choice ?? { plugins: 'auto', maxConfigs: 1 }, tell);
-    const store = createNetworkStore(database, realm);
+    const report = (problem: string): void => log.warn({ problem }, 'a CNI configuration file was passed over');
+    const networks = openNetworkFolder(readableAt(confDir, settings.gates), settings.choice ?? { plugins: 'auto', maxConfigs: 1 }, report);
+    const store = createNetworkStore(database, namespaceId);
     const core = createNetworkCore({ store, kernel, plugins, networks, log, policies: policyFolder.follow() });
     const links = openLinkWatch({ database, core, plugins, host: hosts.own, store, kernel, log });
     opened.push(links);
@@ -121,9 +121,9 @@ function open(isStart = false): Parts {
       core.reconcile();
     });
     plugins.repair(hosts.own);
-    forgetDead(realms, log);
-    opened.push(startUpkeep({ database, core, realms, links, calls, tellOfNames: () => tellOfNames({ database }), log }));
-    return (parts = { database, hosts, remote, plugins, realm, core, networks, links, close });
+    forgetDead(namespaceIds, log);
+    opened.push(startUpkeep({ database, core, namespaceIds, links, calls, tellOfNames: () => tellOfNames({ database }), log }));
+    return (parts = { database, hosts, remote, plugins, namespaceId, core, networks, links, close });
   } catch (thrown) {
     close();
     throw thrown;
@@ -134,7 +134,7 @@ let names: NameStore | undefined;
 let toldOfNames = false;
 
 /** Checks for names of any origin, because plugins without the daemon write names as well. */
-function tellOfNames({ database }: Pick<Parts, 'database'>): void {
+function tellOfNames({ database }: Pick<Deps, 'database'>): void {
   names ??= createNameStore(database);
   if (toldOfNames || names.isEmpty()) return;
   toldOfNames = true;
@@ -158,11 +158,11 @@ const { reapLater, stop: stopReaping } = createLinkReaper({
 /** Answers as soon as the answer is certain. Work that no caller waits for follows under the same lock. */
 function serve(sequence: number, call: Call): void {
   if (call.do === 'plugin' || call.do === 'check') {
-    const tell = (result: CniResult | undefined | void): void => post({ sequence, answer: result === undefined ? {} : { result } });
+    const report = (result: CniResult | undefined | void): void => post({ sequence, answer: result === undefined ? {} : { result } });
     const { plugins } = open();
     const result = call.do === 'plugin' ? plugins.call(call.call) : plugins.check(call.calls);
-    if (result instanceof Promise) void result.then(tell).catch((thrown: unknown) => refuse(sequence, call, thrown));
-    else tell(result);
+    if (result instanceof Promise) void result.then(report).catch((thrown: unknown) => refuse(sequence, call, thrown));
+    else report(result);
     return;
   }
   if (call.do === 'listen' || call.do === 'listen-no-more') return serveDoor(sequence, call);
@@ -185,7 +185,7 @@ function serve(sequence: number, call: Call): void {
   });
 }
 
-let door: PluginDoor | undefined;
+let door: PluginListener | undefined;
 
 function serveDoor(sequence: number, call: Extract<Call, { do: 'listen' | 'listen-no-more' }>): void {
   const answer = (): void => post({ sequence, answer: {} });
@@ -198,7 +198,7 @@ function serveDoor(sequence: number, call: Extract<Call, { do: 'listen' | 'liste
     }
     reapLater();
   };
-  door = openPluginDoor({
+  door = openPluginListener({
     fd: call.fd,
     act(plugin) {
       calls.note();
@@ -220,9 +220,9 @@ function answerRemote(call: Extract<Call, { do: 'remote-records' | 'remote-write
     return {};
   }
   const { caller, network } = call;
-  return hosts.with(caller, ({ realm }) => {
-    const records = network === undefined ? { networks: [], endpoints: [] } : remote.read(realm, network);
-    return { remote: { ...records, realm, names: remote.networks(realm) } };
+  return hosts.with(caller, ({ namespaceId }) => {
+    const records = network === undefined ? { networks: [], endpoints: [] } : remote.read(namespaceId, network);
+    return { remote: { ...records, namespaceId, names: remote.networks(namespaceId) } };
   });
 }
 
@@ -282,7 +282,7 @@ function answerOwn(
   call: Exclude<Call, { do: 'check' | 'listen' | 'listen-no-more' | 'plugin' | 'remote-records' | 'remote-write' }>,
 ): Answer {
   const core = openCore();
-  const { database, realm } = open();
+  const { database, namespaceId } = open();
   const all = (): Answer => ({ all: core.records().map(attachmentOf) });
   switch (call.do) {
     case 'start':
@@ -305,13 +305,13 @@ function answerOwn(
       releaseConnections(call.id);
       return { removed: call.id };
     case 'ask-names': {
-      const resolver = createPodResolver(database, realm);
+      const resolver = createPodResolver(database, namespaceId);
       return { nameServers: database.transaction(() => resolver.ask(call.id, call.network, call.upstreams)) };
     }
     case 'set-class':
       return { changed: [attachmentOf(core.setClass(call.id, call.class, call.rules))] };
     case 'figures':
-      return { figures: { ...figuresOf(database, realm, loadedNetworks(), linkCounts()), policies: policiesNow() } };
+      return { figures: { ...figuresOf(database, namespaceId, loadedNetworks(), linkCounts()), policies: policiesNow() } };
     case 'denials':
       return { denials: core.denials() };
     case 'alterations':

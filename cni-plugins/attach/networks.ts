@@ -35,7 +35,7 @@ const all = 1000;
  * @param at returns the path at which the conf folder can be read now; it may throw
  * @param tell receives each problem of a skipped file, once
  */
-export function openNetworkFolder(at: () => string, choice: NetworkChoice, tell: (problem: string) => void): NetworkFolder {
+export function openNetworkFolder(at: () => string, choice: NetworkChoice, report: (problem: string) => void): NetworkFolder {
   let loaded: { readonly stamp: string; readonly networks: LoadedNetworks } | undefined;
   let followed: { readonly confDir: string; stampNow(): string } | undefined;
   return {
@@ -48,7 +48,7 @@ export function openNetworkFolder(at: () => string, choice: NetworkChoice, tell:
       const before = loaded?.networks;
       loaded = undefined;
       const networks = keptInPlace(before, networksIn(confDir, choice), choice.maxConfigs);
-      networks.skipped.forEach(tell);
+      networks.skipped.forEach(report);
       loaded = { stamp, networks };
       return networks;
     },
@@ -64,8 +64,8 @@ function keptInPlace(before: LoadedNetworks | undefined, next: LoadedNetworks, m
   if (broken.length === 0) return next;
   const kept = [...broken, ...next.networks.filter(({ name }) => !broken.some((each) => each.name === name))];
   const inOrder = kept.toSorted((a, b) => Buffer.compare(Buffer.from(a.file), Buffer.from(b.file)));
-  const told = broken.map(({ name, file }): string => `${file}: its last good content stays in use as network ${name}`);
-  return { networks: inOrder.slice(0, most), skipped: [...next.skipped, ...told] };
+  const reported = broken.map(({ name, file }): string => `${file}: its last good content stays in use as network ${name}`);
+  return { networks: inOrder.slice(0, most), skipped: [...next.skipped, ...reported] };
 }
 
 export const isCore = (network: LoadedNetwork): network is LoadedNetwork & Required<Pick<LoadedNetwork, 'network'>> =>

@@ -8,7 +8,7 @@ import type { NetworkDatabase } from './database.ts';
 import { createNameStore } from './endpoint-names.ts';
 import { isListenedAt } from './host-sockets.ts';
 import { createMembershipStore, memberNames, membershipsOfCall, ownerOfCall } from './memberships.ts';
-import type { Part, PartStore } from './parts.ts';
+import type { PluginAttachment, PluginAttachmentStore } from './plugin-attachments.ts';
 import { memberHolder } from './plugin-call-values.ts';
 import type { PluginCall } from './plugin-call.ts';
 import { notAttached } from './plugin-errors.ts';
@@ -17,7 +17,7 @@ import type { PluginRemoval } from './plugin-removal.ts';
 /** Creates in the kernel what was planned, and records it as ready. What cannot be created completely is removed. */
 export interface PartCreation {
   /** Creates what is planned, completely or not at all. */
-  create(planned: Part, kernel: ResourceKernel, call: PluginCall, host: Host): Created;
+  create(planned: PluginAttachment, kernel: ResourceKernel, call: PluginCall, host: Host): Created;
   /** Waits until the kernel has finished. Other calls run meanwhile. */
   completed(created: Created, call: PluginCall, host: Host): Steps<CniResult>;
   /** Returns whether the ADD that created this attachment still waits for the kernel. */
@@ -26,7 +26,7 @@ export interface PartCreation {
 
 export interface PartCreationDeps {
   readonly database: NetworkDatabase;
-  readonly parts: PartStore;
+  readonly parts: PluginAttachmentStore;
   readonly removal: PluginRemoval;
 }
 
@@ -34,23 +34,23 @@ export interface PartCreationDeps {
 export interface Created {
   readonly result: CniResult;
   /** Waits for the kernel. */
-  readonly pending?: Part;
+  readonly pending?: PluginAttachment;
 }
 
 /** Pause before the kernel is checked again if it has not finished. */
 const lookAgainMs = 50;
 
 /** Returns the operations; those without steps run in an act that holds the lock. */
-export function createPartCreation({ database, parts, removal }: PartCreationDeps): PartCreation {
+export function createPartCreation({ database, parts: pluginAttachments, removal }: PartCreationDeps): PartCreation {
   const { act, remove, removeAnyhow, undo } = removal;
   const names = createNameStore(database);
   const memberships = createMembershipStore(database);
   /** Attachments whose ADD waits for the kernel. */
   const awaited = new Set<number>();
 
-  const conclude = (planned: Part, joins: ReturnType<typeof membershipsOfCall>, call: PluginCall, host: Host): void =>
+  const conclude = (planned: PluginAttachment, joins: ReturnType<typeof membershipsOfCall>, call: PluginCall, host: Host): void =>
     database.transaction(() => {
-      parts.setState(planned, 'ready');
+      pluginAttachments.setState(planned, 'ready');
       const joined = { ...joins, addresses: planned.result.ips.map(({ address }) => address.replace(/\/\d+$/u, '')) };
       const given = [...namesOfCall(call, planned.result), ...memberNames(joined)];
       const holder = memberHolder(host, planned, ownerOfCall(call));
@@ -67,7 +67,7 @@ export function createPartCreation({ database, parts, removal }: PartCreationDep
         if (completion(planned.resources, kernel, 0) === 'pending') {
           // During the wait others have the lock, and would remove a half-created attachment. So it is marked
           // as ready; if this process is killed, the next check completes it.
-          parts.setState(planned, 'ready');
+          pluginAttachments.setState(planned, 'ready');
           return { result, pending: planned };
         }
         conclude(planned, joins, call, host);
@@ -80,10 +80,11 @@ export function createPartCreation({ database, parts, removal }: PartCreationDep
     *completed({ result, pending }, call, host) {
       if (pending === undefined) return result;
       const started = performance.now();
-      const standsStill = (): boolean => parts.part(host.realm, pending.key, pending.type)?.attachment === pending.attachment;
+      const stillExists = (): boolean =>
+        pluginAttachments.part(host.namespaceId, pending.key, pending.type)?.attachment === pending.attachment;
       const isDone = (): boolean =>
         act(host, () => {
-          if (!standsStill()) throw notAttached(pending.key, pending.type);
+          if (!stillExists()) throw notAttached(pending.key, pending.type);
           return host.withPod(call.netns, { ownAllowed: call.netnsOverride === true }, (kernel) => {
             if (completion(pending.resources, kernel, performance.now() - started) === 'pending') return false;
             conclude(pending, membershipsOfCall(call), call, host);
@@ -96,7 +97,7 @@ export function createPartCreation({ database, parts, removal }: PartCreationDep
         while (!isDone());
         return result;
       } catch (thrown) {
-        undo(pending, () => act(host, () => (standsStill() ? removeAnyhow(pending, host) : undefined)));
+        undo(pending, () => act(host, () => (stillExists() ? removeAnyhow(pending, host) : undefined)));
         throw thrown;
       } finally {
         awaited.delete(pending.attachment);

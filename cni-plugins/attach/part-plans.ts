@@ -5,7 +5,7 @@ import type { Addressing } from './addressing.ts';
 import type { Host } from './caller.ts';
 import type { NetworkDatabase } from './database.ts';
 import { ownerOfCall } from './memberships.ts';
-import type { Part, PartStore } from './parts.ts';
+import type { PluginAttachment, PluginAttachmentStore } from './plugin-attachments.ts';
 import { addressResult, chosenMac, linkOf, planInput } from './plugin-call-values.ts';
 import type { PluginCall } from './plugin-call.ts';
 import type { Reading } from './plugin-reading.ts';
@@ -19,9 +19,9 @@ export interface PartPlans {
   /** Runs the IPAM plugin alone, called by a third-party plugin. */
   leaseOnly(reading: Reading, call: PluginCall, host: Host): CniResult;
   /** @param delegated the result of a third-party IPAM plugin that was called before */
-  plan(adding: Adding, host: Host, kernel: ResourceKernel, delegated: CniResult | undefined): Part;
+  plan(adding: Adding, host: Host, kernel: ResourceKernel, delegated: CniResult | undefined): PluginAttachment;
   /** Plans the second half of an ADD, whose first half leased the addresses. */
-  planRest(part: Part, adding: Adding, host: Host, kernel: ResourceKernel): Part;
+  planRest(pluginAttachment: PluginAttachment, adding: Adding, host: Host, kernel: ResourceKernel): PluginAttachment;
 }
 
 /** One ADD of a plugin of ours. */
@@ -33,16 +33,16 @@ export interface Adding {
 
 export interface PartPlansDeps {
   readonly database: NetworkDatabase;
-  readonly parts: PartStore;
+  readonly parts: PluginAttachmentStore;
   readonly addressing: Addressing;
 }
 
 /** Returns the operations; they run in an act that holds the lock. */
-export function createPartPlans({ database, parts, addressing }: PartPlansDeps): PartPlans {
+export function createPartPlans({ database, parts: pluginAttachments, addressing }: PartPlansDeps): PartPlans {
   const takenMacs = createTakenMacs(database);
 
   const lease = (reading: Reading, call: PluginCall, host: Host, hostInterface = linkOf(call)): Leased => {
-    const attachment = parts.attachment(host.realm, call.key, hostInterface);
+    const attachment = pluginAttachments.attachment(host.namespaceId, call.key, hostInterface);
     const given = addressing.lease(reading.source, { host, key: call.key, holder: { attachment, part: reading.type } });
     return { attachment, given };
   };
@@ -52,7 +52,10 @@ export function createPartPlans({ database, parts, addressing }: PartPlansDeps):
       database.transaction(() => {
         const { attachment, given } = lease(reading, call, host);
         const result = addressResult(given);
-        parts.setState(parts.begin({ attachment, key: call.key, type: reading.type, netns: call.netns, resources: [], result }), 'ready');
+        pluginAttachments.setState(
+          pluginAttachments.begin({ attachment, key: call.key, type: reading.type, netns: call.netns, resources: [], result }),
+          'ready',
+        );
         return result;
       }),
     plan({ plugin, reading, call }, host, kernel, delegated) {
@@ -69,23 +72,23 @@ export function createPartPlans({ database, parts, addressing }: PartPlansDeps):
         if (mac !== undefined)
           takenMacs.refuse(mac, {
             isPod: ownerOfCall(call) !== otherOwners.cni,
-            realm: host.realm,
+            namespaceId: host.namespaceId,
             key: call.key,
             route: host.route,
             result,
           });
         addressing.takeHostPorts(host, resources, { attachment, part: reading.type });
-        return parts.begin({ attachment, key: call.key, type: reading.type, netns: call.netns, resources, result });
+        return pluginAttachments.begin({ attachment, key: call.key, type: reading.type, netns: call.netns, resources, result });
       });
     },
-    planRest(part, { plugin, reading: { config }, call }, host, kernel) {
-      const { routes, dns } = part.result;
+    planRest(pluginAttachment, { plugin, reading: { config }, call }, host, kernel) {
+      const { routes, dns } = pluginAttachment.result;
       const input = { ...planInput(call, host, { addresses: [], routes, dns }), joined: call.joined };
       const observed = plugin.observe?.(config, kernel, input);
       const { resources, result } = plugin.plan(config, { ...input, observed });
       return database.transaction(() => {
-        parts.setState(part, 'making');
-        return parts.describe(part, resources, result);
+        pluginAttachments.setState(pluginAttachment, 'making');
+        return pluginAttachments.describe(pluginAttachment, resources, result);
       });
     },
   };

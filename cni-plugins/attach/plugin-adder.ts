@@ -8,7 +8,7 @@ import type { NetworkDatabase } from './database.ts';
 import { createPartCreation } from './part-creation.ts';
 import type { Created } from './part-creation.ts';
 import { createPartPlans } from './part-plans.ts';
-import type { PartStore } from './parts.ts';
+import type { PluginAttachmentStore } from './plugin-attachments.ts';
 import type { PluginCall } from './plugin-call.ts';
 import { alreadyAttached, notAttached, previousResultMissing } from './plugin-errors.ts';
 import { readConfiguration as read, sound, withoutUnknown } from './plugin-reading.ts';
@@ -28,7 +28,7 @@ export interface PluginAdder {
 
 export interface PluginAdderDeps {
   readonly database: NetworkDatabase;
-  readonly parts: PartStore;
+  readonly parts: PluginAttachmentStore;
   readonly addressing: Addressing;
   readonly removal: PluginRemoval;
   /** Checks existing attachments after a namespace was found to be gone. */
@@ -37,10 +37,10 @@ export interface PluginAdderDeps {
 }
 
 /** Executes ADD in the acts of `removal`, which first remove what a killed process left. */
-export function createPluginAdder({ database, parts, addressing, removal, repair, log }: PluginAdderDeps): PluginAdder {
+export function createPluginAdder({ database, parts: pluginAttachments, addressing, removal, repair, log }: PluginAdderDeps): PluginAdder {
   const { act } = removal;
-  const plans = createPartPlans({ database, parts, addressing });
-  const creation = createPartCreation({ database, parts, removal });
+  const plans = createPartPlans({ database, parts: pluginAttachments, addressing });
+  const creation = createPartCreation({ database, parts: pluginAttachments, removal });
 
   const letGo = function* (type: string, { key }: PluginCall): Steps<void> {
     try {
@@ -56,7 +56,7 @@ export function createPluginAdder({ database, parts, addressing, removal, repair
     const { type, plugin, source } = reading;
     if (plugin?.role === 'chained' && call.prevResult === undefined) throw previousResultMissing(type);
     const refuseTwice = (): void => {
-      if (parts.part(host.realm, call.key, type) !== undefined) throw alreadyAttached(call.key, type);
+      if (pluginAttachments.part(host.namespaceId, call.key, type) !== undefined) throw alreadyAttached(call.key, type);
     };
     // Checked before the program is called: its lease of an existing attachment must not be undone with this
     // call's.
@@ -85,10 +85,10 @@ export function createPluginAdder({ database, parts, addressing, removal, repair
     const reading = sound(read(call));
     const { type, plugin } = reading;
     const created = act(host, () => {
-      const part = parts.part(host.realm, call.key, type);
-      if (plugin === undefined || part === undefined) throw notAttached(call.key, type);
+      const pluginAttachment = pluginAttachments.part(host.namespaceId, call.key, type);
+      if (plugin === undefined || pluginAttachment === undefined) throw notAttached(call.key, type);
       return host.withPod(call.netns, { ownAllowed: call.netnsOverride === true }, (kernel) =>
-        creation.create(plans.planRest(part, { plugin, reading, call }, host, kernel), kernel, call, host),
+        creation.create(plans.planRest(pluginAttachment, { plugin, reading, call }, host, kernel), kernel, call, host),
       );
     });
     return yield* creation.completed(created, call, host);

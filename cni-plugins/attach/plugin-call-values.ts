@@ -5,7 +5,7 @@ import type { GivenAddresses } from './addresses.ts';
 import type { Host } from './caller.ts';
 import { hostFacts } from './host-facts.ts';
 import type { MemberHolder } from './memberships.ts';
-import type { Part } from './parts.ts';
+import type { PluginAttachment } from './plugin-attachments.ts';
 import type { PluginCall } from './plugin-call.ts';
 import { pluginInterfaceOf } from './record.ts';
 
@@ -41,8 +41,8 @@ export const planInput = (call: PluginCall, host: Host, given: GivenAddresses, h
   host: hostFacts(host.route),
 });
 
-export const memberHolder = ({ realm }: Host, { key, attachment }: Part, owner: string): MemberHolder => ({
-  realm,
+export const memberHolder = ({ namespaceId }: Host, { key, attachment }: PluginAttachment, owner: string): MemberHolder => ({
+  namespaceId,
   owner,
   network: key.network,
   holder: `${key.containerId}/${key.interface}`,

@@ -235,8 +235,8 @@ exit 0
     const pod = { id: 'stubborn', netns: fixture.pin('stubborn') };
     program(`echo '{"code":11,"msg":"later"}'; exit 1`);
     await fixture.call('add', conf, pod, { path: [programs] });
-    const told = coded('NETWORK_IPAM_FAILED', /call DEL of the address plugin stubborn: later/u);
-    await assert.rejects(fixture.call('del', conf, pod, { path: [programs] }), told);
+    const reported = coded('NETWORK_IPAM_FAILED', /call DEL of the address plugin stubborn: later/u);
+    await assert.rejects(fixture.call('del', conf, pod, { path: [programs] }), reported);
     assert.equal(fixture.inside(pod.netns, 'ip link show eth0'), undefined);
     assert.deepEqual(rows(), nothing);
     await assert.rejects(fixture.call('del', conf, pod, { path: ['/nowhere'] }), coded('NETWORK_IPAM_FAILED', /call DEL .*no program/u));
@@ -246,7 +246,7 @@ exit 0
 
   test('STATUS tells what the host lacks', async () => {
     const host = { id: '', netns: '' };
-    for (const [conf, told] of [
+    for (const [conf, reported] of [
       [{ type: 'portcullis-macvlan', master: 'nolink0' }, /the host has no link nolink0/u],
       [{ type: 'portcullis-macvlan' }, /the host has no default route/u],
       [{ type: 'portcullis-vlan', master: 'nolink0', vlanId: 5 }, /the host has no link nolink0/u],
@@ -254,7 +254,7 @@ exit 0
       [{ type: 'portcullis-vxlan', vni: 5, master: 'nolink0' }, /the host has no link nolink0/u],
       [{ type: 'portcullis-bridge', bridge: 'lo' }, /lo is no bridge, but a link of kind hardware/u],
     ] as const)
-      await assert.rejects(fixture.call('status', conf, host), coded('NETWORK_NOT_AVAILABLE', told));
+      await assert.rejects(fixture.call('status', conf, host), coded('NETWORK_NOT_AVAILABLE', reported));
     for (const conf of [
       { type: 'portcullis-macvlan', linkInContainer: true },
       { type: 'portcullis-ipvlan' },

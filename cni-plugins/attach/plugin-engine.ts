@@ -8,8 +8,8 @@ import type { Steps } from './address-program-steps.ts';
 import type { Host, Hosts } from './caller.ts';
 import { compareChecks } from './comparison.ts';
 import type { NetworkDatabase } from './database.ts';
-import type { DeadRealms } from './dead-realms.ts';
-import { createPartStore } from './parts.ts';
+import type { EndedNamespaces } from './ended-namespaces.ts';
+import { createPluginAttachmentStore } from './plugin-attachments.ts';
 import type { PluginCall } from './plugin-call.ts';
 import { createPluginAdder } from './plugin-adder.ts';
 import { createPluginRemoval } from './plugin-removal.ts';
@@ -21,7 +21,7 @@ import { readConfiguration as read, sound, withoutUnknown } from './plugin-readi
  * Executes calls of our CNI plugins: first the intent in the database, then the kernel, then the record.
  * Synchronous, for a Worker, except while it waits for a third-party IPAM plugin. The daemon uses it, and so
  * does a plugin that runs without the daemon. The database's lock orders acts over all processes. So anything
- * half-created was left by a process that died, and the next act in the realm removes it.
+ * half-created was left by a process that died, and the next act in the host network namespace removes it.
  */
 export interface PluginCore {
   /** ADD returns its result. @throws the errors that {@link CallPlugin} lists */
@@ -33,7 +33,7 @@ export interface PluginCore {
    */
   check(calls: readonly PluginCall[]): void | Promise<void>;
   /**
-   * Recreates what other programs removed from existing attachments in the host's realm, and removes what
+   * Recreates what other programs removed from existing attachments in this host network namespace, and removes what
    * crashed processes left half-created.
    */
   repair(host: Host): void;
@@ -44,21 +44,28 @@ export interface PluginCore {
   release(host: Host, containerId: string): void;
 }
 
-export interface PluginCoreParts {
-  readonly realms: Pick<DeadRealms, 'watch'>;
+export interface PluginCoreDeps {
+  readonly namespaceIds: Pick<EndedNamespaces, 'watch'>;
   readonly database: NetworkDatabase;
   readonly hosts: Hosts;
   readonly log: Pick<Logger, 'info' | 'warn'>;
 }
 
 /** Changes nothing before the first call. */
-export function createPluginCore({ database, hosts, realms, log }: PluginCoreParts): PluginCore {
-  const parts = createPartStore(database);
+export function createPluginCore({ database, hosts, namespaceIds, log }: PluginCoreDeps): PluginCore {
+  const pluginAttachments = createPluginAttachmentStore(database);
   const addressing: Addressing = createAddressing(database);
-  const removal = createPluginRemoval({ database, parts, log });
+  const removal = createPluginRemoval({ database, parts: pluginAttachments, log });
   const { act, removeAnyhow, release } = removal;
-  const { add, finish, isAwaited } = createPluginAdder({ database, parts, addressing, removal, repair: (host) => repair(host), log });
-  const { repair, repairInTime } = createPluginRepair({ parts, act, isAwaited, log });
+  const { add, finish, isAwaited } = createPluginAdder({
+    database,
+    parts: pluginAttachments,
+    addressing,
+    removal,
+    repair: (host) => repair(host),
+    log,
+  });
+  const { repair, repairInTime } = createPluginRepair({ parts: pluginAttachments, act, isAwaited, log });
 
   const del = function* (call: PluginCall, host: Host): Steps<void> {
     const reading = read(call);
@@ -69,9 +76,9 @@ export function createPluginCore({ database, hosts, realms, log }: PluginCorePar
       // What we created is removed in any case. The error is reported to the caller, which calls again (CNI
       // specification 1.1, section 4).
       act(host, () => {
-        const part = parts.part(host.realm, call.key, type);
+        const pluginAttachment = pluginAttachments.part(host.namespaceId, call.key, type);
         if (source.from === 'ranges') addressing.freeForeign(source, call.key, host);
-        if (part !== undefined) return removeAnyhow(part, host, call.netns);
+        if (pluginAttachment !== undefined) return removeAnyhow(pluginAttachment, host, call.netns);
         // An attachment that was never added counts as deleted; a configuration that could not have been
         // added is reported.
         sound(reading);
@@ -83,7 +90,7 @@ export function createPluginCore({ database, hosts, realms, log }: PluginCorePar
     const reading = sound(read(call));
     if (call.prevResult === undefined) throw previousResultMissing(reading.type);
     if (reading.source.from === 'program') yield { type: reading.source.type, command: 'CHECK' };
-    compareChecks([{ call, reading }], host, parts, (body) => act(host, body));
+    compareChecks([{ call, reading }], host, pluginAttachments, (body) => act(host, body));
   };
 
   const gc = function* (call: PluginCall, host: Host): Steps<void> {
@@ -92,11 +99,11 @@ export function createPluginCore({ database, hosts, realms, log }: PluginCorePar
     const valid = new Set((call.valid ?? []).map((each) => keyOf(each.containerId, each.interface)));
     act(host, () => {
       const failures: string[] = [];
-      for (const part of parts.all(host.realm).toReversed()) {
-        const { network, containerId, interface: name } = part.key;
-        if (network !== call.key.network || part.type !== type || valid.has(keyOf(containerId, name))) continue;
+      for (const pluginAttachment of pluginAttachments.all(host.namespaceId).toReversed()) {
+        const { network, containerId, interface: name } = pluginAttachment.key;
+        if (network !== call.key.network || pluginAttachment.type !== type || valid.has(keyOf(containerId, name))) continue;
         try {
-          removeAnyhow(part, host);
+          removeAnyhow(pluginAttachment, host);
         } catch (thrown) {
           failures.push(reasonOf(thrown));
         }
@@ -124,7 +131,7 @@ export function createPluginCore({ database, hosts, realms, log }: PluginCorePar
   const call: PluginCore['call'] = (asked) =>
     inTurn(asked, () =>
       hosts.with(asked.caller, (host) => {
-        if (asked.verb === 'add' && asked.caller.netnsFd !== undefined) realms.watch(host.realm, asked.caller.netnsFd);
+        if (asked.verb === 'add' && asked.caller.netnsFd !== undefined) namespaceIds.watch(host.namespaceId, asked.caller.netnsFd);
         return runSteps<CniResult | undefined | void>(verbs[asked.verb](asked, host), asked, host);
       }),
     ) as CniResult | undefined | Promise<CniResult | undefined>;
@@ -140,7 +147,9 @@ export function createPluginCore({ database, hosts, realms, log }: PluginCorePar
       if (first === undefined) return undefined;
       const checks = calls.map((each) => ({ call: each, reading: sound(read(each)) }));
       if (checks.some(({ reading }) => reading.source.from === 'program')) return checkOneByOne(calls);
-      return inTurn<void>(first, () => hosts.with(first.caller, (host) => compareChecks(checks, host, parts, (body) => act(host, body))));
+      return inTurn<void>(first, () =>
+        hosts.with(first.caller, (host) => compareChecks(checks, host, pluginAttachments, (body) => act(host, body))),
+      );
     },
     repair,
     release,

@@ -4,14 +4,14 @@ import type { Attached, ResourceKernel } from '../plugins/contract.ts';
 import { kindOf } from '../plugins/registry.ts';
 import type { Host } from './caller.ts';
 import type { NetworkDatabase } from './database.ts';
-import type { Part, PartStore } from './parts.ts';
+import type { PluginAttachment, PluginAttachmentStore } from './plugin-attachments.ts';
 
 /** Removes plugin attachments, and what crashed processes left half-created. */
 export interface PluginRemoval {
   /** @param isUndone the attachment was never reported as created */
-  remove(part: Part, kernel: ResourceKernel, host: Host, isUndone?: boolean): void;
+  remove(pluginAttachment: PluginAttachment, kernel: ResourceKernel, host: Host, isUndone?: boolean): void;
   /** Removes an attachment also if its pod's namespace is gone. */
-  removeAnyhow(part: Part, host: Host, netns?: string): void;
+  removeAnyhow(pluginAttachment: PluginAttachment, host: Host, netns?: string): void;
   /**
    * Removes the connections that commands made for a container that is gone. The caller holds the database's
    * lock.
@@ -20,33 +20,34 @@ export interface PluginRemoval {
   /** Runs an act under the database's lock, after leftovers of crashed processes are removed. */
   act<T>(host: Host, body: () => T): T;
   /** Runs the removal of a failed attachment. A failure is logged, and the next act tries again. */
-  undo(part: Part, removal: () => void): void;
+  undo(pluginAttachment: PluginAttachment, removal: () => void): void;
 }
 
 export interface PluginRemovalDeps {
   readonly database: NetworkDatabase;
-  readonly parts: PartStore;
+  readonly parts: PluginAttachmentStore;
   readonly log: Pick<Logger, 'info' | 'warn'>;
 }
 
-export function createPluginRemoval({ database, parts, log }: PluginRemovalDeps): PluginRemoval {
-  const remove = (part: Part, kernel: ResourceKernel, { realm }: Host, isUndone = false): void => {
-    parts.setState(part, 'removing');
-    const attached: Attached = { has: (hostInterface, type) => parts.has(realm, hostInterface, type), isUndone };
-    for (const resource of part.resources.toReversed()) kindOf(resource).remove(resource, kernel, part.key, attached);
-    parts.remove(part);
+export function createPluginRemoval({ database, parts: pluginAttachments, log }: PluginRemovalDeps): PluginRemoval {
+  const remove = (pluginAttachment: PluginAttachment, kernel: ResourceKernel, { namespaceId }: Host, isUndone = false): void => {
+    pluginAttachments.setState(pluginAttachment, 'removing');
+    const attached: Attached = { has: (hostInterface, type) => pluginAttachments.has(namespaceId, hostInterface, type), isUndone };
+    for (const resource of pluginAttachment.resources.toReversed())
+      kindOf(resource).remove(resource, kernel, pluginAttachment.key, attached);
+    pluginAttachments.remove(pluginAttachment);
   };
 
-  const removeAnyhow = (part: Part, host: Host, netns = part.netns): void =>
-    host.withPod(netns === '' ? part.netns : netns, { lenient: true }, (kernel) => remove(part, kernel, host));
+  const removeAnyhow = (pluginAttachment: PluginAttachment, host: Host, netns = pluginAttachment.netns): void =>
+    host.withPod(netns === '' ? pluginAttachment.netns : netns, { lenient: true }, (kernel) => remove(pluginAttachment, kernel, host));
 
   const release = (host: Host, containerId: string): void => {
-    for (const part of parts.of(host.realm, containerId).toReversed()) {
+    for (const pluginAttachment of pluginAttachments.of(host.namespaceId, containerId).toReversed()) {
       try {
-        removeAnyhow(part, host);
+        removeAnyhow(pluginAttachment, host);
       } catch (thrown) {
         log.warn(
-          { ...part.key, type: part.type, why: reasonOf(thrown) },
+          { ...pluginAttachment.key, type: pluginAttachment.type, why: reasonOf(thrown) },
           'a connection of a pod that is gone could not be removed; it is tried again',
         );
       }
@@ -58,12 +59,15 @@ export function createPluginRemoval({ database, parts, log }: PluginRemovalDeps)
    * act.
    */
   const recover = (host: Host): void => {
-    for (const part of parts.unfinished(host.realm)) {
+    for (const pluginAttachment of pluginAttachments.unfinished(host.namespaceId)) {
       try {
-        removeAnyhow(part, host);
-        log.info({ ...part.key, type: part.type }, 'leftovers of a killed process were removed');
+        removeAnyhow(pluginAttachment, host);
+        log.info({ ...pluginAttachment.key, type: pluginAttachment.type }, 'leftovers of a killed process were removed');
       } catch (thrown) {
-        log.warn({ ...part.key, type: part.type, why: reasonOf(thrown) }, 'leftovers of a killed process could not be removed');
+        log.warn(
+          { ...pluginAttachment.key, type: pluginAttachment.type, why: reasonOf(thrown) },
+          'leftovers of a killed process could not be removed',
+        );
       }
     }
   };
@@ -74,12 +78,12 @@ export function createPluginRemoval({ database, parts, log }: PluginRemovalDeps)
       return body();
     });
 
-  const undo = (part: Part, removal: () => void): void => {
+  const undo = (pluginAttachment: PluginAttachment, removal: () => void): void => {
     try {
       removal();
     } catch (thrown) {
       log.warn(
-        { ...part.key, type: part.type, why: reasonOf(thrown) },
+        { ...pluginAttachment.key, type: pluginAttachment.type, why: reasonOf(thrown) },
         'a failed attachment could not be removed at once; it is tried again',
       );
     }

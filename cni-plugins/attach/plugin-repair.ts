@@ -4,7 +4,7 @@ import type { ResourceKernel } from '../plugins/contract.ts';
 import { kindOf } from '../plugins/registry.ts';
 import type { Host } from './caller.ts';
 import { amendedPart } from './comparison.ts';
-import type { Part, PartStore } from './parts.ts';
+import type { PluginAttachment, PluginAttachmentStore } from './plugin-attachments.ts';
 import type { PluginRemoval } from './plugin-removal.ts';
 
 /** Compares the attachments of plugins with their records, and recreates what other programs removed. */
@@ -18,7 +18,7 @@ export interface PluginRepair {
 }
 
 export interface PluginRepairDeps {
-  readonly parts: PartStore;
+  readonly parts: PluginAttachmentStore;
   readonly act: PluginRemoval['act'];
   /** Returns whether the ADD that created this attachment still waits for the kernel. */
   readonly isAwaited: (attachment: number) => boolean;
@@ -29,17 +29,20 @@ export interface PluginRepairDeps {
 const fewParts = 32;
 
 /** Compares nothing at first. */
-export function createPluginRepair({ parts, act, isAwaited, log }: PluginRepairDeps): PluginRepair {
+export function createPluginRepair({ parts: pluginAttachments, act, isAwaited, log }: PluginRepairDeps): PluginRepair {
   const restsUntil = new Map<string, number>();
 
-  const repairPart = (part: Part, kernel: ResourceKernel): void => {
-    if (kernel.pod === undefined || isAwaited(part.attachment)) return;
-    for (const resource of part.resources) {
+  const repairPart = (pluginAttachment: PluginAttachment, kernel: ResourceKernel): void => {
+    if (kernel.pod === undefined || isAwaited(pluginAttachment.attachment)) return;
+    for (const resource of pluginAttachment.resources) {
       const kind = kindOf(resource);
-      const differences = kind.differences(resource, kernel, part.key);
+      const differences = kind.differences(resource, kernel, pluginAttachment.key);
       if (differences.length === 0) continue;
-      log.warn({ ...part.key, type: part.type, differences }, 'an attachment differs from its record; it is repaired');
-      kind.ensure(resource, kernel, part.key);
+      log.warn(
+        { ...pluginAttachment.key, type: pluginAttachment.type, differences },
+        'an attachment differs from its record; it is repaired',
+      );
+      kind.ensure(resource, kernel, pluginAttachment.key);
       // The next check finds and completes what is pending.
       kind.complete?.(resource, kernel, 0);
     }
@@ -48,15 +51,15 @@ export function createPluginRepair({ parts, act, isAwaited, log }: PluginRepairD
   /** @returns how many plugin attachments were compared */
   const repair = (host: Host): number =>
     act(host, () => {
-      const all = parts.all(host.realm);
-      for (const part of all) {
+      const all = pluginAttachments.all(host.namespaceId);
+      for (const pluginAttachment of all) {
         try {
-          host.withPod(part.netns, { lenient: true, ownAllowed: true }, (kernel) =>
-            repairPart(amendedPart(part, parts.after(part)), kernel),
+          host.withPod(pluginAttachment.netns, { lenient: true, ownAllowed: true }, (kernel) =>
+            repairPart(amendedPart(pluginAttachment, pluginAttachments.after(pluginAttachment)), kernel),
           );
         } catch (thrown) {
           log.warn(
-            { ...part.key, type: part.type, why: reasonOf(thrown) },
+            { ...pluginAttachment.key, type: pluginAttachment.type, why: reasonOf(thrown) },
             'an attachment differs from its record and could not be repaired',
           );
         }
@@ -68,10 +71,10 @@ export function createPluginRepair({ parts, act, isAwaited, log }: PluginRepairD
     repair: (host) => void repair(host),
     repairInTime(host) {
       const started = performance.now();
-      if (started < (restsUntil.get(host.realm) ?? 0)) return;
+      if (started < (restsUntil.get(host.namespaceId) ?? 0)) return;
       const count = repair(host);
       const ended = performance.now();
-      if (count > fewParts) restsUntil.set(host.realm, ended + 9 * (ended - started));
+      if (count > fewParts) restsUntil.set(host.namespaceId, ended + 9 * (ended - started));
     },
   };
 }

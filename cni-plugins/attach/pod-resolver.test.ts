@@ -4,16 +4,16 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { openNetworkDatabase } from './database.ts';
-import { createPartStore } from './parts.ts';
+import { createPluginAttachmentStore } from './plugin-attachments.ts';
 import { createPodResolver } from './pod-resolver.ts';
-import { bootOf } from './realm.ts';
+import { bootOf } from './namespace-id.ts';
 
 test('a pod asks the gateways of a network that it is on; which servers are asked for it ends with its attachment', () => {
   const folder = mkdtempSync(join(tmpdir(), 'portcullis-resolver-'));
   const database = openNetworkDatabase(join(folder, 'network.db'));
   try {
-    const realm = `${bootOf()}/1`;
-    const parts = createPartStore(database);
+    const namespaceId = `${bootOf()}/1`;
+    const pluginAttachments = createPluginAttachmentStore(database);
     const key = { network: 'shop', containerId: 'web', interface: 'net1' };
     const ips = [
       { address: 'fd00::2/64', gateway: 'fd00::1' },
@@ -21,8 +21,15 @@ test('a pod asks the gateways of a network that it is on; which servers are aske
       { address: '10.9.0.2/24' },
     ];
     const result = { interfaces: [], ips, routes: [], dns: {} };
-    const part = parts.begin({ attachment: parts.attachment(realm, key, 'pcx'), key, type: 'bridge', netns: '', resources: [], result });
-    const resolver = createPodResolver(database, realm);
+    const pluginAttachment = pluginAttachments.begin({
+      attachment: pluginAttachments.attachment(namespaceId, key, 'pcx'),
+      key,
+      type: 'bridge',
+      netns: '',
+      resources: [],
+      result,
+    });
+    const resolver = createPodResolver(database, namespaceId);
     const upstreams = (): unknown[] =>
       database.db
         .prepare('SELECT address FROM upstream ORDER BY position')
@@ -39,7 +46,7 @@ test('a pod asks the gateways of a network that it is on; which servers are aske
     ] as const)
       assert.throws(() => resolver.ask(id, network, []), { code: 'NETWORK_NOT_ON_NETWORK' });
     assert.throws(() => createPodResolver(database, 'other/1').ask('web', 'shop', []), { code: 'NETWORK_NOT_ON_NETWORK' });
-    parts.remove(part);
+    pluginAttachments.remove(pluginAttachment);
     assert.deepEqual(upstreams(), []);
   } finally {
     database.close();

@@ -24,7 +24,7 @@ const mostUpstreams = 8;
 const notForPods = ['0.0.0.0/8', '127.0.0.0/8', '224.0.0.0/3', '::/127', 'ff00::/8'].flatMap((text) => parsePrefix(text) ?? []);
 const isForPods = (address: IpAddress): boolean => !notForPods.some((prefix) => contains(prefix, address));
 
-export function createPodResolver({ db }: Pick<NetworkDatabase, 'db'>, realm: string): PodResolver {
+export function createPodResolver({ db }: Pick<NetworkDatabase, 'db'>, namespaceId: string): PodResolver {
   const selectAttachments = db.prepare(
     "SELECT number FROM attachment WHERE realm = ? AND container_id = ? AND network = ? AND state <> 'detaching' ORDER BY number",
   );
@@ -38,7 +38,7 @@ export function createPodResolver({ db }: Pick<NetworkDatabase, 'db'>, realm: st
   const insert = db.prepare('INSERT INTO upstream (attachment, position, address) VALUES (?, ?, ?)');
   return {
     ask(containerId, network, upstreams) {
-      const rows = selectAttachments.all(realm, containerId, network) as unknown as { number: number }[];
+      const rows = selectAttachments.all(namespaceId, containerId, network) as unknown as { number: number }[];
       const gateways = rows.flatMap(({ number }) =>
         (selectGateways.all(number) as unknown as { gateway: unknown }[]).flatMap(({ gateway }) =>
           typeof gateway === 'string' ? (parseIp(gateway) ?? []) : [],

@@ -102,7 +102,7 @@ export interface Answer {
   readonly explanation?: DenialExplanation;
   /** For `ask-names`. */
   readonly nameServers?: readonly string[];
-  readonly remote?: RemoteRecords & { readonly realm: string; readonly names: readonly string[] };
+  readonly remote?: RemoteRecords & { readonly namespaceId: string; readonly names: readonly string[] };
   /** For a plugin's ADD. */
   readonly result?: CniResult;
 }

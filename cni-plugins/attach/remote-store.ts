@@ -1,23 +1,23 @@
 import { parseJson } from '../../base/json/index.ts';
 import type { NetworkDatabase } from './database.ts';
-import { bootOf } from './realm.ts';
+import { bootOf } from './namespace-id.ts';
 
 /**
  * What remote drivers of libnetwork were asked for, as documents that only `cnm-client` reads. They are kept
  * over a reboot: the links are gone then, but not what a driver has in a store of its own.
  */
 export interface RemoteStore {
-  /** Returns the records of one network: those of this realm, and those that earlier boots left. */
-  read(realm: string, network: string): RemoteRecords;
+  /** Returns the records of one network: of this host network namespace, and those that earlier boots left. */
+  read(namespaceId: string, network: string): RemoteRecords;
   /** Returns the names of networks with records. */
-  networks(realm: string): readonly string[];
+  networks(namespaceId: string): readonly string[];
   write(change: RemoteChange): void;
 }
 
 export interface RemoteRecords {
-  readonly networks: readonly { readonly realm: string; readonly document: unknown }[];
+  readonly networks: readonly { readonly namespaceId: string; readonly document: unknown }[];
   readonly endpoints: readonly {
-    readonly realm: string;
+    readonly namespaceId: string;
     readonly containerId: string;
     readonly interface: string;
     readonly document: unknown;
@@ -26,7 +26,7 @@ export interface RemoteRecords {
 
 /** An absent document is removed. */
 export type RemoteChange = {
-  readonly realm: string;
+  readonly namespaceId: string;
   readonly network: string;
   /** Absent: the network's own document. */
   readonly endpoint?: { readonly containerId: string; readonly interface: string };
@@ -34,11 +34,11 @@ export type RemoteChange = {
 };
 
 export function createRemoteStore({ db }: Pick<NetworkDatabase, 'db'>): RemoteStore {
-  // A row of another boot belongs to no existing realm.
+  // A row of another boot belongs to no existing host network namespace.
   const mine = '(realm = ?1 OR substr(realm, 1, ?2) <> ?3)';
-  const selectNetworks = db.prepare(`SELECT realm, document FROM remote_network WHERE ${mine} AND network = ?4`);
+  const selectNetworks = db.prepare(`SELECT realm AS namespaceId, document FROM remote_network WHERE ${mine} AND network = ?4`);
   const selectEndpoints = db.prepare(
-    `SELECT realm, container_id, interface, document FROM remote_endpoint WHERE ${mine} AND network = ?4 ORDER BY realm, container_id, interface`,
+    `SELECT realm AS namespaceId, container_id, interface, document FROM remote_endpoint WHERE ${mine} AND network = ?4 ORDER BY realm, container_id, interface`,
   );
   const selectNames = db.prepare(
     `SELECT network FROM remote_network WHERE ${mine} UNION SELECT network FROM remote_endpoint WHERE ${mine} ORDER BY network`,
@@ -49,34 +49,39 @@ export function createRemoteStore({ db }: Pick<NetworkDatabase, 'db'>): RemoteSt
     'INSERT OR REPLACE INTO remote_endpoint (realm, network, container_id, interface, document) VALUES (?, ?, ?, ?, ?)',
   );
   const dropEndpoint = db.prepare('DELETE FROM remote_endpoint WHERE realm = ? AND network = ? AND container_id = ? AND interface = ?');
-  const standing = (realm: string): [string, number, string] => [realm, bootOf().length + 1, `${bootOf()}/`];
+  const existing = (namespaceId: string): [string, number, string] => [namespaceId, bootOf().length + 1, `${bootOf()}/`];
   return {
-    read: (realm, network) => ({
-      networks: (selectNetworks.all(...standing(realm), network) as unknown as { realm: string; document: string }[]).map((row) => ({
-        realm: row.realm,
-        document: parseJson(row.document),
-      })),
+    read: (namespaceId, network) => ({
+      networks: (selectNetworks.all(...existing(namespaceId), network) as unknown as { namespaceId: string; document: string }[]).map(
+        (row) => ({
+          namespaceId: row.namespaceId,
+          document: parseJson(row.document),
+        }),
+      ),
       endpoints: (
-        selectEndpoints.all(...standing(realm), network) as unknown as {
-          realm: string;
+        selectEndpoints.all(...existing(namespaceId), network) as unknown as {
+          namespaceId: string;
           container_id: string;
           interface: string;
           document: string;
         }[]
       ).map((row) => ({
-        realm: row.realm,
+        namespaceId: row.namespaceId,
         containerId: row.container_id,
         interface: row.interface,
         document: parseJson(row.document),
       })),
     }),
-    networks: (realm) => (selectNames.all(...standing(realm)) as unknown as { network: string }[]).map(({ network }) => network),
-    write({ realm, network, endpoint, document }) {
+    networks: (namespaceId) =>
+      (selectNames.all(...existing(namespaceId)) as unknown as { network: string }[]).map(({ network }) => network),
+    write({ namespaceId, network, endpoint, document }) {
       if (endpoint === undefined)
-        return void (document === undefined ? dropNetwork.run(realm, network) : putNetwork.run(realm, network, JSON.stringify(document)));
+        return void (document === undefined
+          ? dropNetwork.run(namespaceId, network)
+          : putNetwork.run(namespaceId, network, JSON.stringify(document)));
       const { containerId, interface: name } = endpoint;
-      if (document === undefined) dropEndpoint.run(realm, network, containerId, name);
-      else putEndpoint.run(realm, network, containerId, name, JSON.stringify(document));
+      if (document === undefined) dropEndpoint.run(namespaceId, network, containerId, name);
+      else putEndpoint.run(namespaceId, network, containerId, name, JSON.stringify(document));
     },
   };
 }

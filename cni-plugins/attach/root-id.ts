@@ -10,8 +10,8 @@ import type { NetworkDatabase } from './database.ts';
 export function rootIdOf({ db, transaction }: NetworkDatabase): string {
   return transaction(() => {
     db.exec('CREATE TABLE IF NOT EXISTS root (id TEXT NOT NULL) STRICT');
-    const standing = db.prepare('SELECT id FROM root').get() as { id: string } | undefined;
-    if (standing !== undefined) return standing.id;
+    const existing = db.prepare('SELECT id FROM root').get() as { id: string } | undefined;
+    if (existing !== undefined) return existing.id;
     const id = randomBytes(8).toString('hex');
     db.prepare('INSERT INTO root (id) VALUES (?)').run(id);
     return id;

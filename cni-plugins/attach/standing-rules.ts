@@ -51,14 +51,14 @@ export interface StandingRules {
   repairs(): number;
 }
 
-export interface RulesParts {
+export interface RulesDeps {
   readonly store: Pick<NetworkStore, 'records'>;
   readonly kernel: Pick<HostKernel, 'hasTable' | 'lacksRules' | 'link' | 'rules'>;
   readonly policies: PolicyFollower;
   readonly log: Pick<Logger, 'warn'>;
 }
 
-export function createStandingRules({ store, kernel, policies, log }: RulesParts): StandingRules {
+export function createStandingRules({ store, kernel, policies, log }: RulesDeps): StandingRules {
   const policy = createEnforcer();
   /** Subnets that the current tables know. Undefined: no tables. */
   let outline: ReadonlySet<string> | undefined;

@@ -7,7 +7,7 @@ import { test } from 'node:test';
 import { isPortcullisError } from '../../base/errors/index.ts';
 import { readConflist } from '../spec/conflist.ts';
 import type { AttachRequest, PortMapping } from '../types.ts';
-import { bootOf } from './realm.ts';
+import { bootOf } from './namespace-id.ts';
 import { hostInterfaceOf } from './record.ts';
 import { specOf } from './request.ts';
 import { openNetworkDatabase } from './database.ts';

@@ -12,7 +12,7 @@ import { createMembershipStore, ipamOf, memberNames } from './memberships.ts';
 import { createNameStore } from './endpoint-names.ts';
 import type { AttachmentRecord, AttachmentSpec, AttachmentState } from './record.ts';
 
-/** The pods of our own runtime in the database: attachments of the origin `pod` in the engine's own realm. */
+/** The pods of our own runtime in the database: attachments of the origin `pod` in the engine's own namespace. */
 export interface NetworkStore {
   /**
    * In one BEGIN IMMEDIATE: takes the host ports, leases one address of each set and writes the record with
@@ -72,14 +72,14 @@ const recordOf = (row: Row): AttachmentRecord => ({
   spec: parseJson(row.spec) as AttachmentSpec,
 });
 
-export function createNetworkStore(database: NetworkDatabase, realm: string): NetworkStore {
+export function createNetworkStore(database: NetworkDatabase, namespaceId: string): NetworkStore {
   const { db, transaction } = database;
   const leases = createLeases(database);
   const names = createNameStore(database);
   const members = createMembershipStore(database);
-  // Version 1 knew only one realm: that of the engine that wrote it.
+  // Version 1 knew only one host network namespace: that of the engine that wrote it.
   transaction(() => {
-    for (const table of ['attachment', 'lease', 'host_port']) db.prepare(`UPDATE ${table} SET realm = ? WHERE realm = ''`).run(realm);
+    for (const table of ['attachment', 'lease', 'host_port']) db.prepare(`UPDATE ${table} SET realm = ? WHERE realm = ''`).run(namespaceId);
   });
 
   const own = "realm = ?1 AND origin = 'pod'";
@@ -102,14 +102,14 @@ export function createNetworkStore(database: NetworkDatabase, realm: string): Ne
   const deleteOne = db.prepare(`DELETE FROM attachment WHERE ${own} AND container_id = ?2`);
 
   const record = (id: string): AttachmentRecord | undefined => {
-    const row = selectOne.get(realm, id) as Row | undefined;
+    const row = selectOne.get(namespaceId, id) as Row | undefined;
     return row === undefined ? undefined : recordOf(row);
   };
 
   const putNames = (attachment: number | bigint, { id, network, memberships }: Claim, spec: AttachmentSpec): void => {
     const { interface: name, pod } = spec;
     const addresses = spec.addresses.map(({ ip }) => ip);
-    const holder = { realm, network: spec.network, holder: `${id}/${name}`, attachment, owner: ownerOfPod(pod.namespace) };
+    const holder = { namespaceId, network: spec.network, holder: `${id}/${name}`, attachment, owner: ownerOfPod(pod.namespace) };
     const joined = { memberships, addresses, ipam: ipamOf(network.rangeSets), rules: network.serviceRules ?? noServiceRules };
     const own = namesOf({ containerId: id, pod: pod.name, namespace: pod.namespace, aliases: [], addresses });
     names.put(holder, [...own, ...memberNames(joined)]);
@@ -118,12 +118,12 @@ export function createNetworkStore(database: NetworkDatabase, realm: string): Ne
 
   const claimInside = (claim: Claim): AttachmentRecord => {
     const { id, hostInterface, network, portMappings, specOf } = claim;
-    const request = { realm, scope: '', network: network.name, rangeSets: network.rangeSets };
+    const request = { namespaceId, scope: '', network: network.name, rangeSets: network.rangeSets };
     const choices = leases.choose(request);
     const spec = specOf(choices);
-    const { lastInsertRowid } = insert.run(realm, network.name, id, spec.interface, hostInterface, JSON.stringify(spec));
+    const { lastInsertRowid } = insert.run(namespaceId, network.name, id, spec.interface, hostInterface, JSON.stringify(spec));
     const holder = { attachment: lastInsertRowid, part: '' };
-    leases.takeHostPorts(realm, portMappings, holder);
+    leases.takeHostPorts(namespaceId, portMappings, holder);
     leases.lease(request, choices, holder);
     if (network.named === true) putNames(lastInsertRowid, claim, spec);
     return { id, state: 'attaching', class: 'deny', rules: {}, spec };
@@ -132,26 +132,26 @@ export function createNetworkStore(database: NetworkDatabase, realm: string): Ne
   return {
     claim: (claim) =>
       transaction(() => {
-        const standing = record(claim.id);
-        return standing === undefined ? { record: claimInside(claim), created: true } : { record: standing, created: false };
+        const existing = record(claim.id);
+        return existing === undefined ? { record: claimInside(claim), created: true } : { record: existing, created: false };
       }),
     begin(id, spec) {
-      insert.run(realm, spec.network, id, spec.interface, spec.hostInterface, JSON.stringify(spec));
+      insert.run(namespaceId, spec.network, id, spec.interface, spec.hostInterface, JSON.stringify(spec));
       return { id, state: 'attaching', class: 'deny', rules: {}, spec };
     },
-    setSpec: (id, spec) => void updateSpec.run(realm, id, JSON.stringify(spec)),
-    setState: (id, state) => void updateState.run(realm, id, state),
+    setSpec: (id, spec) => void updateSpec.run(namespaceId, id, JSON.stringify(spec)),
+    setState: (id, state) => void updateState.run(namespaceId, id, state),
     forgetNames(id) {
-      deleteNames.run(realm, id);
-      deleteMemberships.run(realm, id);
+      deleteNames.run(namespaceId, id);
+      deleteMemberships.run(namespaceId, id);
     },
-    setClass: (id, linkClass, rules) => void updateClass.run(realm, id, linkClass, JSON.stringify(rules)),
+    setClass: (id, linkClass, rules) => void updateClass.run(namespaceId, id, linkClass, JSON.stringify(rules)),
     freeHostPorts(id) {
-      const row = selectNumber.get(realm, id) as { number: number } | undefined;
+      const row = selectNumber.get(namespaceId, id) as { number: number } | undefined;
       if (row !== undefined) leases.freeHostPorts({ attachment: row.number, part: '' });
     },
-    remove: (id) => void deleteOne.run(realm, id),
+    remove: (id) => void deleteOne.run(namespaceId, id),
     record,
-    records: () => (selectAll.all(realm) as unknown as Row[]).map(recordOf),
+    records: () => (selectAll.all(namespaceId) as unknown as Row[]).map(recordOf),
   };
 }

@@ -22,7 +22,7 @@ export interface TakenMacs {
     wanted: string,
     of: {
       readonly isPod: boolean;
-      readonly realm: string;
+      readonly namespaceId: string;
       readonly key: AttachmentKey;
       readonly route: NetlinkSocket;
       readonly result: CniResult;
@@ -45,7 +45,7 @@ export function createTakenMacs({ db }: Pick<NetworkDatabase, 'db'>): TakenMacs 
     `SELECT container_id FROM attachment WHERE realm = ?1 AND network = ?2 AND origin = 'pod' AND lower(json_extract(spec, '$.mac')) = ?3 LIMIT 1`,
   );
   return {
-    refuse(wanted, { isPod, realm, key: { network, containerId, interface: name }, route, result }) {
+    refuse(wanted, { isPod, namespaceId, key: { network, containerId, interface: name }, route, result }) {
       const derived = result.ips.flatMap(({ address }) => {
         const prefix = parsePrefix(address);
         return prefix?.address.family === 4
@@ -54,8 +54,8 @@ export function createTakenMacs({ db }: Pick<NetworkDatabase, 'db'>): TakenMacs 
       });
       if (isPod && wanted.startsWith(ownPrefix) && !derived.includes(wanted))
         throw taken(network, wanted, `addresses that begin with ${ownPrefix.slice(0, -1)} are given by Portcullis`);
-      const holder = (selectOfPlugins.get(realm, network, wanted, containerId, name) ?? selectOfPods.get(realm, network, wanted)) as
-        { container_id: string } | undefined;
+      const holder = (selectOfPlugins.get(namespaceId, network, wanted, containerId, name) ??
+        selectOfPods.get(namespaceId, network, wanted)) as { container_id: string } | undefined;
       if (holder !== undefined) throw taken(network, wanted, `container ${holder.container_id} has it on this network`);
       const link = listSettings(route).find(({ mac }) => mac === wanted);
       if (link !== undefined) throw taken(network, wanted, `the link ${link.name} of the host has it`);

@@ -7,7 +7,7 @@ import { after, before, describe, it } from 'node:test';
 import { makeDatabase, readDump } from '../../test/fixtures/dump-rows.ts';
 import { openNetworkDatabase } from './database.ts';
 import { lowestReader, migrations } from './migrations.ts';
-import { bootOf } from './realm.ts';
+import { bootOf } from './namespace-id.ts';
 import { createNetworkStore } from './store.ts';
 
 const fixtures = join(import.meta.dirname, '../../test/fixtures/upgrade');
@@ -56,10 +56,12 @@ describe('network databases of the release before', () => {
         try {
           const now = Object.fromEntries(Object.keys(before).map((table) => [table, countIn(database.db, table)]));
           assert.deepEqual(now, before, name);
-          for (const { realm } of database.db.prepare("SELECT DISTINCT realm FROM attachment WHERE origin = 'pod'").all() as {
-            realm: string;
+          for (const { namespaceId } of database.db
+            .prepare("SELECT DISTINCT realm AS namespaceId FROM attachment WHERE origin = 'pod'")
+            .all() as {
+            namespaceId: string;
           }[]) {
-            const records = createNetworkStore(database, realm).records();
+            const records = createNetworkStore(database, namespaceId).records();
             assert.ok(records.length > 0, name);
             for (const { spec, state, rules } of records) {
               assert.match(`${state} ${spec.pod.name} ${spec.addresses[0]?.ip ?? ''}`, /^(ready|attaching) \S+ [\d.:a-f]+$/u, name);

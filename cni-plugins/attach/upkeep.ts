@@ -1,7 +1,7 @@
 import type { Logger } from '../../base/log/index.ts';
 import { createDenialLog } from '../policy/denial-log.ts';
 import type { NetworkDatabase } from './database.ts';
-import type { DeadRealms } from './dead-realms.ts';
+import type { EndedNamespaces } from './ended-namespaces.ts';
 import type { LinkWatch } from './link-watch.ts';
 import type { NetworkCore } from './network-core.ts';
 import type { RecentCalls } from './recent-calls.ts';
@@ -9,7 +9,7 @@ import type { RecentCalls } from './recent-calls.ts';
 export interface UpkeepDeps {
   readonly database: NetworkDatabase;
   readonly core: NetworkCore;
-  readonly realms: DeadRealms;
+  readonly namespaceIds: EndedNamespaces;
   readonly links: LinkWatch;
   readonly calls: Pick<RecentCalls, 'areOver'>;
   /** Reports once that endpoints have names. */
@@ -24,7 +24,7 @@ const tellEveryMs = 5000;
  * Follows the folder of NetworkPolicies, restores lost links, reports denials, and forgets namespaces that
  * ended.
  */
-export function startUpkeep({ database, core, realms, links, calls, tellOfNames, log }: UpkeepDeps): { close(): void } {
+export function startUpkeep({ database, core, namespaceIds, links, calls, tellOfNames, log }: UpkeepDeps): { close(): void } {
   const denialLog = createDenialLog(log);
   let toldAt = -tellEveryMs;
   const failed = (thrown: unknown): void =>
@@ -39,7 +39,7 @@ export function startUpkeep({ database, core, realms, links, calls, tellOfNames,
       if (now - toldAt < tellEveryMs) return;
       toldAt = now;
       if (database.room?.isLow() === true) database.room.grow();
-      forgetDead(realms, log);
+      forgetDead(namespaceIds, log);
       denialLog.tell(core.denials(), now);
     } catch (thrown) {
       failed(thrown);
@@ -49,7 +49,7 @@ export function startUpkeep({ database, core, realms, links, calls, tellOfNames,
 }
 
 /** Forgets what was recorded of network namespaces of the host that ended. */
-export function forgetDead(realms: DeadRealms, log: Pick<Logger, 'info'>): void {
-  const gone = realms.forget();
-  if (gone.length > 0) log.info({ realms: gone }, 'host namespaces of other callers ended: what was recorded of them is forgotten');
+export function forgetDead(namespaceIds: EndedNamespaces, log: Pick<Logger, 'info'>): void {
+  const gone = namespaceIds.forget();
+  if (gone.length > 0) log.info({ namespaceIds: gone }, 'host namespaces of other callers ended: what was recorded of them is forgotten');
 }

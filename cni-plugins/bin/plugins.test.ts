@@ -40,7 +40,7 @@ if (inPrivateNetns(import.meta.filename)) {
       CNI_IFNAME: 'eth0',
       CNI_PATH: fixture.binDir,
     });
-    const told = (run: Run): { code: number; msg: string; cniVersion: string } => {
+    const reported = (run: Run): { code: number; msg: string; cniVersion: string } => {
       assert.equal(run.code, 1, JSON.stringify(run));
       return JSON.parse(run.stdout) as { code: number; msg: string; cniVersion: string };
     };
@@ -115,7 +115,7 @@ if (inPrivateNetns(import.meta.filename)) {
       const own =
         'mkdir -p /etc/cni && mount -t tmpfs list /etc/cni && mkdir /etc/cni/tuning && echo "^net.core$" > /etc/cni/tuning/allowlist.conf';
       const listed = ['unshare', '--mount', 'sh', '-c', `${own} && exec ${program('portcullis-tuning')}`];
-      assert.match(told(await fixture.run(listed, environment('ADD', 'list', netns), input)).msg, /allowlist\.conf does not allow it/u);
+      assert.match(reported(await fixture.run(listed, environment('ADD', 'list', netns), input)).msg, /allowlist\.conf does not allow it/u);
       assert.equal((await fixture.run([program('portcullis-tuning')], environment('ADD', 'list', netns), input)).code, 0);
       for (const name of ['tuning', 'bridge'])
         await fixture.run(
@@ -174,7 +174,7 @@ if (inPrivateNetns(import.meta.filename)) {
     it('refuse the caller’s own namespace, and one that is not there, with code 8', async () => {
       const conf = JSON.stringify({ cniVersion: '1.0.0', name: 'net', ...chain[0] });
       for (const netns of ['/proc/self/ns/net', join(fixture.folder, 'netns/host'), '/nowhere/at/all', '/etc/hostname']) {
-        const error = told(await fixture.run([program('portcullis-bridge')], environment('ADD', 'own', netns), conf));
+        const error = reported(await fixture.run([program('portcullis-bridge')], environment('ADD', 'own', netns), conf));
         assert.deepEqual([error.code, error.cniVersion], [8, '1.0.0'], `${netns}: ${error.msg}`);
       }
       assert.equal(fixture.attachments(), 0);
@@ -209,7 +209,7 @@ if (inPrivateNetns(import.meta.filename)) {
         JSON.stringify({ cniVersion: '0.4.0', name: 'net', ...chain[0] }),
       );
       await new Promise((resolve) => dying.close(resolve));
-      assert.deepEqual([told(run).code, told(run).cniVersion], [11, '0.4.0']);
+      assert.deepEqual([reported(run).code, reported(run).cniVersion], [11, '0.4.0']);
       assert.equal(fixture.attachments(), 0);
     });
 
@@ -219,7 +219,7 @@ if (inPrivateNetns(import.meta.filename)) {
       const alone = await fixture.run([program('portcullis-bridge')], environment('ADD', 'mixed', pod), conf);
       assert.equal(alone.code, 0, alone.stdout);
       await fixture.up();
-      const again = told(await fixture.run([program('portcullis-bridge')], environment('ADD', 'mixed', pod), conf));
+      const again = reported(await fixture.run([program('portcullis-bridge')], environment('ADD', 'mixed', pod), conf));
       assert.equal(again.code, 100);
       const del = await fixture.run([program('portcullis-bridge')], environment('DEL', 'mixed', pod), conf);
       assert.deepEqual([del.code, del.stdout, fixture.attachments()], [0, '', 0]);

@@ -15,14 +15,14 @@ import { recover, removeEndpoint, removeUnused } from './undoing.ts';
  * or what is left is recorded
  */
 export async function addAttachment(session: Session, call: PluginCall, config: CnmConfig): Promise<CniResult | undefined> {
-  const at = { realm: session.realm, containerId: call.key.containerId, interface: call.key.interface };
-  const standing = endpointOf(session, call);
-  if (standing?.document.state === 'ready') throw alreadyAttached(call.key, 'cnm');
-  if (standing !== undefined) await removeEndpoint(session, standing);
+  const at = { namespaceId: session.namespaceId, containerId: call.key.containerId, interface: call.key.interface };
+  const existing = endpointOf(session, call);
+  if (existing?.document.state === 'ready') throw alreadyAttached(call.key, 'cnm');
+  if (existing !== undefined) await removeEndpoint(session, existing);
   await recover(session);
   const ref = { name: config.driver, folders: foldersOf(config) };
   const driver = await session.driver(ref, 'NetworkDriver');
-  const networkId = networkIdOf(session.realm, session.network, config.driver);
+  const networkId = networkIdOf(session.namespaceId, session.network, config.driver);
   await session.putEndpoint(at, newEndpoint({ driver: ref, id: networkId }, call));
   try {
     const leased = await leaseFor(session, { ...call, caller: session.actingIn(driver) }, at);

@@ -93,8 +93,8 @@ if (inPrivateNetns(import.meta.filename)) {
       'com.docker.network.driver.mtu': '1400',
     });
     const port = [{ Proto: 6, IP: '', Port: 80, HostIP: '', HostPort: 8080, HostPortEnd: 8080 }];
-    const { Options: told } = driver.last('NetworkDriver.ProgramExternalConnectivity') as { Options: Record<string, unknown> };
-    assert.deepEqual(told['com.docker.network.portmap'], port);
+    const { Options: reported } = driver.last('NetworkDriver.ProgramExternalConnectivity') as { Options: Record<string, unknown> };
+    assert.deepEqual(reported['com.docker.network.portmap'], port);
     assert.deepEqual(
       result?.ips.map(({ address, gateway }) => [address, gateway]),
       [
@@ -183,10 +183,10 @@ if (inPrivateNetns(import.meta.filename)) {
     ]) {
       for (const [how, code, why] of ways) {
         driver.answer(verb, how);
-        const told = await failure('add', pod, own);
-        assert.equal(told.code, code, `${verb}: ${told.message}`);
-        assert.ok(told.message.includes(verb) && told.message.includes('moody'), told.message);
-        assert.match(told.message, why);
+        const reported = await failure('add', pod, own);
+        assert.equal(reported.code, code, `${verb}: ${reported.message}`);
+        assert.ok(reported.message.includes(verb) && reported.message.includes('moody'), reported.message);
+        assert.match(reported.message, why);
         driver.answer(verb, undefined);
         nothingLeft(driver);
       }
@@ -222,9 +222,9 @@ if (inPrivateNetns(import.meta.filename)) {
       ['nowhere', /no program of that name/u],
       ['failing', /try later/u],
     ] as const) {
-      const told = await failure('add', pod, { driver: 'plain', ipam: { type } }, { path: [bin] });
-      assert.equal(told.code, 'NETWORK_IPAM_FAILED');
-      assert.match(told.message, why);
+      const reported = await failure('add', pod, { driver: 'plain', ipam: { type } }, { path: [bin] });
+      assert.equal(reported.code, 'NETWORK_IPAM_FAILED');
+      assert.match(reported.message, why);
       assert.equal(rows('remote_endpoint'), 1, type);
     }
     await call('del', other, { driver: 'plain' });
@@ -242,8 +242,8 @@ if (inPrivateNetns(import.meta.filename)) {
     await call('add', pod, config, { path: [bin] });
     program(`echo '{"code":11,"msg":"try later"}'; exit 1`);
     for (let again = 0; again < 2; again += 1) {
-      const told = await failure('del', pod, config, { path: [bin] });
-      assert.match(`${told.code} ${told.message}`, /NETWORK_IPAM_FAILED .*try later/u);
+      const reported = await failure('del', pod, config, { path: [bin] });
+      assert.match(`${reported.code} ${reported.message}`, /NETWORK_IPAM_FAILED .*try later/u);
       assert.deepEqual(
         driver.held().filter((each) => !each.startsWith('network ')),
         [],

@@ -12,9 +12,9 @@ import type { Session } from './session.ts';
  * @throws NETWORK_NOT_ATTACHED · NETWORK_DIFFERS · NETWORK_CNM_*
  */
 export async function checkAttachment(session: Session, call: PluginCall): Promise<undefined> {
-  const standing = endpointOf(session, call);
-  if (standing?.document.state !== 'ready') throw notAttached(call.key, 'cnm');
-  const { driver: ref, id, networkId } = standing.document;
+  const existing = endpointOf(session, call);
+  if (existing?.document.state !== 'ready') throw notAttached(call.key, 'cnm');
+  const { driver: ref, id, networkId } = existing.document;
   const driver = await session.driver(ref, 'NetworkDriver');
   await session.engine.callPlugin({ ...call, caller: session.actingIn(driver) });
   try {

@@ -82,10 +82,10 @@ const digest = (...parts: readonly string[]): string => createHash('sha256').upd
 /**
  * Derives ids of 64 digits, like docker's. They are a function of the names, so that a request that was sent
  * before a crash and is sent again has the same id.
- * @param realm a boot and a namespace; a network is the same after the next boot
+ * @param namespaceId a boot and a namespace; a network is the same after the next boot
  */
-export const networkIdOf = (realm: string, network: string, driver: string): string =>
-  digest('network', realm.slice(realm.indexOf('/') + 1), network, driver);
+export const networkIdOf = (namespaceId: string, network: string, driver: string): string =>
+  digest('network', namespaceId.slice(namespaceId.indexOf('/') + 1), network, driver);
 export const endpointIdOf = (networkId: string, { containerId, interface: name }: AttachmentKey): string =>
   digest('endpoint', networkId, containerId, name);
 

@@ -29,15 +29,15 @@ export async function standingNetwork(session: Session, config: CnmConfig, lease
   const driver: DriverRef = { name: config.driver, folders: foldersOf(config) };
   const given = leased.ips.map(poolOf);
   const settings = settingsOf(config, given);
-  const own = session.networkDocuments().find(({ realm }) => realm === session.realm)?.document;
+  const own = session.networkDocuments().find(({ namespaceId }) => namespaceId === session.namespaceId)?.document;
   if (own?.created === 'made') {
     if (own.settings !== settings) throw networkChanged(session.network);
     return own;
   }
-  const { realm } = session;
-  let document: NetworkDocument = { id: networkIdOf(realm, session.network, config.driver), driver, settings, pools: [] };
+  const { namespaceId } = session;
+  let document: NetworkDocument = { id: networkIdOf(namespaceId, session.network, config.driver), driver, settings, pools: [] };
   const put = async (next: NetworkDocument): Promise<void> => {
-    await session.putNetwork(realm, next);
+    await session.putNetwork(namespaceId, next);
     document = next;
   };
   const data: IpamData[] = [];

@@ -9,28 +9,30 @@ import { removeEndpoint, removeUnused } from './undoing.ts';
 
 /** Runs DEL. Succeeds if the attachment is gone. @throws the errors of {@link removeEndpoint} */
 export async function deleteAttachment(session: Session, call: PluginCall): Promise<undefined> {
-  const standing = endpointOf(session, call);
-  if (standing === undefined) {
+  const existing = endpointOf(session, call);
+  if (existing === undefined) {
     await session.engine.callPlugin(call);
     // Left by a DEL that ended after it removed its endpoint and before it removed the network.
     await removeUnused(session);
     return undefined;
   }
-  const netns = call.netns === '' ? standing.document.netns : call.netns;
-  await removeEndpoint(session, { ...standing, document: { ...standing.document, netns } });
+  const netns = call.netns === '' ? existing.document.netns : call.netns;
+  await removeEndpoint(session, { ...existing, document: { ...existing.document, netns } });
   await removeUnused(session);
   return undefined;
 }
 
 /**
- * Runs GC: removes the attachments of other realms, and those that the call does not list as valid.
+ * Runs GC: removes the attachments of other host namespaces, and those that the call does not list as valid.
  * @throws NETWORK_NOT_AVAILABLE with everything that could not be removed
  */
 export async function collectAttachments(session: Session, call: PluginCall, config: CnmConfig): Promise<undefined> {
   const valid = new Set((call.valid ?? []).map((each) => `${each.containerId}\0${each.interface}`));
   const failures: string[] = [];
-  const realms = session.endpoints().filter((each) => each.realm !== session.realm || !valid.has(`${each.containerId}\0${each.interface}`));
-  for (const endpoint of realms) {
+  const namespaceIds = session
+    .endpoints()
+    .filter((each) => each.namespaceId !== session.namespaceId || !valid.has(`${each.containerId}\0${each.interface}`));
+  for (const endpoint of namespaceIds) {
     try {
       await removeEndpoint(session, endpoint);
     } catch (thrown) {

@@ -10,14 +10,14 @@ import type { RemoteDriver } from './driver.ts';
 export interface RemoteEngine {
   /** Bypasses this folder: the kernel's half of a call. */
   readonly callPlugin: CallPlugin;
-  /** Returns the records of a network, or of all networks, in the caller's realm. */
-  records(caller: Caller, network: string): Promise<RemoteRecords & { readonly realm: string }>;
+  /** Returns the records of a network, or of all networks, in the caller's host network namespace. */
+  records(caller: Caller, network: string): Promise<RemoteRecords & { readonly namespaceId: string }>;
   networks(): Promise<readonly string[]>;
   write(change: RemoteChange): Promise<void>;
 }
 
 export interface Endpoint {
-  readonly realm: string;
+  readonly namespaceId: string;
   readonly containerId: string;
   readonly interface: string;
   readonly document: EndpointDocument;
@@ -30,12 +30,12 @@ export interface Endpoint {
 export interface Session {
   readonly network: string;
   readonly caller: Caller;
-  readonly realm: string;
+  readonly namespaceId: string;
   readonly log: Pick<Logger, 'info' | 'warn'>;
   readonly engine: RemoteEngine;
-  networkDocuments(): readonly { readonly realm: string; readonly document: NetworkDocument }[];
+  networkDocuments(): readonly { readonly namespaceId: string; readonly document: NetworkDocument }[];
   endpoints(): readonly Endpoint[];
-  putNetwork(realm: string, document: NetworkDocument | undefined): Promise<void>;
+  putNetwork(namespaceId: string, document: NetworkDocument | undefined): Promise<void>;
   putEndpoint(at: Omit<Endpoint, 'document'>, document: EndpointDocument | undefined): Promise<void>;
   /** Returns a driver. It is discovered, and the handshake performed, only once. @throws NETWORK_CNM_* */
   driver(ref: DriverRef, kind: 'IpamDriver' | 'NetworkDriver'): Promise<RemoteDriver>;
@@ -54,29 +54,29 @@ export interface SessionOptions {
 }
 
 export async function openSession({ engine, network, caller, patienceMs, timeoutMs, log }: SessionOptions): Promise<Session> {
-  const { realm, networks, endpoints } = await engine.records(caller, network);
-  const known = new Map(networks.map((each) => [each.realm, each.document as NetworkDocument]));
-  const keyOf = (at: Omit<Endpoint, 'document'>): string => [at.realm, at.containerId, at.interface].join('\0');
+  const { namespaceId, networks, endpoints } = await engine.records(caller, network);
+  const known = new Map(networks.map((each) => [each.namespaceId, each.document as NetworkDocument]));
+  const keyOf = (at: Omit<Endpoint, 'document'>): string => [at.namespaceId, at.containerId, at.interface].join('\0');
   const attached = new Map(endpoints.map((each) => [keyOf(each), { ...each, document: each.document as EndpointDocument }]));
   const drivers = new Map<string, Promise<RemoteDriver>>();
   const root = caller.rootFd === undefined ? '' : `/proc/self/fd/${caller.rootFd}`;
   return {
     network,
     caller,
-    realm,
+    namespaceId,
     log,
     engine,
-    networkDocuments: () => [...known].map(([of, document]) => ({ realm: of, document })),
+    networkDocuments: () => [...known].map(([of, document]) => ({ namespaceId: of, document })),
     endpoints: () => [...attached.values()],
     async putNetwork(of, document) {
-      await engine.write({ realm: of, network, ...(document !== undefined && { document }) });
+      await engine.write({ namespaceId: of, network, ...(document !== undefined && { document }) });
       if (document === undefined) known.delete(of);
       else known.set(of, document);
     },
     async putEndpoint(at, document) {
       const { containerId, interface: name } = at;
       await engine.write({
-        realm: at.realm,
+        namespaceId: at.namespaceId,
         network,
         endpoint: { containerId, interface: name },
         ...(document !== undefined && { document }),
@@ -101,11 +101,11 @@ export async function openSession({ engine, network, caller, patienceMs, timeout
   };
 }
 
-/** Returns the endpoint of a call's attachment in the caller's realm. */
+/** Returns the endpoint of a call's attachment in the caller's host network namespace. */
 export const endpointOf = (session: Session, { key }: Pick<PluginCall, 'key'>): Endpoint | undefined =>
   session
     .endpoints()
-    .find((each) => each.realm === session.realm && each.containerId === key.containerId && each.interface === key.interface);
+    .find((each) => each.namespaceId === session.namespaceId && each.containerId === key.containerId && each.interface === key.interface);
 
 export const hasCode = (thrown: unknown, ...codes: readonly string[]): boolean => isPortcullisError(thrown) && codes.includes(thrown.code);
 

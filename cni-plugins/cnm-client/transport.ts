@@ -131,10 +131,10 @@ function replyOf(driver: string, verb: string, status: number, text: string): Re
     value = undefined;
   }
   const object = typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as Record<string, unknown>) : undefined;
-  const told = object?.['Err'];
+  const reported = object?.['Err'];
   // The status decides, even if the body contains an error of its own.
   if (status === 404) throw verbUnknown(driver, verb);
-  if (typeof told === 'string' && told !== '') throw driverRefused(driver, verb, told.slice(0, 2000));
+  if (typeof reported === 'string' && reported !== '') throw driverRefused(driver, verb, reported.slice(0, 2000));
   if (status !== 200) throw driverRefused(driver, verb, `HTTP ${status}: ${JSON.stringify(text.slice(0, 200))}`);
   if (object === undefined) throw driverProtocol(driver, verb, `it is no JSON object: ${JSON.stringify(text.slice(0, 200))}`);
   return object;

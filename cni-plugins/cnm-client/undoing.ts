@@ -1,5 +1,5 @@
 import { isPortcullisError, reasonOf } from '../../base/errors/index.ts';
-import { bootOf } from '../attach/realm.ts';
+import { bootOf } from '../attach/namespace-id.ts';
 import type { DriverVerb } from '../cnm/protocol.ts';
 import { mostRefusals } from './documents.ts';
 import type { EndpointDocument, NetworkDocument, PoolDocument } from './documents.ts';
@@ -27,9 +27,9 @@ export async function removeEndpoint(session: Session, endpoint: Endpoint): Prom
   const driver = await driverOrNone(session, endpoint);
   const ids = { NetworkID: document.networkId, EndpointID: document.id };
   if (driver !== undefined && document.external !== undefined)
-    await told(session, driver, 'NetworkDriver.RevokeExternalConnectivity', ids, document.external === 'made');
+    await reported(session, driver, 'NetworkDriver.RevokeExternalConnectivity', ids, document.external === 'made');
   if (driver !== undefined && document.joined !== undefined)
-    await told(session, driver, 'NetworkDriver.Leave', ids, document.joined === 'made');
+    await reported(session, driver, 'NetworkDriver.Leave', ids, document.joined === 'made');
   const notFreed = await removeLink(session, endpoint, driver);
   if (driver === undefined) {
     if (notFreed !== undefined) throw notFreed;
@@ -50,7 +50,7 @@ export async function removeEndpoint(session: Session, endpoint: Endpoint): Prom
   for (const { driver: ref, request, given } of document.addresses) {
     if (given === undefined) continue;
     const ipam = await session.driver(ref, 'IpamDriver');
-    await told(session, ipam, 'IpamDriver.ReleaseAddress', { PoolID: request.PoolID, Address: bare(given) }, true);
+    await reported(session, ipam, 'IpamDriver.ReleaseAddress', { PoolID: request.PoolID, Address: bare(given) }, true);
   }
   if (notFreed !== undefined) throw notFreed;
   await session.putEndpoint(endpoint, undefined);
@@ -126,11 +126,11 @@ async function driverOrNone(session: Session, { document, containerId }: Endpoin
   }
 }
 
-/** Removes the network of the realm if nothing is attached to it. @throws NETWORK_CNM_DRIVER_UNREACHABLE */
-export async function removeNetwork(session: Session, realm: string, document: NetworkDocument): Promise<void> {
+/** Removes a network to which nothing is attached. @throws NETWORK_CNM_DRIVER_UNREACHABLE */
+export async function removeNetwork(session: Session, namespaceId: string, document: NetworkDocument): Promise<void> {
   const driver = await session.driver(document.driver, 'NetworkDriver');
   if (document.created !== undefined) {
-    const put = (next: NetworkDocument): Promise<void> => session.putNetwork(realm, next);
+    const put = (next: NetworkDocument): Promise<void> => session.putNetwork(namespaceId, next);
     const refused = await deleted(driver, 'NetworkDriver.DeleteNetwork', { NetworkID: document.id }, document, put);
     if (refused !== undefined && document.created === 'made' && document.deleting === undefined) {
       session.log.warn({ network: session.network, why: reasonOf(refused) }, 'a remote driver did not delete its network');
@@ -139,7 +139,7 @@ export async function removeNetwork(session: Session, realm: string, document: N
     }
   }
   for (const pool of document.pools) await releasePool(session, pool);
-  await session.putNetwork(realm, undefined);
+  await session.putNetwork(namespaceId, undefined);
 }
 
 async function releasePool(session: Session, { driver: ref, request, given, gateway, gatewayHeld }: PoolDocument): Promise<void> {
@@ -148,8 +148,8 @@ async function releasePool(session: Session, { driver: ref, request, given, gate
   const poolId = given?.poolId ?? (await learnPool(ipam, request));
   if (poolId === undefined) return;
   if (gateway !== undefined && gatewayHeld === true)
-    await told(session, ipam, 'IpamDriver.ReleaseAddress', { PoolID: poolId, Address: bare(gateway) }, true);
-  await told(session, ipam, 'IpamDriver.ReleasePool', { PoolID: poolId }, true);
+    await reported(session, ipam, 'IpamDriver.ReleaseAddress', { PoolID: poolId, Address: bare(gateway) }, true);
+  await reported(session, ipam, 'IpamDriver.ReleasePool', { PoolID: poolId }, true);
 }
 
 async function learnPool(ipam: RemoteDriver, request: PoolDocument['request']): Promise<string | undefined> {
@@ -167,7 +167,7 @@ async function learnPool(ipam: RemoteDriver, request: PoolDocument['request']): 
  * Sends a request whose refusal does not stop the removal. A refusal is logged if the driver is known to have
  * had the object.
  */
-async function told(session: Session, driver: RemoteDriver, verb: DriverVerb, request: object, certain: boolean): Promise<void> {
+async function reported(session: Session, driver: RemoteDriver, verb: DriverVerb, request: object, certain: boolean): Promise<void> {
   try {
     await driver.tell(verb, request);
   } catch (thrown) {
@@ -182,7 +182,7 @@ async function told(session: Session, driver: RemoteDriver, verb: DriverVerb, re
  */
 export async function recover(session: Session): Promise<void> {
   for (const endpoint of session.endpoints()) {
-    if (endpoint.document.state === 'ready' && isOfThisBoot(endpoint.realm)) continue;
+    if (endpoint.document.state === 'ready' && isOfThisBoot(endpoint.namespaceId)) continue;
     try {
       await removeEndpoint(session, endpoint);
     } catch (thrown) {
@@ -197,10 +197,10 @@ export async function recover(session: Session): Promise<void> {
 
 /** Removes networks without attachments. Failures are logged. */
 export async function removeUnused(session: Session): Promise<void> {
-  for (const { realm, document } of session.networkDocuments()) {
-    if (session.endpoints().some((endpoint) => endpoint.realm === realm)) continue;
+  for (const { namespaceId, document } of session.networkDocuments()) {
+    if (session.endpoints().some((endpoint) => endpoint.namespaceId === namespaceId)) continue;
     try {
-      await removeNetwork(session, realm, document);
+      await removeNetwork(session, namespaceId, document);
     } catch (thrown) {
       session.log.warn(
         { network: session.network, why: reasonOf(thrown) },
@@ -210,6 +210,6 @@ export async function removeUnused(session: Session): Promise<void> {
   }
 }
 
-export const isOfThisBoot = (realm: string): boolean => realm.startsWith(`${bootOf()}/`);
+export const isOfThisBoot = (namespaceId: string): boolean => namespaceId.startsWith(`${bootOf()}/`);
 
 const bare = (address: string): string => address.replace(/\/\d+$/u, '');

@@ -22,8 +22,8 @@ import type { CnmStore } from './store.ts';
  * after another.
  */
 export interface CnmActs extends CnmStore, Omit<Pools, 'requestPool'> {
-  /** Returns the realm of the caller's network namespace, as in the table `attachment`. */
-  realm(caller: Caller): string;
+  /** Returns the host network namespace of the caller's network namespace, as in the table `attachment`. */
+  namespaceId(caller: Caller): string;
   readonly stage: Staging['open'];
   readonly unstage: Staging['close'];
   readonly handOver: Staging['handOver'];
@@ -59,10 +59,10 @@ export function createActs(database: NetworkDatabase, hosts: Hosts, folder: stri
     unstage: close,
     // The containers that docker reports live in the network namespace of this process.
     putNames: (endpoint, called) => putNames(endpoint, called, isListenedAt),
-    realm: ({ netnsFd }) => hosts.with(netnsFd === undefined ? {} : { netnsFd }, ({ realm }) => realm),
-    claimPorts: ({ id, realm, state, spec }, bindings, { netnsFd }) =>
+    namespaceId: ({ netnsFd }) => hosts.with(netnsFd === undefined ? {} : { netnsFd }, ({ namespaceId }) => namespaceId),
+    claimPorts: ({ id, namespaceId, state, spec }, bindings, { netnsFd }) =>
       database.transaction(() => {
-        const taken = takenPorts(database, realm, store.endpoints(), id);
+        const taken = takenPorts(database, namespaceId, store.endpoints(), id);
         const mappings: PortMapping[] = hosts.with(netnsFd === undefined ? {} : { netnsFd }, ({ inside }) =>
           inside(() => choosePorts(bindings, taken, isListenedAt)),
         );

@@ -130,8 +130,8 @@ if (inPrivateNetns(import.meta.filename, 1_800_000)) {
         }),
       );
       let refused = 0;
-      for (const { verb, body, text, stands } of fc.sample(calls, { numRuns: runs, seed })) {
-        if (stands && verb.startsWith('NetworkDriver.') && verb !== 'NetworkDriver.CreateNetwork') {
+      for (const { verb, body, text, stands: exists } of fc.sample(calls, { numRuns: runs, seed })) {
+        if (exists && verb.startsWith('NetworkDriver.') && verb !== 'NetworkDriver.CreateNetwork') {
           assert.equal(await good('NetworkDriver.CreateNetwork'), 200);
           if (verb !== 'NetworkDriver.CreateEndpoint') assert.equal(await good('NetworkDriver.CreateEndpoint'), 200);
         }

@@ -105,14 +105,14 @@ if (inPrivateNetns(import.meta.filename, 180_000)) {
     // The third one is in transit: docker has not moved it yet.
     for (const [index, sandbox] of [dies, lives].entries()) fixture.enter(joined[index] ?? { source: '', addresses: [] }, sandbox);
     shell(`umount ${dies}`);
-    const standing = (): string[] =>
+    const existing = (): string[] =>
       endpoints.filter((each) => fixture.left().some((row) => row.startsWith('cnm_endpoint') && row.includes(each)));
-    for (let tries = 0; tries < 500 && standing().length > 2; tries += 1) {
+    for (let tries = 0; tries < 500 && existing().length > 2; tries += 1) {
       // The kernel removes a namespace's links a moment after the namespace.
       spawnSync('sleep', ['0.02']);
       await fixture.recover();
     }
-    assert.deepEqual(standing(), endpoints.slice(1));
+    assert.deepEqual(existing(), endpoints.slice(1));
     for (const EndpointID of endpoints) await fixture.call('NetworkDriver.DeleteEndpoint', { NetworkID, EndpointID });
     await fixture.call('NetworkDriver.DeleteNetwork', { NetworkID });
     assert.deepEqual(fixture.left(), []);

@@ -24,7 +24,7 @@ export interface EndpointLinks {
    * @throws NETWORK_BUSY: another driver process works on it · the errors of the plugins; then the record
    * stays, and the call can be repeated
    */
-  undo(standing: CnmEndpoint, by: Engine): Promise<void>;
+  undo(existing: CnmEndpoint, by: Engine): Promise<void>;
 }
 
 export interface EndpointLinksDeps {
@@ -54,10 +54,10 @@ export function createEndpointLinks({ acts, records, staged, log }: EndpointLink
         'kept when it fails',
       );
     },
-    async undo(standing, { caller }) {
-      if (records.isOfAnother(standing)) throw endpointBusy(standing.id);
-      const network = await records.network(standing.network);
-      const { id, spec } = await records.write(standing, 'removing');
+    async undo(existing, { caller }) {
+      if (records.isOfAnother(existing)) throw endpointBusy(existing.id);
+      const network = await records.network(existing.network);
+      const { id, spec } = await records.write(existing, 'removing');
       const ips = spec.result?.ips ?? [];
       const link = chainLink(network, spec);
       const failures: unknown[] = [];
@@ -73,7 +73,7 @@ export function createEndpointLinks({ acts, records, staged, log }: EndpointLink
           try {
             await removeLink();
           } catch (thrown) {
-            if (standing.state !== 'removing' || !findsLink) throw thrown;
+            if (existing.state !== 'removing' || !findsLink) throw thrown;
             // An earlier DEL got as far as the rules. If upstream's plugin bridge finds the link, it then fails
             // every time at the first rule that is gone.
             log.warn({ endpoint: id, why: reasonOf(thrown) }, 'a plugin could not be deleted once more; it is tried without the link');

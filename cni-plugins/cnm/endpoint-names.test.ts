@@ -7,11 +7,11 @@ import { test } from 'node:test';
 import { openNetworkDatabase } from '../attach/database.ts';
 import { createMembershipStore } from '../attach/memberships.ts';
 import { migrations } from '../attach/migrations.ts';
-import { bootOf } from '../attach/realm.ts';
+import { bootOf } from '../attach/namespace-id.ts';
 import { createEndpointNames } from './endpoint-names.ts';
 import type { CnmStore } from './store.ts';
 
-const realm = `${bootOf()}/1`;
+const namespaceId = `${bootOf()}/1`;
 const web = { name: 'web', mode: 'dnsrr', aliases: [], ports: [], ingressPorts: [], virtualIPs: [] } as const;
 const called = (id: string): { name: string; aliases: []; services: string } => ({
   name: `container-${id}`,
@@ -20,7 +20,7 @@ const called = (id: string): { name: string; aliases: []; services: string } => 
 });
 /** A docker endpoint on the network n, for every id. */
 const store = {
-  endpoint: (id: string) => ({ id, network: 'n', realm, state: 'ready', spec: { result: { ips: [{ address: '10.0.0.2/24' }] } } }),
+  endpoint: (id: string) => ({ id, network: 'n', namespaceId, state: 'ready', spec: { result: { ips: [{ address: '10.0.0.2/24' }] } } }),
   network: () => ({ id: 'n', name: 'n', list: { plugins: [{ capabilities: ['aliases'], config: {} }] } }),
 } as unknown as Pick<CnmStore, 'endpoint' | 'network'>;
 
@@ -48,13 +48,13 @@ function upgraded(rows: readonly Old[], use: (database: ReturnType<typeof openNe
      VALUES (?, ?, 'n', ?, ?, 'ready', 'admin', ?, ?)`,
   );
   for (const { id, origin, interface: name = 'eth0', spec = {}, isMember = true, isDockers = false } of rows) {
-    const { lastInsertRowid } = insert.run(realm, origin, id, name, `${id}${name}${origin}`, JSON.stringify(spec));
+    const { lastInsertRowid } = insert.run(namespaceId, origin, id, name, `${id}${name}${origin}`, JSON.stringify(spec));
     if (isMember)
       old
         .prepare("INSERT INTO service_member (attachment, realm, network, service, document) VALUES (?, ?, 'n', 'web', ?)")
-        .run(lastInsertRowid, realm, JSON.stringify({ ...web, addresses: [`10.0.0.${lastInsertRowid}`] }));
+        .run(lastInsertRowid, namespaceId, JSON.stringify({ ...web, addresses: [`10.0.0.${lastInsertRowid}`] }));
     if (isDockers)
-      old.prepare("INSERT INTO cnm_endpoint (id, network, realm, state, spec) VALUES (?, 'n', ?, 'ready', '{}')").run(id, realm);
+      old.prepare("INSERT INTO cnm_endpoint (id, network, realm, state, spec) VALUES (?, 'n', ?, 'ready', '{}')").run(id, namespaceId);
   }
   old.close();
   const database = openNetworkDatabase(path);
@@ -91,7 +91,7 @@ test('a pod joins members whose owner an earlier version did not write down; the
     const members = createMembershipStore({ db });
     const join = (attachment: number, owner: string): void =>
       members.put(
-        { realm, network: 'n', holder: `${attachment}`, attachment, owner },
+        { namespaceId, network: 'n', holder: `${attachment}`, attachment, owner },
         { memberships: [web], addresses: ['10.0.0.9'], ipam: undefined },
       );
     join(3, 'shop');

@@ -48,8 +48,8 @@ export function createEndpointNames(
       const network = endpoint === undefined ? undefined : store.network(endpoint.network);
       if (endpoint?.state !== 'ready' || network === undefined) return;
       if (!network.list.plugins.some(({ capabilities }) => capabilities.includes('aliases'))) return;
-      const { realm } = endpoint;
-      const row = selectAttachment.get(realm, network.name, id, interfaceName) as { number: number } | undefined;
+      const { namespaceId } = endpoint;
+      const row = selectAttachment.get(namespaceId, network.name, id, interfaceName) as { number: number } | undefined;
       if (row === undefined) return;
       const addresses = (endpoint.spec.result?.ips ?? []).map(({ address }) => address.replace(/\/\d+$/u, ''));
       const ipam = network.list.plugins.find(({ ipamType }) => ipamType !== undefined)?.config['ipam'];
@@ -60,7 +60,13 @@ export function createEndpointNames(
         rules: rulesOf(network.list.plugins[0]?.config ?? {}, network.name),
       };
       // Replaces what the plugins wrote, because an endpoint's id is not a name.
-      const holder = { realm, network: network.name, holder: `${id}/${interfaceName}`, attachment: row.number, owner: otherOwners.docker };
+      const holder = {
+        namespaceId,
+        network: network.name,
+        holder: `${id}/${interfaceName}`,
+        attachment: row.number,
+        owner: otherOwners.docker,
+      };
       if (all !== undefined) membershipStore.put(holder, joined, isHeld);
       nameStore.put(holder, [...namesAt(addresses, 'container', [name]), ...namesAt(addresses, 'alias', aliases), ...memberNames(joined)]);
     });

@@ -34,18 +34,18 @@ export function createEndpoints({ acts, turns, log, stagingDir, ...options }: En
     const mac = macOf(network, wanted);
     const list = endpointList(network, { ...wanted, MacAddress: mac });
     const spec: EndpointSpec = { wanted, mac, maker: records.self, list, ...(by.identity !== undefined && { owner: by.identity }) };
-    const realm = await acts.realm(by.caller);
-    const standing = await acts.begin({ id, network: of, realm, spec });
-    if (standing?.state === 'ready') {
+    const namespaceId = await acts.namespaceId(by.caller);
+    const existing = await acts.begin({ id, network: of, namespaceId, spec });
+    if (existing?.state === 'ready') {
       // The engine repeats the call because the answer was lost.
-      if (JSON.stringify(standing.spec.wanted) !== JSON.stringify(wanted)) throw endpointStands(id);
+      if (JSON.stringify(existing.spec.wanted) !== JSON.stringify(wanted)) throw endpointStands(id);
       return records.require(id, of);
     }
-    if (standing !== undefined) {
-      await links.undo(standing, by);
-      await acts.begin({ id, network: of, realm, spec });
+    if (existing !== undefined) {
+      await links.undo(existing, by);
+      await acts.begin({ id, network: of, namespaceId, spec });
     }
-    const begun: CnmEndpoint = { id, network: of, realm, state: 'making', spec };
+    const begun: CnmEndpoint = { id, network: of, namespaceId, state: 'making', spec };
     try {
       await links.make(begun, network, by);
     } catch (thrown) {

@@ -30,8 +30,8 @@ export function openForgotten(
   const by = { caller: {} };
 
   const unknown = async (api: DockerApi): Promise<Set<string>> => {
-    const realm = await acts.realm(by.caller);
-    const here = (await acts.endpoints()).filter((endpoint) => endpoint.realm === realm);
+    const namespaceId = await acts.namespaceId(by.caller);
+    const here = (await acts.endpoints()).filter((endpoint) => endpoint.namespaceId === namespaceId);
     const found = new Set<string>();
     for (const network of new Set(here.map((endpoint) => endpoint.network))) {
       const known = endpointsOfNetwork(await api.network(network));

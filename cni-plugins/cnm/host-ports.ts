@@ -21,12 +21,12 @@ export interface TakenPort {
 const addressOf = (hostIp: string): string => (hostIp === '0.0.0.0' || hostIp === '::' ? '' : hostIp);
 
 /**
- * Returns the host ports that others hold in the realm: endpoints, pods of our runtime, CNI plugins, and
+ * Returns the host ports that others hold in the namespace: endpoints, pods of our runtime, CNI plugins, and
  * services as node ports.
  */
 export function takenPorts(
   { db }: Pick<NetworkDatabase, 'db'>,
-  realm: string,
+  namespaceId: string,
   endpoints: readonly CnmEndpoint[],
   except: string,
 ): TakenPort[] {
@@ -35,8 +35,8 @@ export function takenPorts(
       `SELECT protocol, port, host_ip AS hostIp FROM host_port WHERE realm = ?1
        UNION ALL SELECT protocol, port, '' FROM service_node_port WHERE realm = ?1`,
     )
-    .all(realm) as unknown as TakenPort[];
-  const others = endpoints.filter((endpoint) => endpoint.realm === realm && endpoint.id !== except);
+    .all(namespaceId) as unknown as TakenPort[];
+  const others = endpoints.filter((endpoint) => endpoint.namespaceId === namespaceId && endpoint.id !== except);
   const ofEndpoints = others.flatMap(({ spec }) => spec.ports?.mappings ?? []);
   return [...rows, ...ofEndpoints.map(({ protocol, hostPort, hostIp = '' }) => ({ protocol, port: hostPort, hostIp: addressOf(hostIp) }))];
 }

@@ -24,7 +24,7 @@ export interface HttpService {
   close(): Promise<void>;
 }
 
-export interface HttpParts {
+export interface HttpDeps {
   readonly verbs: Verbs;
   /** Runs before the first verb of an engine process. */
   readonly onEngine: (by: Engine) => Promise<void>;
@@ -50,7 +50,7 @@ interface Held {
 }
 
 /** Serves the connections that are given to it; it listens nowhere itself. */
-export function createHttpService({ verbs, onEngine, log, silenceMs = 30_000 }: HttpParts): HttpService {
+export function createHttpService({ verbs, onEngine, log, silenceMs = 30_000 }: HttpDeps): HttpService {
   const held = new WeakMap<Socket, Held>();
   const sockets = new Set<Socket>();
   const underWay = new Set<Promise<void>>();

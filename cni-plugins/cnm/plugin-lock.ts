@@ -16,7 +16,7 @@ export async function withPluginLock<T>(path: string, endpoint: string, patience
   for (const late = performance.now() + patienceMs; ; await pause(20)) {
     const fd = openFile(path, O_RDWR | O_CREAT, 0o600);
     try {
-      if (tryLockFile(fd) && stands(path, fd)) {
+      if (tryLockFile(fd) && exists(path, fd)) {
         try {
           return await body(fd);
         } finally {
@@ -31,7 +31,7 @@ export async function withPluginLock<T>(path: string, endpoint: string, patience
 }
 
 /** The previous holder removed the file. */
-const stands = (path: string, fd: number): boolean => statSync(path, { throwIfNoEntry: false })?.ino === fstatSync(fd).ino;
+const exists = (path: string, fd: number): boolean => statSync(path, { throwIfNoEntry: false })?.ino === fstatSync(fd).ino;
 
 /** Starts programs that inherit the lock. */
 export const holding =

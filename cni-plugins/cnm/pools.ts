@@ -65,7 +65,7 @@ export function createPools({ db, transaction }: NetworkDatabase): Pools {
   const insertAddress = db.prepare('INSERT INTO cnm_address (pool, address) VALUES (?, ?)');
   const deleteAddress = db.prepare('DELETE FROM cnm_address WHERE pool = ? AND address = ?');
 
-  const standing = (): Pool[] => (selectPools.all() as { id: string }[]).flatMap(({ id }) => poolOf(id) ?? []);
+  const existing = (): Pool[] => (selectPools.all() as { id: string }[]).flatMap(({ id }) => poolOf(id) ?? []);
   const put = ({ id, pool, range }: Pool): void => void insertPool.run(id, text(pool), text(range));
   const isEmpty = (id: string): boolean => (countAddresses.get(id) as { count: number }).count === 0;
 
@@ -86,7 +86,7 @@ export function createPools({ db, transaction }: NetworkDatabase): Pools {
     const pool = poolOf(id);
     if (pool === undefined)
       throw poolFailure('not-found', 'find the pool', id.slice(0, 100), 'this driver gave no such id', 'create the network again');
-    const known = standing();
+    const known = existing();
     if (known.some((each) => each.id === id)) return pool;
     const other = known.find((each) => overlaps(each.pool, pool.pool));
     if (other !== undefined) throw taken(pool, other);
@@ -117,7 +117,7 @@ export function createPools({ db, transaction }: NetworkDatabase): Pools {
   return {
     requestPool: ({ AddressSpace, Pool: wanted, SubPool, V6 }, inUse, held) =>
       transaction(() => {
-        const known = standing();
+        const known = existing();
         const prefix = wanted === '' ? undefined : parsePrefix(wanted);
         const whole = prefix === undefined ? undefined : { address: networkOf(prefix), length: prefix.length };
         const pool = whole ?? chosen(V6 ? 6 : 4, [...known.map((each) => each.pool), ...inUse]);

@@ -34,7 +34,7 @@ export interface CnmEndpoint {
   readonly id: string;
   readonly network: string;
   /** As in the table `attachment`. */
-  readonly realm: string;
+  readonly namespaceId: string;
   readonly state: EndpointState;
   readonly spec: EndpointSpec;
 }

@@ -114,8 +114,8 @@ export function openStaging(folder: string, hosts: Hosts): Staging {
     takeBack: (endpoint, caller, name, addresses) =>
       inHost(caller, (host) =>
         inside(endpoint, (pod, fd) => {
-          const standing = findLink(host.route, { name });
-          if (standing !== undefined) host.route.run([setFlag(standing.index, 'up', false), moveLink(standing.index, fd, interfaceName)]);
+          const existing = findLink(host.route, { name });
+          if (existing !== undefined) host.route.run([setFlag(existing.index, 'up', false), moveLink(existing.index, fd, interfaceName)]);
           const link = findLink(pod, { name: interfaceName });
           if (link === undefined) return false;
           put(pod, link.index, addresses);
@@ -139,12 +139,12 @@ export function openStaging(folder: string, hosts: Hosts): Staging {
     placeOf: (caller, link, sandbox, hostLinks) =>
       inHost(caller, ({ route }): LinkPlace => {
         if (link === undefined || findLink(route, { name: link.name }) !== undefined) return 'host';
-        const standing = new Map(hostLinks.map((name) => [name, findLink(route, { name })?.kind]));
-        const ends = hostLinks.filter((name) => standing.get(name) !== 'bridge');
+        const existing = new Map(hostLinks.map((name) => [name, findLink(route, { name })?.kind]));
+        const ends = hostLinks.filter((name) => existing.get(name) !== 'bridge');
         // The other end of a pair has exactly the same lifetime.
-        const stands =
-          ends.length > 0 ? ends.some((name) => standing.get(name) !== undefined) : sandbox !== undefined && isNamespace(caller, sandbox);
-        return stands ? 'container' : 'nowhere';
+        const exists =
+          ends.length > 0 ? ends.some((name) => existing.get(name) !== undefined) : sandbox !== undefined && isNamespace(caller, sandbox);
+        return exists ? 'container' : 'nowhere';
       }),
     missing: (caller, names) => inHost(caller, ({ route }) => names.filter((name) => findLink(route, { name }) === undefined)),
     removeBridges: (caller, names) =>

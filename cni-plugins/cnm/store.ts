@@ -25,7 +25,7 @@ export interface CnmStore {
 interface Row {
   readonly id: string;
   readonly network: string;
-  readonly realm: string;
+  readonly namespaceId: string;
   readonly state: EndpointState;
   readonly spec: string;
 }
@@ -39,7 +39,7 @@ export function createCnmStore({ db, transaction }: NetworkDatabase): CnmStore {
   const insertNetwork = db.prepare('INSERT INTO cnm_network (id, spec) VALUES (?, ?)');
   const deleteNetwork = db.prepare('DELETE FROM cnm_network WHERE id = ?');
   const countEndpoints = db.prepare('SELECT count(*) AS count FROM cnm_endpoint WHERE network = ?');
-  const columns = 'SELECT id, network, realm, state, spec FROM cnm_endpoint';
+  const columns = 'SELECT id, network, realm AS namespaceId, state, spec FROM cnm_endpoint';
   const selectEndpoint = db.prepare(`${columns} WHERE id = ?`);
   const selectEndpoints = db.prepare(`${columns} ORDER BY id`);
   const insertEndpoint = db.prepare("INSERT INTO cnm_endpoint (id, network, realm, state, spec) VALUES (?, ?, ?, 'making', ?)");
@@ -60,11 +60,11 @@ export function createCnmStore({ db, transaction }: NetworkDatabase): CnmStore {
     networks: () => (selectNetworks.all() as { spec: string }[]).map(networkOf),
     createNetwork: (wanted) =>
       transaction(() => {
-        const standing = network(wanted.id);
+        const existing = network(wanted.id);
         // The list of its bridges comes from the first request.
-        if (standing !== undefined && JSON.stringify({ ...standing, bridges: [] }) !== JSON.stringify({ ...wanted, bridges: [] }))
+        if (existing !== undefined && JSON.stringify({ ...existing, bridges: [] }) !== JSON.stringify({ ...wanted, bridges: [] }))
           throw networkStands(wanted.id);
-        if (standing === undefined) insertNetwork.run(wanted.id, JSON.stringify(wanted));
+        if (existing === undefined) insertNetwork.run(wanted.id, JSON.stringify(wanted));
       }),
     removeNetwork: (id) =>
       transaction(() => {
@@ -74,13 +74,13 @@ export function createCnmStore({ db, transaction }: NetworkDatabase): CnmStore {
       }),
     endpoint,
     endpoints: () => (selectEndpoints.all() as unknown as Row[]).map(endpointOf),
-    begin: ({ id, network: of, realm, spec }) =>
+    begin: ({ id, network: of, namespaceId, spec }) =>
       transaction(() => {
         if (network(of) === undefined) throw networkUnknown(of);
-        const standing = endpoint(id);
-        if (standing !== undefined && standing.network !== of) throw endpointStands(id);
-        if (standing === undefined) insertEndpoint.run(id, of, realm, JSON.stringify(spec));
-        return standing;
+        const existing = endpoint(id);
+        if (existing !== undefined && existing.network !== of) throw endpointStands(id);
+        if (existing === undefined) insertEndpoint.run(id, of, namespaceId, JSON.stringify(spec));
+        return existing;
       }),
     update: (id, state, spec) => void updateEndpoint.run(state, JSON.stringify(spec), id),
     drop: (id) => void deleteEndpoint.run(id),

@@ -10,7 +10,7 @@ import type { LinkPlace } from './staging.ts';
 import type { Turns } from './turns.ts';
 
 export interface UnusedEndpointsDeps {
-  readonly acts: Pick<ActsApart, 'endpoint' | 'endpoints' | 'placeOf' | 'realm'>;
+  readonly acts: Pick<ActsApart, 'endpoint' | 'endpoints' | 'placeOf' | 'namespaceId'>;
   readonly records: EndpointRecords;
   readonly links: Pick<EndpointLinks, 'undo'>;
   readonly turns: Turns;
@@ -34,14 +34,14 @@ export function createUnusedEndpoints({ acts, records, links, turns, log }: Unus
     return place === 'nowhere' || (place === 'host' && (owner === undefined || !sameProcess(owner)));
   };
 
-  const reconcileOne = async (id: string, realm: string, by: Engine, which?: 'of the dead'): Promise<void> => {
+  const reconcileOne = async (id: string, namespaceId: string, by: Engine, which?: 'of the dead'): Promise<void> => {
     const endpoint = await acts.endpoint(id);
     if (endpoint === undefined) return;
     const { owner } = endpoint.spec;
     // An engine that is running may move links between two checks.
     if (which !== undefined && owner !== undefined && sameProcess(owner)) return;
-    const former = !endpoint.realm.startsWith(`${currentBootId()}/`);
-    if (!former && endpoint.realm !== realm) return;
+    const former = !endpoint.namespaceId.startsWith(`${currentBootId()}/`);
+    if (!former && endpoint.namespaceId !== namespaceId) return;
     if (endpoint.state === 'ready' && !former && !(await isStale(endpoint, by))) return;
     if (endpoint.state !== 'ready' && records.isOfAnother(endpoint)) return;
     await links.undo(endpoint, by);
@@ -58,10 +58,10 @@ export function createUnusedEndpoints({ acts, records, links, turns, log }: Unus
         });
     },
     async reconcile(by, which) {
-      const realm = await acts.realm(by.caller);
+      const namespaceId = await acts.namespaceId(by.caller);
       for (const { id } of await acts.endpoints()) {
         try {
-          await turns.take(id, () => reconcileOne(id, realm, by, which));
+          await turns.take(id, () => reconcileOne(id, namespaceId, by, which));
         } catch (thrown) {
           if (isPortcullisError(thrown) && thrown.code === 'NETWORK_BUSY') continue;
           log.warn({ endpoint: id, why: reasonOf(thrown) }, 'an endpoint that no container has could not be removed; it is tried again');

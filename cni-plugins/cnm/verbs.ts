@@ -26,7 +26,7 @@ import type { Turns } from './turns.ts';
 
 export type Verbs = { readonly [Verb in keyof DriverVerbs]: (body: string, by: Engine) => Promise<ReplyOf<Verb>> | ReplyOf<Verb> };
 
-export interface VerbParts {
+export interface VerbDeps {
   readonly acts: ActsApart;
   readonly endpoints: Endpoints;
   readonly source: ListSource;
@@ -38,7 +38,7 @@ const addressSpaces = { LocalDefaultAddressSpace: 'portcullis', GlobalDefaultAdd
 
 const done: Nothing = {};
 
-export function createVerbs({ acts, endpoints, source, turns }: VerbParts): Verbs {
+export function createVerbs({ acts, endpoints, source, turns }: VerbDeps): Verbs {
   const refuseScope = (verb: DriverVerb) => (): never => {
     throw scopeRefused(verb);
   };

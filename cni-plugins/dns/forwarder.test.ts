@@ -57,7 +57,7 @@ function question(name: string, servers: readonly number[], more: Partial<Forwar
 
 const outcomes: ForwardOutcome[] = [];
 function open(limits: Partial<ForwardLimits> & { port: number }): Forwarder {
-  const place = { realm: 'test', inside: <T>(body: () => T): T => body() };
+  const place = { namespaceId: 'test', inside: <T>(body: () => T): T => body() };
   const forwarder = createForwarder(place, { most: 100, mostOfAsker: 50, ...limits }, (outcome) => outcomes.push(outcome));
   ends.push(() => forwarder.close());
   return forwarder;

@@ -64,7 +64,7 @@ interface Exchange {
 export function createForwarder(
   place: HostNamespace,
   limits: ForwardLimits,
-  tell: (outcome: ForwardOutcome, seconds: number) => void,
+  report: (outcome: ForwardOutcome, seconds: number) => void,
 ): Forwarder {
   const exchanges = new Map<string, Exchange>();
   const sockets = createServerSockets(place, limits.port);
@@ -76,7 +76,7 @@ export function createForwarder(
     exchanges.delete(key);
     exchange.timers.forEach(clearTimeout);
     for (const giveUp of [...exchange.giveUp]) giveUp();
-    tell(answer === undefined ? 'failed' : 'answered', (performance.now() - exchange.began) / 1000);
+    report(answer === undefined ? 'failed' : 'answered', (performance.now() - exchange.began) / 1000);
     for (const { asker, answered } of exchange.waiters) {
       questions.ended(asker);
       answered(answer);
@@ -134,18 +134,18 @@ export function createForwarder(
     ask(question, answered) {
       const { asker } = question;
       if (question.servers.length === 0) {
-        tell('failed', 0);
+        report('failed', 0);
         return answered(undefined);
       }
       if (questions.isReached(asker)) {
-        tell('limited', 0);
+        report('limited', 0);
         return answered(undefined, 'limited');
       }
       questions.began(asker);
       const key = keyOf(question);
-      const standing = exchanges.get(key);
-      if (standing === undefined) begin(key, question, { asker, answered });
-      else standing.waiters.push({ asker, answered });
+      const existing = exchanges.get(key);
+      if (existing === undefined) begin(key, question, { asker, answered });
+      else existing.waiters.push({ asker, answered });
     },
     rest() {
       sockets.rest();

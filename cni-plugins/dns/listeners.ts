@@ -1,6 +1,6 @@
 import type { HostNamespace } from './host-namespace.ts';
-import { findPlaces, ownPlace, standingNamespaces } from './realms.ts';
-import type { OpenPlace } from './realms.ts';
+import { findNamespaces, ownNamespace, existingNamespaces } from './open-namespaces.ts';
+import type { OpenNamespace } from './open-namespaces.ts';
 import type { ServedNetwork } from './served-networks.ts';
 import { createStation } from './station.ts';
 import type { Station, StationOptions } from './station.ts';
@@ -24,38 +24,38 @@ export interface Gates {
 interface Standing {
   readonly station: Station;
   /** Absent: our own namespace, which does not end before us. */
-  readonly opened?: OpenPlace;
+  readonly opened?: OpenNamespace;
 }
 
 /** Opens nothing before the first networks. */
 export function createGates(options: StationOptions): Gates {
   const stations = new Map<string, Standing>();
-  const own = ownPlace();
+  const own = ownNamespace();
 
-  const establish = (place: HostNamespace, opened?: OpenPlace): void =>
-    void stations.set(place.realm, { station: createStation(place, options), ...(opened !== undefined && { opened }) });
+  const establish = (place: HostNamespace, opened?: OpenNamespace): void =>
+    void stations.set(place.namespaceId, { station: createStation(place, options), ...(opened !== undefined && { opened }) });
 
-  const abandon = (realm: string, { station, opened }: Standing): void => {
-    stations.delete(realm);
+  const abandon = (namespaceId: string, { station, opened }: Standing): void => {
+    stations.delete(namespaceId);
     station.close();
     opened?.close();
   };
 
   return {
     follow(networks) {
-      const byRealm = Map.groupBy(networks, ({ realm }) => realm);
-      for (const [realm, standing] of [...stations]) if (!byRealm.has(realm)) abandon(realm, standing);
-      if (byRealm.has(own.realm) && !stations.has(own.realm)) establish(own);
-      const unknown = new Set([...byRealm.keys()].filter((realm) => !stations.has(realm)));
-      if (unknown.size > 0) for (const place of findPlaces(unknown)) establish(place, place);
-      for (const [realm, those] of byRealm) stations.get(realm)?.station.follow(those);
+      const byNamespaceId = Map.groupBy(networks, ({ namespaceId }) => namespaceId);
+      for (const [namespaceId, existing] of [...stations]) if (!byNamespaceId.has(namespaceId)) abandon(namespaceId, existing);
+      if (byNamespaceId.has(own.namespaceId) && !stations.has(own.namespaceId)) establish(own);
+      const unknown = new Set([...byNamespaceId.keys()].filter((namespaceId) => !stations.has(namespaceId)));
+      if (unknown.size > 0) for (const place of findNamespaces(unknown)) establish(place, place);
+      for (const [namespaceId, those] of byNamespaceId) stations.get(namespaceId)?.station.follow(those);
     },
     rest() {
       const foreign = [...stations].filter(([, { opened }]) => opened !== undefined);
-      const standing = foreign.length === 0 ? new Set<string>() : standingNamespaces();
-      for (const [realm, each] of foreign) {
-        if (each.opened === undefined || standing.has(each.opened.namespace)) continue;
-        abandon(realm, each);
+      const existing = foreign.length === 0 ? new Set<string>() : existingNamespaces();
+      for (const [namespaceId, each] of foreign) {
+        if (each.opened === undefined || existing.has(each.opened.namespace)) continue;
+        abandon(namespaceId, each);
       }
       for (const { station } of stations.values()) station.rest();
     },
@@ -66,7 +66,7 @@ export function createGates(options: StationOptions): Gates {
       return { gates: open, closedGates: wanting };
     },
     close() {
-      for (const [realm, standing] of [...stations]) abandon(realm, standing);
+      for (const [namespaceId, existing] of [...stations]) abandon(namespaceId, existing);
     },
   };
 }

@@ -5,23 +5,23 @@ import type { Endpoint } from './decide.ts';
 export interface NameQueries {
   /** Returns a value that differs after any commit of another connection. */
   version(): unknown;
-  /** Returns the networks that have names, of all realms. */
-  networks(): readonly { readonly realm: string; readonly network: string }[];
+  /** Returns the networks that have names, of all host network namespaces. */
+  networks(): readonly { readonly namespaceId: string; readonly network: string }[];
   /** Returns the gateways of all attachments of a network, each with the length of its subnet. Unchecked. */
-  gateways(realm: string, network: string): readonly { readonly gateway: unknown; readonly length: unknown }[];
+  gateways(namespaceId: string, network: string): readonly { readonly gateway: unknown; readonly length: unknown }[];
   /** Returns the addresses of a name. Addresses are 16 bytes long (see {@link addressOf}). */
-  addresses(realm: string, network: string, name: string): readonly NamedAddress[];
+  addresses(namespaceId: string, network: string, name: string): readonly NamedAddress[];
   /** Returns the Kubernetes namespace to which names of the attachment belong; undefined: none. */
   owner(attachment: number): string | undefined;
   /**
    * Returns the name by which users know an address: its own name, then its aliases, its id, and the service,
    * which others may share. The shortest comes first, which for a pod is the name without its namespace.
    */
-  nameOf(realm: string, network: string, address: Uint8Array): string | undefined;
+  nameOf(namespaceId: string, network: string, address: Uint8Array): string | undefined;
   /** Returns the attachments of the container that has the address on the network, on all its networks. */
-  attachments(realm: string, network: string, address: Uint8Array): readonly { readonly network: string; readonly number: number }[];
+  attachments(namespaceId: string, network: string, address: Uint8Array): readonly { readonly network: string; readonly number: number }[];
   /** Returns whether an attachment of the network has a default route. */
-  networkHasWayOut(realm: string, network: string): boolean;
+  networkHasWayOut(namespaceId: string, network: string): boolean;
   /** Returns whether the attachment has a default route. */
   hasWayOut(attachment: number): boolean;
   /** Returns the name servers that the attachment's pod got besides ours. */
@@ -44,7 +44,7 @@ export const addressOf = (key: Uint8Array): Uint8Array => (mapped.equals(key.sub
 /** Prepares the queries once. */
 export function createNameQueries({ db }: Pick<NetworkDatabase, 'db'>): NameQueries {
   const selectVersion = db.prepare('PRAGMA data_version');
-  const selectNetworks = db.prepare('SELECT DISTINCT realm, network FROM name');
+  const selectNetworks = db.prepare('SELECT DISTINCT realm AS namespaceId, network FROM name');
   const selectGateways = db.prepare(
     `SELECT DISTINCT json_extract(ip.value, '$.gateway') AS gateway, json_extract(ip.value, '$.prefixLength') AS length
      FROM attachment JOIN json_each(spec, '$.addresses') AS ip WHERE realm = ?1 AND network = ?2 AND origin = 'pod'
@@ -89,14 +89,14 @@ export function createNameQueries({ db }: Pick<NetworkDatabase, 'db'>): NameQuer
 
   return {
     version: () => (selectVersion.get() as { data_version: unknown }).data_version,
-    networks: () => selectNetworks.all() as unknown as { realm: string; network: string }[],
-    gateways: (realm, network) => selectGateways.all(realm, network) as { gateway: unknown; length: unknown }[],
-    addresses: (realm, network, name) => selectEndpoints.all(realm, network, name) as unknown as NamedAddress[],
+    networks: () => selectNetworks.all() as unknown as { namespaceId: string; network: string }[],
+    gateways: (namespaceId, network) => selectGateways.all(namespaceId, network) as { gateway: unknown; length: unknown }[],
+    addresses: (namespaceId, network, name) => selectEndpoints.all(namespaceId, network, name) as unknown as NamedAddress[],
     owner: (attachment) => (selectOwner.get(attachment) as { owner: string } | undefined)?.owner,
-    nameOf: (realm, network, address) => (selectName.get(realm, keyOf(address), network) as { name: string } | undefined)?.name,
-    attachments: (realm, network, address) =>
-      selectOthers.all(realm, network, keyOf(address)) as unknown as { network: string; number: number }[],
-    networkHasWayOut: (realm, network) => selectWaysOut.get(realm, network) !== undefined,
+    nameOf: (namespaceId, network, address) => (selectName.get(namespaceId, keyOf(address), network) as { name: string } | undefined)?.name,
+    attachments: (namespaceId, network, address) =>
+      selectOthers.all(namespaceId, network, keyOf(address)) as unknown as { network: string; number: number }[],
+    networkHasWayOut: (namespaceId, network) => selectWaysOut.get(namespaceId, network) !== undefined,
     hasWayOut: (attachment) => selectWayOut.get(attachment) !== undefined,
     upstreams: (attachment) => (selectUpstreams.all(attachment) as unknown as { address: string }[]).map(({ address }) => address),
   };

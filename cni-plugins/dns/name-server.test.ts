@@ -33,12 +33,12 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
 
   const database = openNetworkDatabase(databasePath);
   const store = createNameStore(database);
-  const attachments = database.db.prepare('SELECT number, realm FROM attachment WHERE container_id = ? AND network = ?');
+  const attachments = database.db.prepare('SELECT number, realm AS namespaceId FROM attachment WHERE container_id = ? AND network = ?');
 
   /** Gives a container's endpoint a name, which ends with the attachment. */
   function name(id: string, network: string, names: readonly NetworkName[]): void {
-    const { number, realm } = attachments.get(id, network) as { number: number; realm: string };
-    store.put({ realm, network, holder: `${id}/test`, attachment: number }, names);
+    const { number, namespaceId } = attachments.get(id, network) as { number: number; namespaceId: string };
+    store.put({ namespaceId, network, holder: `${id}/test`, attachment: number }, names);
   }
 
   const addresses = (result: { ips: readonly { address: string }[] }): string[] =>
@@ -159,8 +159,8 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     assert.deepEqual(await lookup(web, 'elsewhere.example'), ['192.0.2.80'], 'an upstream that has no AAAA of it');
     assert.deepEqual(await lookup(web, 'db.back.portcullis.internal'), ['Name does not resolve']);
     assert.deepEqual(await lookup(web, 'dead.example'), ['Try again']);
-    const { realm } = attachments.get('web', 'front') as { realm: string };
-    const service = { realm, network: 'front', holder: 'service many' };
+    const { namespaceId } = attachments.get('web', 'front') as { namespaceId: string };
+    const service = { namespaceId, network: 'front', holder: 'service many' };
     store.put(
       service,
       Array.from({ length: 60 }, (_, index): NetworkName => ({ name: 'many', address: `10.71.1.${index}`, kind: 'service' })),
@@ -242,10 +242,10 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     assert.deepEqual(forwardedNames, []);
   });
 
-  const realmHere = (): string => (attachments.get('web', 'front') as { realm: string }).realm;
+  const namespaceIdHere = (): string => (attachments.get('web', 'front') as { namespaceId: string }).namespaceId;
 
   test('services: a virtual address takes precedence over backends, and long answers come complete over TCP', digs, async () => {
-    const service = { realm: realmHere(), network: 'front', holder: 'service shop' };
+    const service = { namespaceId: namespaceIdHere(), network: 'front', holder: 'service shop' };
     store.put(service, [{ name: 'shop', address: '10.96.0.9', kind: 'service' }]);
     assert.equal(await dig(web, `@${gateway(71)} shop`), '10.96.0.9');
     const backends = Array.from({ length: 200 }, (_, index): NetworkName => ({

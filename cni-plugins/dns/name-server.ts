@@ -35,7 +35,7 @@ export async function startNameServer(settings: NameServerSettings, logger: Logg
       started.unref();
       started.on('message', (message: FromNameServer) => {
         if ('level' in message) log[message.level](message.fields, message.message);
-        else if ('figures' in message) waiting.splice(0).forEach((tell) => tell(message.figures));
+        else if ('figures' in message) waiting.splice(0).forEach((report) => report(message.figures));
         else if ('started' in message) resolve();
         else {
           const failure = errorFromJson(message.failed);
@@ -49,7 +49,7 @@ export async function startNameServer(settings: NameServerSettings, logger: Logg
         log.error({ why }, 'the thread that answers names failed');
       });
       started.on('exit', () => {
-        waiting.splice(0).forEach((tell) => tell(undefined));
+        waiting.splice(0).forEach((report) => report(undefined));
         reject(failed(settings.databasePath, why));
         if (!closed) startAgain();
       });
@@ -75,14 +75,14 @@ export async function startNameServer(settings: NameServerSettings, logger: Logg
       new Promise((resolve) => {
         if (closed) return resolve(undefined);
         const late = setTimeout(() => {
-          waiting = waiting.filter((each) => each !== tell);
+          waiting = waiting.filter((each) => each !== report);
           resolve(undefined);
         }, figuresMs);
-        const tell = (figures: NameFigures | undefined): void => {
+        const report = (figures: NameFigures | undefined): void => {
           clearTimeout(late);
           resolve(figures);
         };
-        waiting.push(tell);
+        waiting.push(report);
         worker.postMessage({ do: 'figures' } satisfies ToNameServer);
       }),
     async close() {

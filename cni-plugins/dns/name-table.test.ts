@@ -7,8 +7,8 @@ import { namesAt, namesOf } from '../attach/call-names.ts';
 import { openNetworkDatabase } from '../attach/database.ts';
 import { createNameStore } from '../attach/endpoint-names.ts';
 import type { NetworkName } from '../attach/endpoint-names.ts';
-import { createPartStore } from '../attach/parts.ts';
-import { bootOf } from '../attach/realm.ts';
+import { createPluginAttachmentStore } from '../attach/plugin-attachments.ts';
+import { bootOf } from '../attach/namespace-id.ts';
 import { ipBytes, parseIp } from '../spec/address.ts';
 import { createNameTable } from './name-table.ts';
 
@@ -17,16 +17,23 @@ after(() => rmSync(folder, { recursive: true, force: true }));
 const writing = openNetworkDatabase(join(folder, 'network.db'));
 const reading = openNetworkDatabase(join(folder, 'network.db'));
 after(() => [writing, reading].forEach((database) => database.close()));
-const [names, parts] = [createNameStore(writing), createPartStore(writing)];
+const [names, pluginAttachments] = [createNameStore(writing), createPluginAttachmentStore(writing)];
 
-const realm = `${bootOf()}/1`;
+const namespaceId = `${bootOf()}/1`;
 const network = 'shop';
 
 function attach(containerId: string, called: readonly NetworkName[]): void {
   const key = { network, containerId, interface: 'eth0' };
-  const attachment = parts.attachment(realm, key, `pc${containerId.slice(0, 8)}`);
-  parts.begin({ attachment, key, type: 'bridge', netns: '', resources: [], result: { interfaces: [], ips: [], routes: [], dns: {} } });
-  names.put({ realm, network, holder: `${containerId}/eth0`, attachment }, called);
+  const attachment = pluginAttachments.attachment(namespaceId, key, `pc${containerId.slice(0, 8)}`);
+  pluginAttachments.begin({
+    attachment,
+    key,
+    type: 'bridge',
+    netns: '',
+    resources: [],
+    result: { interfaces: [], ips: [], routes: [], dns: {} },
+  });
+  names.put({ namespaceId, network, holder: `${containerId}/eth0`, attachment }, called);
 }
 
 test('a reverse lookup returns the name that users know', () => {
@@ -38,7 +45,7 @@ test('a reverse lookup returns the name that users know', () => {
   };
   const nameOf = (text: string): string | undefined => {
     table.changed();
-    const served = { realm, name: network, gateways: [], subnets: [] };
+    const served = { namespaceId, name: network, gateways: [], subnets: [] };
     return table.seenBy(address('10.0.0.99'), served).networks[0]?.nameOf(ipBytes(address(text)));
   };
   const [podId, endpointId, bareId] = ['0a'.repeat(32), '0b'.repeat(32), '0c'.repeat(32)];
@@ -65,10 +72,10 @@ test('a reverse lookup returns the name that users know', () => {
   attach(bareId, namesOf({ ...call, containerId: bareId, aliases: [], addresses: ['10.0.0.6'] }));
   assert.equal(nameOf('10.0.0.6'), bareId.slice(0, 12));
 
-  names.put({ realm, network, holder: 'service all' }, namesAt(['10.96.0.1'], 'service', ['all']));
+  names.put({ namespaceId, network, holder: 'service all' }, namesAt(['10.96.0.1'], 'service', ['all']));
   assert.equal(nameOf('10.96.0.1'), 'all');
   assert.equal(nameOf('10.0.0.77'), undefined);
-  names.put({ realm, network, holder: 'service all' }, namesAt(['10.0.0.77'], 'service', ['all']));
+  names.put({ namespaceId, network, holder: 'service all' }, namesAt(['10.0.0.77'], 'service', ['all']));
   assert.deepEqual([nameOf('10.0.0.77'), nameOf('10.96.0.1')], ['all', undefined], 'nothing is remembered beyond a change');
 });
 
@@ -76,14 +83,21 @@ test('a name in two namespaces resolves to the one of the client’s namespace, 
   const table = createNameTable(reading);
   const own = (containerId: string, namespace: string, pod: string, address: string): void => {
     const key = { network: 'mall', containerId, interface: 'eth0' };
-    const attachment = parts.attachment(realm, key, `pd${containerId.slice(0, 8)}`);
-    parts.begin({ attachment, key, type: 'bridge', netns: '', resources: [], result: { interfaces: [], ips: [], routes: [], dns: {} } });
+    const attachment = pluginAttachments.attachment(namespaceId, key, `pd${containerId.slice(0, 8)}`);
+    pluginAttachments.begin({
+      attachment,
+      key,
+      type: 'bridge',
+      netns: '',
+      resources: [],
+      result: { interfaces: [], ips: [], routes: [], dns: {} },
+    });
     const called = namesOf({ containerId, pod, namespace, aliases: [pod], addresses: [address] });
-    names.put({ realm, network: 'mall', holder: `${containerId}/eth0`, attachment, owner: namespace }, called);
+    names.put({ namespaceId, network: 'mall', holder: `${containerId}/eth0`, attachment, owner: namespace }, called);
   };
   const seen = (asker: string, name: string, asked?: 'whole'): string[] => {
     table.changed();
-    const served = { realm, name: 'mall', gateways: [], subnets: [] };
+    const served = { namespaceId, name: 'mall', gateways: [], subnets: [] };
     const from = parseIp(asker);
     assert.ok(from);
     const found = table.seenBy(from, served).networks[0]?.endpoints(name, asked) ?? [];
@@ -96,7 +110,7 @@ test('a name in two namespaces resolves to the one of the client’s namespace, 
   own('two-web', 'two', 'web', '10.3.0.4');
   own('two-more', 'two', 'web', '10.3.0.5');
   own('three', 'three', 'asks', '10.3.0.6');
-  names.put({ realm, network: 'mall', holder: 'service web', owner: 'evil' }, namesAt(['10.3.9.9'], 'service', ['web', 'tasks.web']));
+  names.put({ namespaceId, network: 'mall', holder: 'service web', owner: 'evil' }, namesAt(['10.3.9.9'], 'service', ['web', 'tasks.web']));
   assert.deepEqual(seen('10.3.0.3', 'web'), ['10.3.0.2']);
   assert.deepEqual(seen('10.3.0.4', 'web'), ['10.3.0.4', '10.3.0.5']);
   assert.deepEqual(seen('10.3.0.6', 'web'), ['10.3.0.2']);
@@ -106,7 +120,7 @@ test('a name in two namespaces resolves to the one of the client’s namespace, 
     table.changed();
     const from = parseIp(asker);
     assert.ok(from);
-    const found = table.seenBy(from, { realm, name: 'mall', gateways: [], subnets: [] }).networks[0]?.endpoints(name, asked) ?? [];
+    const found = table.seenBy(from, { namespaceId, name: 'mall', gateways: [], subnets: [] }).networks[0]?.endpoints(name, asked) ?? [];
     return found.length > 0 && found.every(({ ofOthers }) => ofOthers);
   };
   assert.deepEqual(
@@ -116,8 +130,8 @@ test('a name in two namespaces resolves to the one of the client’s namespace, 
   );
   assert.equal(isOfOthers('10.3.0.6', 'web'), false, 'below the network’s own name nobody else has it');
   own('evil', 'evil', 'member', '10.3.0.7');
-  names.put({ realm, network: 'mall', holder: 'service com', owner: 'evil' }, namesAt(['10.3.9.8'], 'service', ['com', 'tasks.com']));
-  names.put({ realm, network: 'mall', holder: 'service all' }, namesAt(['10.3.9.7'], 'service', ['all', 'tasks.all']));
+  names.put({ namespaceId, network: 'mall', holder: 'service com', owner: 'evil' }, namesAt(['10.3.9.8'], 'service', ['com', 'tasks.com']));
+  names.put({ namespaceId, network: 'mall', holder: 'service all' }, namesAt(['10.3.9.7'], 'service', ['all', 'tasks.all']));
   for (const [name, address] of [
     ['tasks.web', '10.3.9.9'],
     ['tasks.com', '10.3.9.8'],

@@ -49,9 +49,9 @@ export function createNameTable(database: Pick<NetworkDatabase, 'db'>): NameTabl
   let version: unknown;
 
   /** The host itself has a way out. For an asker without a known attachment, the network decides. */
-  const hasWayOut = (asker: IpAddress, { realm, name, gateways: own }: ServedNetwork, attachments: readonly number[]): boolean =>
+  const hasWayOut = (asker: IpAddress, { namespaceId, name, gateways: own }: ServedNetwork, attachments: readonly number[]): boolean =>
     own.some(({ family, value }) => family === asker.family && value === asker.value) ||
-    (attachments.length === 0 ? queries.networkHasWayOut(realm, name) : attachments.some((number) => queries.hasWayOut(number)));
+    (attachments.length === 0 ? queries.networkHasWayOut(namespaceId, name) : attachments.some((number) => queries.hasWayOut(number)));
 
   const ownerOf = (attachments: readonly { readonly number: number }[]): string | undefined => {
     for (const { number } of attachments) {
@@ -62,8 +62,8 @@ export function createNameTable(database: Pick<NetworkDatabase, 'db'>): NameTabl
   };
 
   const lookAt = (asker: IpAddress, network: ServedNetwork): Seen => {
-    const { realm, name } = network;
-    const rows = queries.attachments(realm, name, ipBytes(asker));
+    const { namespaceId, name } = network;
+    const rows = queries.attachments(namespaceId, name, ipBytes(asker));
     const attached = new Set([name, ...rows.map(({ network }) => network)]);
     return {
       isAttached: rows.length > 0,
@@ -72,7 +72,7 @@ export function createNameTable(database: Pick<NetworkDatabase, 'db'>): NameTabl
         network,
         rows.map(({ number }) => number),
       ),
-      networks: [...attached].map((each) => names.seenBy(realm, each, ownerOf(rows))),
+      networks: [...attached].map((each) => names.seenBy(namespaceId, each, ownerOf(rows))),
       upstreams: rows.flatMap(({ number }) => queries.upstreams(number)).flatMap((address) => parseIp(address) ?? []),
     };
   };
@@ -88,7 +88,7 @@ export function createNameTable(database: Pick<NetworkDatabase, 'db'>): NameTabl
     },
     served: served.current,
     seenBy(asker, network) {
-      const key = `${network.realm}\0${network.name}\0${asker.value}`;
+      const key = `${network.namespaceId}\0${network.name}\0${asker.value}`;
       const known = askers.get(key);
       if (known !== undefined) return known;
       const seen = lookAt(asker, network);

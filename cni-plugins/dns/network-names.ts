@@ -8,7 +8,7 @@ import type { ServedNetworks } from './served-networks.ts';
 /** The names of a network as one asker sees them. What was read is remembered until it is forgotten. */
 export interface NetworkNames {
   /** @param asker the Kubernetes namespace of the asker; undefined: none */
-  seenBy(realm: string, network: string, asker: string | undefined): SeenNetwork;
+  seenBy(namespaceId: string, network: string, asker: string | undefined): SeenNetwork;
   forget(): void;
 }
 
@@ -20,18 +20,18 @@ export function createNetworkNames(queries: Pick<NameQueries, 'addresses' | 'nam
   /** Names by address. Empty: the address has no name. */
   const reverse = new LRUCache<string, string>({ max: remembered });
 
-  const seenNetwork = (realm: string, name: string, asker: string | undefined): SeenNetwork => ({
+  const seenNetwork = (namespaceId: string, name: string, asker: string | undefined): SeenNetwork => ({
     name,
-    holds: (address) => served.of(realm, name).subnets.some((subnet) => contains(subnet, ipFromBytes(address))),
+    holds: (address) => served.of(namespaceId, name).subnets.some((subnet) => contains(subnet, ipFromBytes(address))),
     endpoints(host, asked) {
       // The name may be a domain from elsewhere. Of our names only `tasks.SERVICE` has a dot, and a tenant
       // chooses its label (`tasks.com`). As a whole name, it is answered only to askers of the service's own
       // owner.
       const isOfElsewhere = asked === 'whole' && host.includes('.');
-      const key = `${realm}\0${name}\0${host}\0${asker ?? ''}\0${asked ?? ''}`;
+      const key = `${namespaceId}\0${name}\0${host}\0${asker ?? ''}\0${asked ?? ''}`;
       const known = endpointsSeen.get(key);
       if (known !== undefined) return known;
-      const found = queries.addresses(realm, name, host);
+      const found = queries.addresses(namespaceId, name, host);
       const isOwn = ({ kind, owner }: NamedAddress): boolean => kind === 'service' && (owner === '' || owner === asker);
       const rows = ofOneOwner(isOfElsewhere ? found.filter(isOwn) : found, asker);
       // A tenant also chooses a bare name. For all other askers, the answer of the host's own name servers
@@ -46,10 +46,10 @@ export function createNetworkNames(queries: Pick<NameQueries, 'addresses' | 'nam
       return endpoints;
     },
     nameOf(address) {
-      const key = `${realm}\0${name}\0${Buffer.from(address).toString('latin1')}`;
+      const key = `${namespaceId}\0${name}\0${Buffer.from(address).toString('latin1')}`;
       const known = reverse.get(key);
       if (known !== undefined) return known === '' ? undefined : known;
-      const found = queries.nameOf(realm, name, address);
+      const found = queries.nameOf(namespaceId, name, address);
       reverse.set(key, found ?? '');
       return found;
     },

@@ -30,22 +30,22 @@ const longestStreamMessage = 0xffff;
  * @param networks that have this gateway when the question arrives
  */
 export function createQueryHandler(options: QueryHandlerOptions): (arrival: ReceivedQuery, networks: readonly ServedNetwork[]) => void {
-  const { table, settings, forwarder, tell } = options;
+  const { table, settings, forwarder, tell: report } = options;
 
   return (arrival, networks) => {
     const { message, asker, byStream, reply } = arrival;
     const asked = readQuery(message);
     if (asked === undefined) {
-      tell('ignored');
+      report('ignored');
       return reply(undefined);
     }
     if ('rcode' in asked) {
-      tell('malformed');
+      report('malformed');
       return reply(encodeFailure(message, asked.rcode));
     }
     const room = byStream ? longestStreamMessage : roomOf(asked);
     const say = (result: QueryResult, answer: Reply, question = message): void => {
-      tell(result);
+      report(result);
       reply(encodeReply(question, asked, answer, room));
     };
     const seen = seenFrom(asker, networks);
@@ -89,7 +89,7 @@ export function createQueryHandler(options: QueryHandlerOptions): (arrival: Rece
       const isElsewhere = limited !== undefined || (answer !== undefined && rcodeOf(answer) === rcode.NOERROR);
       if (own !== undefined && !isElsewhere) return say(resultOf(own), own, query);
       if (answer === undefined) return say('failed', unreachable, query);
-      tell('forwarded');
+      report('forwarded');
       reply(relayed(answer, query, asked, room));
     });
   }

@@ -1,11 +1,11 @@
-import { bootOf } from '../attach/realm.ts';
+import { bootOf } from '../attach/namespace-id.ts';
 import { parseIp } from '../spec/address.ts';
 import type { IpAddress, IpPrefix } from '../spec/address.ts';
 import type { NameQueries } from './name-queries.ts';
 
 export interface ServedNetwork {
   /** The host network namespace of its links ({@link bootOf}, cookie). */
-  readonly realm: string;
+  readonly namespaceId: string;
   readonly name: string;
   readonly gateways: readonly IpAddress[];
   readonly subnets: readonly IpPrefix[];
@@ -19,26 +19,26 @@ export interface ServedNetworks {
    */
   current(afresh: boolean): readonly ServedNetwork[];
   /** Returns one network, whether it has names or not. */
-  of(realm: string, name: string): ServedNetwork;
+  of(namespaceId: string, name: string): ServedNetwork;
 }
 
 /** Reads nothing before the first call. */
 export function createServedNetworks(queries: Pick<NameQueries, 'gateways' | 'networks'>): ServedNetworks {
   const gateways = new Map<string, ServedNetwork>();
 
-  const servedOf = (realm: string, name: string): ServedNetwork => {
-    const key = `${realm}\0${name}`;
+  const servedOf = (namespaceId: string, name: string): ServedNetwork => {
+    const key = `${namespaceId}\0${name}`;
     const known = gateways.get(key);
     if (known !== undefined) return known;
     const found: IpAddress[] = [];
     const subnets: IpPrefix[] = [];
-    for (const { gateway, length } of queries.gateways(realm, name)) {
+    for (const { gateway, length } of queries.gateways(namespaceId, name)) {
       const address = typeof gateway === 'string' ? parseIp(gateway) : undefined;
       if (address === undefined || typeof length !== 'number') continue;
       if (!found.some((other) => other.family === address.family && other.value === address.value)) found.push(address);
       subnets.push({ address, length });
     }
-    const served: ServedNetwork = { realm, name, gateways: found, subnets };
+    const served: ServedNetwork = { namespaceId, name, gateways: found, subnets };
     gateways.set(key, served);
     return served;
   };
@@ -48,10 +48,10 @@ export function createServedNetworks(queries: Pick<NameQueries, 'gateways' | 'ne
       // Gateways change only with the configuration of a network, and each reading walks all attachments of
       // the network.
       if (afresh) gateways.clear();
-      const current = queries.networks().filter(({ realm }) => realm.startsWith(`${bootOf()}/`));
-      const standing = new Set(current.map(({ realm, network }) => `${realm}\0${network}`));
-      for (const [key, served] of gateways) if (!standing.has(key) || served.gateways.length === 0) gateways.delete(key);
-      return current.map(({ realm, network }) => servedOf(realm, network));
+      const current = queries.networks().filter(({ namespaceId }) => namespaceId.startsWith(`${bootOf()}/`));
+      const existing = new Set(current.map(({ namespaceId, network }) => `${namespaceId}\0${network}`));
+      for (const [key, served] of gateways) if (!existing.has(key) || served.gateways.length === 0) gateways.delete(key);
+      return current.map(({ namespaceId, network }) => servedOf(namespaceId, network));
     },
     of: servedOf,
   };

@@ -53,33 +53,33 @@ export function createStation(place: HostNamespace, options: StationOptions): St
     return desk;
   };
 
-  const open = (text: string, address: IpAddress, standing: StandingGate): void => {
+  const open = (text: string, address: IpAddress, existing: StandingGate): void => {
     const desk = deskOf();
-    const fields = { address: text, networks: standing.networks.map(({ name }) => name) };
+    const fields = { address: text, networks: existing.networks.map(({ name }) => name) };
     try {
-      standing.gate = openDnsListener({
+      existing.gate = openDnsListener({
         place,
         address,
         port,
         // Changes that were committed before a question arrived are in its answer.
         onArrivals: () => void table.changed(),
-        onArrival: (arrival) => desk(arrival, standing.networks),
+        onArrival: (arrival) => desk(arrival, existing.networks),
         onFailure(why) {
-          delete standing.gate;
+          delete existing.gate;
           log.warn({ ...fields, why }, 'names are no longer answered at the gateway of a network; it is tried again');
         },
       });
-      if (standing.problem !== undefined) log.info(fields, 'names are answered at the gateway of a network now');
-      delete standing.problem;
+      if (existing.problem !== undefined) log.info(fields, 'names are answered at the gateway of a network now');
+      delete existing.problem;
     } catch (thrown) {
       const problem = isPortcullisError(thrown) ? thrown.code : 'INTERNAL';
       // A gateway that is not an address of this host belongs to another host, or is still being added to
       // this one.
       const why =
         problem === 'KERNEL_EADDRINUSE' ? 'another name server listens on port 53 of this address, or of all addresses' : reasonOf(thrown);
-      if (standing.problem !== problem && problem !== 'KERNEL_EADDRNOTAVAIL')
+      if (existing.problem !== problem && problem !== 'KERNEL_EADDRNOTAVAIL')
         log.warn({ ...fields, why }, 'names cannot be answered at the gateway of a network; it is tried again');
-      standing.problem = problem;
+      existing.problem = problem;
     }
   };
 
@@ -100,10 +100,10 @@ export function createStation(place: HostNamespace, options: StationOptions): St
         gates.delete(text);
       }
       for (const [text, { address, networks: those }] of wanted) {
-        const standing = gates.get(text) ?? { networks: those };
-        standing.networks = those;
-        gates.set(text, standing);
-        if (standing.gate === undefined) open(text, address, standing);
+        const existing = gates.get(text) ?? { networks: those };
+        existing.networks = those;
+        gates.set(text, existing);
+        if (existing.gate === undefined) open(text, address, existing);
       }
     },
     rest: () => forwarder.rest(),

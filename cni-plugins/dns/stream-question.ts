@@ -17,11 +17,11 @@ export function askByStream(place: HostNamespace, server: IpAddress, port: numbe
   const fd = place.inside(() => connectTcp({ address: ipBytes(server), port }));
   const socket = new Socket({ fd, readable: true, writable: true });
   let over = false;
-  const end = (tell: () => void): void => {
+  const end = (report: () => void): void => {
     if (over) return;
     over = true;
     socket.destroy();
-    tell();
+    report();
   };
   const read = readFrames((message) => {
     if (message.length >= 2 && message.readUInt16BE(0) === asked.id && answersTo(message, query, asked))

@@ -70,8 +70,8 @@ export function createFileReader<Reading extends object>(make: () => Worker): Fi
           return resolve(answer);
         }
         end();
-        const told = 'failed' in answer ? answer : { result: { unreadable: [`${folder}/${name}:1:1: ${answer.why}`] } };
-        resolve({ name, stamp, ...told });
+        const reported = 'failed' in answer ? answer : { result: { unreadable: [`${folder}/${name}:1:1: ${answer.why}`] } };
+        resolve({ name, stamp, ...reported });
       };
       try {
         worker ??= start();

@@ -50,7 +50,7 @@ export interface SetStoreOptions {
 }
 
 export function openSetStore<Reading>({ path, format, what, log }: SetStoreOptions): SetStore<Reading> {
-  let [written, wanted, told] = ['', '', ''];
+  let [written, wanted, reported] = ['', '', ''];
   let isWriting = false;
 
   const write = async (set: StoredSet<Reading>, key: string): Promise<void> => {
@@ -59,11 +59,11 @@ export function openSetStore<Reading>({ path, format, what, log }: SetStoreOptio
       makeFolderSync(dirname(path));
       await dropAbandonedWrites(path);
       await writeFileAtomic(path, textOf(set, format));
-      [written, told] = [key, ''];
+      [written, reported] = [key, ''];
     } catch (thrown) {
       const why = reasonOf(thrown);
-      if (why !== told) log.error({ path, why }, `the ${what} in force could not be kept on disk; it is tried again`);
-      told = why;
+      if (why !== reported) log.error({ path, why }, `the ${what} in force could not be kept on disk; it is tried again`);
+      reported = why;
     } finally {
       isWriting = false;
     }

@@ -131,13 +131,13 @@ test('each plugin gets what libcni gives: environment, a stdin that can be opene
   assert.equal((cached['result'] as { cniVersion: string }).cniVersion, '1.0.0');
   assert.match(Buffer.from(String(cached['config']), 'base64').toString(), /"name":"net"/u);
 
-  const standing = { ...job, links: job.links.map((link) => ({ ...link, ...(made !== undefined && { result: made }) })) };
-  await chains.check(standing);
+  const existing = { ...job, links: job.links.map((link) => ({ ...link, ...(made !== undefined && { result: made }) })) };
+  await chains.check(existing);
   assert.deepEqual(
     noted().map(([what]) => what.split(' ').slice(0, 2).join(' ')),
     ['first CHECK', 'second CHECK'],
   );
-  await chains.remove(standing);
+  await chains.remove(existing);
   const removed = noted();
   assert.deepEqual(
     removed.map(([what]) => what.split(' ').slice(0, 2).join(' ')),

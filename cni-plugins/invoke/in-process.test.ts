@@ -87,11 +87,11 @@ if (inPrivateNetns(import.meta.filename)) {
           message: /endless made a link without an end on the host.*use a network of the plugin bridge or ptp/u,
         });
       await following.setClass(pod.request.id, 'user');
-      const told = (): boolean => lines.some((line) => line.includes('do not hold') && line.includes(pod.request.id));
-      assert.equal(told(), false);
+      const reported = (): boolean => lines.some((line) => line.includes('do not hold') && line.includes(pod.request.id));
+      assert.equal(reported(), false);
       const policy = { apiVersion: 'networking.k8s.io/v1', kind: 'NetworkPolicy', metadata: { name: 'closed' }, spec: { podSelector: {} } };
       writeFileSync(join(policyDir, 'closed.json'), JSON.stringify(policy));
-      await eventually(() => told() || undefined, 10_000);
+      await eventually(() => reported() || undefined, 10_000);
       await assert.rejects(following.setClass(pod.request.id, 'user'), { code: 'NETWORK_RULES_UNSUPPORTED' });
       await following.detach(pod.request.id);
     } finally {

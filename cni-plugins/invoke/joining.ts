@@ -21,7 +21,7 @@ export interface Joining {
   settled(): Promise<void>;
 }
 
-export interface JoiningParts {
+export interface JoiningDeps {
   readonly ask: (call: Call) => Promise<Answer>;
   readonly chains: Chains;
   readonly log: Pick<Logger, 'info' | 'warn'>;
@@ -43,7 +43,7 @@ function unanswered(networks: readonly ChainNetwork[]): PortcullisError {
   });
 }
 
-export function createJoining({ ask, chains, log }: JoiningParts): Joining {
+export function createJoining({ ask, chains, log }: JoiningDeps): Joining {
   /** The last operation of each pod. The next operation of the same pod waits for it. */
   const turns = new Map<string, Promise<unknown>>();
   let background: Promise<void> = Promise.resolve();

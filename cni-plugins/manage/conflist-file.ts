@@ -60,8 +60,8 @@ export function planNetwork(source: ReportSource, wanted: NewNetwork): PlannedNe
     throw invalid(wanted.name, `${JSON.stringify(wanted.order)} cannot begin the name of a file here`);
   if (wanted.internal && wanted.type !== 'bridge') throw invalid(wanted.name, 'only a network of the type bridge can be internal');
   const { networks } = readNetworkReport(source);
-  const standing = networks.find(({ name, file }) => name === wanted.name && file !== undefined);
-  if (standing !== undefined) throw exists(wanted.name, standing.file ?? confDir);
+  const existing = networks.find(({ name, file }) => name === wanted.name && file !== undefined);
+  if (existing !== undefined) throw exists(wanted.name, existing.file ?? confDir);
   refuseUnusable(wanted);
   refuseOverlap(wanted, networks);
   const chosen = linkChosen(wanted, networks);

@@ -89,10 +89,10 @@ export async function connectNetwork(
   const target = await targetOf(source, options.target);
   if (target.bound !== undefined) throw targetBound(name, options.target, target.bound);
   const cache = openResultCache(source.cacheDir, owner);
-  const standing = (await cache.list(name)).find((each) => each.ours && each.containerId === target.pod.id);
-  if (standing !== undefined && namespaceStands(standing.netns)) throw alreadyConnected(name, options.target, standing.interface);
+  const existing = (await cache.list(name)).find((each) => each.ours && each.containerId === target.pod.id);
+  if (existing !== undefined && namespaceStands(existing.netns)) throw alreadyConnected(name, options.target, existing.interface);
   // The kernel may reuse the number of a deleted namespace for a new one.
-  if (standing !== undefined) await removeConnection(source, name, standing);
+  if (existing !== undefined) await removeConnection(source, name, existing);
   const capabilityArgs = {
     ...(options.ips.length > 0 && { ips: options.ips }),
     ...(options.mac !== undefined && { mac: options.mac }),

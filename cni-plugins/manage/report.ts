@@ -9,7 +9,7 @@ import { isVirtualHolder } from '../attach/memberships.ts';
 import { networksIn } from '../attach/networks.ts';
 import { bareType } from '../attach/plugin-type.ts';
 import type { NetworkChoice } from '../attach/networks.ts';
-import { ownRealm } from '../attach/realm.ts';
+import { ownNamespaceId } from '../attach/namespace-id.ts';
 import { isHeld } from '../attach/record.ts';
 import type { AttachmentSpec } from '../attach/record.ts';
 import { formatIp } from '../spec/address.ts';
@@ -281,12 +281,12 @@ function ofPods(held: readonly Held[]): Held[] {
   });
 }
 
-type IsGone = (realm: string, hostInterface: string) => boolean;
+type IsGone = (namespaceId: string, hostInterface: string) => boolean;
 
 /** The links of other network namespaces are unknown here. */
 function goneLinks(): IsGone {
-  const [realm, names] = [ownRealm(), linkNames()];
-  return (of, hostInterface) => of === realm && hostInterface !== '' && !names.has(hostInterface);
+  const [namespaceId, names] = [ownNamespaceId(), linkNames()];
+  return (of, hostInterface) => of === namespaceId && hostInterface !== '' && !names.has(hostInterface);
 }
 
 function heldOf(row: SqlRow, isGone: IsGone): Held[] {

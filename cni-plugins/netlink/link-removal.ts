@@ -24,11 +24,11 @@ const sleepCell = new Int32Array(new SharedArrayBuffer(4));
  * @param open makes a socket in the namespace of `route`
  */
 export function removeLink(route: NetlinkSocket, index: number, open: () => NetlinkSocket): void {
-  const stands = (): boolean => route.find(getLink({ index }), 'ENODEV') !== undefined;
+  const exists = (): boolean => route.find(getLink({ index }), 'ENODEV') !== undefined;
   if (underWay < most) {
     removeApart(index, open);
     for (const deadline = performance.now() + patienceMs; performance.now() < deadline; Atomics.wait(sleepCell, 0, 0, pauseMs))
-      if (!stands()) return;
+      if (!exists()) return;
   }
   // The request was refused, or every thread of the pool waits for a disk: this call needs the kernel's own
   // words, or its time.

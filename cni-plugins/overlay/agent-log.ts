@@ -7,11 +7,11 @@ export interface AgentLog {
 
 /** Returns a function that logs claims that hosts may not make, each once. */
 export function createRefusalLog({ refused }: Pick<Ownership, 'refused'>, log: AgentLog): () => void {
-  let told: ReadonlySet<string> = new Set();
+  let reported: ReadonlySet<string> = new Set();
   return () => {
     const current = new Set(refused.keys());
-    const fresh = [...current].filter((key) => !told.has(key));
-    told = current;
+    const fresh = [...current].filter((key) => !reported.has(key));
+    reported = current;
     if (fresh.length > 0)
       log.warn(
         { refused: fresh.slice(0, 10).map((key) => `${key}: ${refused.get(key) ?? ''}`), count: fresh.length },

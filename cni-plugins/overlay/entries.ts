@@ -160,8 +160,8 @@ export function addressIn(subnet: string): string {
 export function difference(held: ReadonlyMap<string, Entry>, wanted: ReadonlyMap<string, Entry>): { remove: Entry[]; put: Entry[] } {
   const remove = [...held].flatMap(([key, entry]) => (wanted.has(key) ? [] : [entry]));
   const put = [...wanted].flatMap(([key, entry]) => {
-    const standing = held.get(key);
-    return standing !== undefined && sameEntry(standing, entry) ? [] : [entry];
+    const existing = held.get(key);
+    return existing !== undefined && sameEntry(existing, entry) ? [] : [entry];
   });
   // Routes are removed first and added last, so that no route leads to an unknown host.
   return { remove: remove.sort((a, b) => rank(b) - rank(a)), put: put.sort((a, b) => rank(a) - rank(b)) };

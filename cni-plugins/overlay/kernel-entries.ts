@@ -44,7 +44,7 @@ const meetingSoonMs = 100;
 export function createKernelEntries(deps: KernelEntriesDeps): KernelEntries {
   const { thisHost, peers, usedKeys, dataPlane, isEncrypted, onChanged, log } = deps;
   /** The link exists: entries of one host can be added to it. */
-  let stands = false;
+  let exists = false;
   const entriesBy = new Map<string, readonly Entry[]>();
   let corrected = 0;
   let expiring: NodeJS.Timeout | undefined;
@@ -68,7 +68,7 @@ export function createKernelEntries(deps: KernelEntriesDeps): KernelEntries {
     for (const { host } of peers.all()) entriesBy.set(host, entriesFor(deps, host, met));
     const wanted = new Map([...entriesBy.values()].flat().map((entry) => [keyOf(entry), entry]));
     const found = dataPlane.reconcile(thisHost.own, wanted);
-    stands = true;
+    exists = true;
     corrected += found.length;
     if (found.length > 0)
       log.info({ found: found.slice(0, 10), count: found.length }, 'the overlay in the kernel was brought to what it is to be');
@@ -78,7 +78,7 @@ export function createKernelEntries(deps: KernelEntriesDeps): KernelEntries {
     if (hosts.size === 0) return;
     onChanged();
     scheduleExpiry();
-    if (!stands) return;
+    if (!exists) return;
     const before = new Map<string, Entry>();
     const after = new Map<string, Entry>();
     for (const host of hosts) for (const entry of entriesBy.get(host) ?? []) before.set(keyOf(entry), entry);
@@ -117,7 +117,7 @@ export function createKernelEntries(deps: KernelEntriesDeps): KernelEntries {
     reconcile,
     follow,
     followMet() {
-      if (isEncrypted && stands) follow(movedHosts(deps));
+      if (isEncrypted && exists) follow(movedHosts(deps));
     },
     scheduleExpiry,
     attempt,

@@ -121,9 +121,9 @@ function ensureLink(route: NetlinkSocket, own: Own, wanted: NewLink, isWanted: (
 /** Sets address, MTU, MAC and up. @returns whether anything differed */
 function finishLink(route: NetlinkSocket, link: LinkSettings, { record, subnets }: Own): boolean {
   const wanted = subnets.map((subnet) => bytesOf(addressIn(subnet)));
-  const standing = listAddresses(route, link.index).filter(({ address }) => address.length === 4 || address[0] !== 0xfe);
-  const strange = standing.filter(({ address }) => !wanted.some((bytes) => bytes.equals(Buffer.from(address))));
-  const absent = wanted.filter((bytes) => !standing.some(({ address }) => bytes.equals(Buffer.from(address))));
+  const existing = listAddresses(route, link.index).filter(({ address }) => address.length === 4 || address[0] !== 0xfe);
+  const strange = existing.filter(({ address }) => !wanted.some((bytes) => bytes.equals(Buffer.from(address))));
+  const absent = wanted.filter((bytes) => !existing.some(({ address }) => bytes.equals(Buffer.from(address))));
   const mac = record.vxlan?.mac;
   const requests = [
     ...(mac === undefined || link.mac === mac ? [] : [setMac(link.index, mac)]),

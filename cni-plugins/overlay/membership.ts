@@ -48,14 +48,14 @@ const unwrittenSince = (prefix: string, revision: number): Comparison => ({
  */
 export async function agreeOnNetwork({ client, keys }: Member, shared: SharedSettings): Promise<void> {
   const value = encode(shared);
-  let standing = (await client.get(keys.network))?.value;
-  if (standing === undefined) {
+  let existing = (await client.get(keys.network))?.value;
+  if (existing === undefined) {
     if (await client.transact([{ result: 0, target: 1, key: keys.network, createRevision: 0 }], [{ put: { key: keys.network, value } }]))
       return;
-    standing = (await client.get(keys.network))?.value;
+    existing = (await client.get(keys.network))?.value;
   }
-  if (standing === undefined || textOf(readShared(standing)) !== textOf(shared))
-    throw differing(keys.network, value.toString(), standing?.toString() ?? '');
+  if (existing === undefined || textOf(readShared(existing)) !== textOf(shared))
+    throw differing(keys.network, value.toString(), existing?.toString() ?? '');
 }
 
 const textOf = (shared: SharedSettings | undefined): string | undefined =>
@@ -101,9 +101,9 @@ async function claimOne(member: Member, network: OverlayNetwork, wanted: string 
     }
     const isTaken = lost.has(subnet);
     const steps: Step[] = held.flatMap((each) => (each.subnet === subnet && !isTaken ? [] : [{ deleteRange: { key: each.key } }]));
-    const standing = held.find((each) => each.key === own.subnet(subnet));
+    const existing = held.find((each) => each.key === own.subnet(subnet));
     const compare = [unwrittenSince(own.subnets, listing.revision)];
-    if (!isTaken && (standing === undefined || (objectOf(standing.value) ?? {})['id'] !== id)) {
+    if (!isTaken && (existing === undefined || (objectOf(existing.value) ?? {})['id'] !== id)) {
       steps.push({ put: { key: own.subnet(subnet), value: encode({ id } satisfies OwnClaim) } });
       const old = await oldClaim(member, subnet);
       if ('holder' in old) {
@@ -117,7 +117,7 @@ async function claimOne(member: Member, network: OverlayNetwork, wanted: string 
     const { succeeded, revision } =
       steps.length === 0 ? { succeeded: true, revision: listing.revision } : await client.commit(compare, steps);
     if (!succeeded || isTaken) continue;
-    await view.reached(steps.length === 0 ? (standing?.modRevision ?? 0) : revision);
+    await view.reached(steps.length === 0 ? (existing?.modRevision ?? 0) : revision);
     if (view.subnetHolder(subnet) === host) return subnet;
     lost.add(subnet);
     if (subnet === wanted) throw lostTo(subnet, view.subnetHolder(subnet) ?? 'somebody');
@@ -135,12 +135,12 @@ async function oldClaim(
   subnet: string,
 ): Promise<{ readonly compare: readonly Comparison[]; readonly steps: readonly Step[] } | { readonly holder: string }> {
   const key = keys.subnet(subnet);
-  const standing = await client.get(key);
-  const holder = standing === undefined ? host : (readClaim(standing.value)?.host ?? 'somebody');
+  const existing = await client.get(key);
+  const holder = existing === undefined ? host : (readClaim(existing.value)?.host ?? 'somebody');
   if (holder !== host) return { holder };
   return {
-    compare: [unchanged(key, standing?.modRevision ?? 0)],
-    steps: view.oldHosts().length === 0 || standing !== undefined ? [] : [{ put: { key, value: encode({ host, id } satisfies Claim) } }],
+    compare: [unchanged(key, existing?.modRevision ?? 0)],
+    steps: view.oldHosts().length === 0 || existing !== undefined ? [] : [{ put: { key, value: encode({ host, id } satisfies Claim) } }],
   };
 }
 
@@ -179,8 +179,8 @@ export async function leaveNetwork({ client, keys, host, id }: Member): Promise<
     const mine = isOurs ? [] : subnets.filter((pair) => idOf(pair) === id);
     const former = [];
     for (const subnet of [keys.host(host), ...subnets.flatMap(({ key }) => keys.subnet(keys.readOwn(key)?.name ?? ''))]) {
-      const standing = await client.get(subnet);
-      if (standing !== undefined && idOf(standing) === id) former.push(standing);
+      const existing = await client.get(subnet);
+      if (existing !== undefined && idOf(existing) === id) former.push(existing);
     }
     const steps: Step[] = [
       ...(isOurs ? [{ deleteRange: { key: own.all, rangeEnd: endOf(own.all) } }] : []),
@@ -199,8 +199,8 @@ export async function leaveNetwork({ client, keys, host, id }: Member): Promise<
 /** @throws OVERLAY_HOST_NAME_TAKEN another host of this name is alive */
 export async function requireName({ client, keys, host, id }: Member): Promise<void> {
   for (const key of [keys.own(host).record, keys.host(host)]) {
-    const standing = await client.get(key);
-    const other = standing === undefined ? undefined : readHost(standing.value);
+    const existing = await client.get(key);
+    const other = existing === undefined ? undefined : readHost(existing.value);
     if (other !== undefined && other.id !== id) throw nameTaken(host, other.underlay);
   }
 }
@@ -215,12 +215,12 @@ export async function register(member: Member, record: HostRecord, lease: number
   const own = keys.own(host);
   const wanted = new Set(identitiesOf(record).map((value) => own.identity(value)));
   for (;;) {
-    const standing = await client.get(own.record);
-    const other = standing === undefined ? undefined : readHost(standing.value);
+    const existing = await client.get(own.record);
+    const other = existing === undefined ? undefined : readHost(existing.value);
     if (other !== undefined && other.id !== id) throw nameTaken(host, other.underlay);
     const claimed = new Set((await client.list(own.identities)).pairs.map(({ key }) => key));
     const { succeeded, revision } = await client.commit(
-      [unchanged(own.record, standing?.modRevision ?? 0)],
+      [unchanged(own.record, existing?.modRevision ?? 0)],
       [
         { put: { key: own.record, value: encode(record), lease } },
         ...[...wanted].filter((key) => !claimed.has(key)).map((key) => ({ put: { key, value: encode({}) } })),
@@ -249,8 +249,8 @@ async function bringFormer({ client, keys, host, view }: Member, record: HostRec
         key,
         ...(await client.list(keys.own(host).subnets)).pairs.map((pair) => keys.subnet(keys.readOwn(pair.key)?.name ?? '')),
       ]) {
-        const standing = await client.get(name);
-        if (standing !== undefined && (name === key || readClaim(standing.value)?.host === host)) own.push(standing);
+        const existing = await client.get(name);
+        if (existing !== undefined && (name === key || readClaim(existing.value)?.host === host)) own.push(existing);
       }
       if (own.length > 0)
         await client.transact(

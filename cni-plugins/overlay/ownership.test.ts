@@ -158,7 +158,7 @@ test('a record that is not the host’s own does not count: claims for others, b
 
 test('a service and what it has are the oldest key’s; another host that holds it keeps it when the first leaves', () => {
   const web = encode({ mode: 'vip', addresses: ['10.128.9.7'] });
-  const stranger = encode({ mode: 'dnsrr', addresses: [] });
+  const foreign = encode({ mode: 'dnsrr', addresses: [] });
   const of = (own: typeof a, bytes = web): Written[] => [
     put(own.virtual('web', bytes)),
     put(own.address('10.128.9.7', 'web')),
@@ -167,13 +167,13 @@ test('a service and what it has are the oldest key’s; another host that holds 
   const view = opened([...of(a), ...of(b)]);
   change(
     view,
-    ...of(keys.own('host-c'), stranger),
+    ...of(keys.own('host-c'), foreign),
     put(keys.own('host-c').address('10.128.9.7', 'evil')),
     put(keys.own('host-c').port('tcp-80', 'evil')),
   );
   change(view, gone(a.virtual('web', web)), gone(a.address('10.128.9.7', 'web')), gone(a.port('tcp-80', 'web')));
   // A host that was first and makes another claim with another key becomes the youngest.
-  change(view, put(a.virtual('web', stranger)), put(a.address('10.128.9.7', 'evil')));
+  change(view, put(a.virtual('web', foreign)), put(a.address('10.128.9.7', 'evil')));
   assert.equal(view.virtual('web')?.value.toString(), web.toString());
   assert.equal(view.addressHolder('10.128.9.7'), 'web');
   assert.equal(view.portHolder('tcp-80'), 'web');

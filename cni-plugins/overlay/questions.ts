@@ -62,7 +62,10 @@ function unreached(question: OverlayQuestion, cause: PortcullisError, fix = caus
   });
 }
 
-async function answer(question: OverlayQuestion, { status, rotateKey, leave, client, keys, host, standing }: Asked): Promise<object> {
+async function answer(
+  question: OverlayQuestion,
+  { status, rotateKey, leave, client, keys, host, standing: existing }: Asked,
+): Promise<object> {
   switch (question.do) {
     case 'status':
       return status();
@@ -71,9 +74,9 @@ async function answer(question: OverlayQuestion, { status, rotateKey, leave, cli
     case 'leave':
       return leave();
     case 'spread':
-      return spread(question.file, question.text, { client, keys, standing });
+      return spread(question.file, question.text, { client, keys, standing: existing });
     case 'take-back':
-      return takeBack(question.names, { client, keys, standing });
+      return takeBack(question.names, { client, keys, standing: existing });
     case 'release': {
       if (!isHostName(question.host)) throw unknownHost(question.host);
       return question.host === host ? Promise.reject(alive(host)) : release(client, keys, question.host);

@@ -15,7 +15,7 @@ export interface ServiceDescriptions {
 }
 
 /** @param tell called with each problem */
-export function createServiceDescriptions(keys: Keys, tell: (problem: string) => void): ServiceDescriptions {
+export function createServiceDescriptions(keys: Keys, report: (problem: string) => void): ServiceDescriptions {
   const services = new Map<string, Service>();
   const unreadable = new Map<string, string>();
   return {
@@ -25,7 +25,7 @@ export function createServiceDescriptions(keys: Keys, tell: (problem: string) =>
       unreadable.delete(name);
       if (value === undefined) return void services.delete(name);
       const { service, wrong } = readDescription(name, keys.service(name), value.toString());
-      if (wrong.length > 0) refuse(unreadable, name, wrong.join('; '), tell);
+      if (wrong.length > 0) refuse(unreadable, name, wrong.join('; '), report);
       else if (service !== undefined) services.set(name, service);
     },
     keep(isPresent) {
@@ -35,8 +35,8 @@ export function createServiceDescriptions(keys: Keys, tell: (problem: string) =>
 }
 
 /** Remembers why something is refused. A reason that differs from the last one is reported. */
-export function refuse(reasons: Map<string, string>, name: string, why: string, tell: (problem: string) => void): void {
-  if (reasons.get(name) !== why) tell(why);
+export function refuse(reasons: Map<string, string>, name: string, why: string, report: (problem: string) => void): void {
+  if (reasons.get(name) !== why) report(why);
   reasons.set(name, why);
 }
 

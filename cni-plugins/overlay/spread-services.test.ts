@@ -17,7 +17,7 @@ import { createSpreadServices } from './spread-services.ts';
 
 const keys = keysOf('shop');
 const folder = mkdtempSync(join(tmpdir(), 'portcullis-spread-'));
-const told: string[] = [];
+const reported: string[] = [];
 let services: Services;
 /** The thread of services alone does not keep the process alive. */
 const alive = setInterval(() => undefined, 1000);
@@ -29,7 +29,7 @@ const spread = (name: string, address: string): { key: string; value: Buffer } =
   key: keys.service(name),
   value: Buffer.from(text(name, address)),
 });
-const standing = async (): Promise<string[]> => {
+const existing = async (): Promise<string[]> => {
   const { services: found } = JSON.parse(await services.ask(JSON.stringify({ do: 'list' }))) as { services: { name: string }[] };
   return found.map(({ name }) => name).toSorted();
 };
@@ -45,16 +45,16 @@ after(async () => {
 
 test('a service that this host refuses is reported, and retried until the conflict is gone', async () => {
   await services.put('own', [own('mine', '10.96.0.1')]);
-  const spreading = createSpreadServices(services, keys, (problem) => told.push(problem));
+  const spreading = createSpreadServices(services, keys, (problem) => reported.push(problem));
   spreading.list([spread('theirs', '10.96.0.1'), spread('free', '10.96.0.2')]);
-  await eventually('the free one stands', async () => (await standing()).includes('free'));
+  await eventually('the free one stands', async () => (await existing()).includes('free'));
   await eventually('the other is reported', () => spreading.refused.length === 1);
   assert.match(spreading.refused[0]!, /services\/theirs: addresses.*mine/u);
-  assert.deepEqual(await standing(), ['free', 'mine']);
+  assert.deepEqual(await existing(), ['free', 'mine']);
   await services.remove('own', ['mine']);
-  await eventually('it stands without a word of etcd', async () => (await standing()).includes('theirs'));
+  await eventually('it stands without a word of etcd', async () => (await existing()).includes('theirs'));
   await eventually('nothing is reported', () => spreading.refused.length === 0);
-  assert.equal(told.length, 1, 'it is reported once, however often it is asked for');
+  assert.equal(reported.length, 1, 'it is reported once, however often it is asked for');
   await spreading.close();
 });
 
@@ -65,6 +65,6 @@ test('a description that cannot be read is reported as long as it stands in etcd
   assert.match(spreading.refused.join(), /services\/bad/u);
   spreading.change([{ key: keys.service('bad'), value: undefined }]);
   assert.deepEqual(spreading.refused, []);
-  await eventually('the other stands', async () => (await standing()).join() === 'free');
+  await eventually('the other stands', async () => (await existing()).join() === 'free');
   await spreading.close();
 });

@@ -29,8 +29,8 @@ const mostBytes = 1024 * 1024;
  * @returns names
  * @throws OVERLAY_SERVICES_INVALID · OVERLAY_ETCD_UNREACHABLE, which says how many were written before
  */
-export async function spread(file: string, text: string, { client, keys, standing }: Spreading): Promise<{ spread: string[] }> {
-  const steps = readTexts(file, text, standing).map(([name, written]) => ({
+export async function spread(file: string, text: string, { client, keys, standing: existing }: Spreading): Promise<{ spread: string[] }> {
+  const steps = readTexts(file, text, existing).map(([name, written]) => ({
     name,
     put: { key: keys.service(name), value: Buffer.from(written) },
   }));
@@ -95,7 +95,7 @@ async function inParts<Item>(
 }
 
 /** Parses the text: one description per service, with the service's name. */
-function readTexts(file: string, text: string, standing: Spreading['standing']): (readonly [string, string])[] {
+function readTexts(file: string, text: string, existing: Spreading['standing']): (readonly [string, string])[] {
   const { documents, problems: unread } = parseDocuments(text, file);
   if (unread.length > 0) throw invalidServices(file, linesOf(unread));
   const { described, problems } = readServices([{ file, text }]);
@@ -104,7 +104,7 @@ function readTexts(file: string, text: string, standing: Spreading['standing']):
   const programs = described.filter(({ service }) => service.healthCheck?.kind === 'exec').map(({ service }) => service.name);
   if (programs.length > 0)
     throw invalidServices(file, [`${programs.join(', ')}: no host runs a program for another; check by tcp or http`]);
-  const taken = conflictsOf(described, standing());
+  const taken = conflictsOf(described, existing());
   if (taken.length > 0) throw invalidServices(file, taken);
   // Without problems, each document is one service, in the same order.
   return described.map(({ service: { name } }, index) => [name, writeYaml(documents[index]?.value)] as const);
@@ -114,10 +114,10 @@ function readTexts(file: string, text: string, standing: Spreading['standing']):
  * Reports services that ask for an address, protocol and port of another service, in etcd or earlier in the
  * text. Each host would refuse them.
  */
-function conflictsOf(described: readonly Described[], standing: Iterable<Service>): string[] {
+function conflictsOf(described: readonly Described[], existing: Iterable<Service>): string[] {
   const names = new Set(described.map(({ service: { name } }) => name));
   const holders = new Map<ServerKey, string>();
-  for (const service of standing) if (!names.has(service.name)) for (const { key } of claimsOf(service)) holders.set(key, service.name);
+  for (const service of existing) if (!names.has(service.name)) for (const { key } of claimsOf(service)) holders.set(key, service.name);
   return described.flatMap(({ service, written }) => {
     const { name } = service;
     const claims = claimsOf(service);
@@ -126,12 +126,12 @@ function conflictsOf(described: readonly Described[], standing: Iterable<Service
       for (const { key } of claims) holders.set(key, name);
       return [];
     }
-    const message = `${told(taken.key)} belongs to the service ${holders.get(taken.key) ?? ''}`;
+    const message = `${reported(taken.key)} belongs to the service ${holders.get(taken.key) ?? ''}`;
     return linesOf([{ position: positionIn(written, taken.field), path: `${name}: ${taken.field}`, message, fix: 'choose another' }]);
   });
 }
 
-function told(key: ServerKey): string {
+function reported(key: ServerKey): string {
   const [, protocol = '', address = '', port = ''] = key.split(' ');
   return address === '*' ? `the node port ${port}/${protocol}` : `${address} port ${port}/${protocol}`;
 }

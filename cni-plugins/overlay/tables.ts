@@ -61,11 +61,11 @@ export function ensureTables(wanted: readonly WantedTable[]): boolean {
 /** Removes the tables of both families. @returns whether there was one */
 export function removeTables(name: string): boolean {
   return withSocket((socket) => {
-    const standing = ([4, 6] as const)
+    const existing = ([4, 6] as const)
       .map((family) => tableOf(family, name))
       .filter((table) => socket.find(getTable(table), 'ENOENT') !== undefined);
-    transact(socket, standing.map(deleteTable));
-    return standing.length > 0;
+    transact(socket, existing.map(deleteTable));
+    return existing.length > 0;
   });
 }
 

@@ -63,11 +63,11 @@ export function openWireguardLink(keys: HostKeys): WireguardLink {
   return {
     ensure(port) {
       const { privateKey, publicKey } = keys.current;
-      const standing = read();
-      const isKey = standing.publicKey === publicKey;
-      if (isKey && standing.port === port) return false;
-      generic.run(requests().setDevice({ ...(isKey ? {} : { privateKey }), ...(standing.port === port ? {} : { port }) }));
-      if (!isKey) greet(standing.peers);
+      const existing = read();
+      const isKey = existing.publicKey === publicKey;
+      if (isKey && existing.port === port) return false;
+      generic.run(requests().setDevice({ ...(isKey ? {} : { privateKey }), ...(existing.port === port ? {} : { port }) }));
+      if (!isKey) greet(existing.peers);
       return true;
     },
     listed() {

@@ -279,7 +279,7 @@ for (const [type, config, expected] of [
   test(`${type}: ${JSON.stringify(config)}`, () => assert.match(problemsOf(type, config), expected));
 
 test('fields that are known and not had are the error 2 of the specification, unless more is wrong', () => {
-  const told = (type: string, config: object): { code: number; msg: string } | undefined => {
+  const reported = (type: string, config: object): { code: number; msg: string } | undefined => {
     const key = { network: 'net', containerId: 'c1', interface: 'eth0' };
     const call = { verb: 'add' as const, type, caller: {}, key, netns: '/run/netns/x', args: {}, path: [], config: JSON.stringify(config) };
     try {
@@ -296,10 +296,10 @@ test('fields that are known and not had are the error 2 of the specification, un
     ['portmap', { conditionsV4: ['-d', '10.0.0.1'] }, 'conditionsV4', '["-d","10.0.0.1"]'],
     ['portmap', { externalSetMarkChain: 'MARK' }, 'externalSetMarkChain', '"MARK"'],
   ] as const) {
-    const error = told(type, config);
+    const error = reported(type, config);
     assert.equal(error?.code, 2, type);
     assert.ok(error.msg.includes(key) && error.msg.includes(value), error.msg);
-    assert.equal(told(type, { ...config, mtu: 1, ingressPolicy: 5, ingressRate: 'x', markMasqBit: 99 })?.code, 7, type);
+    assert.equal(reported(type, { ...config, mtu: 1, ingressPolicy: 5, ingressRate: 'x', markMasqBit: 99 })?.code, 7, type);
   }
 });
 

@@ -43,9 +43,9 @@ if (inPrivateNetns(import.meta.filename)) {
         // own address for duplicates.
         const pod = (): string | undefined =>
           fixture.inside(of.netns, "sh -c 'ip -o addr; ip link; ip rule; ip route show table all'")?.replaceAll(' tentative', '');
-        const stands = pod();
+        const exists = pod();
         for (const plugin of plugins) await fixture.call('status', plugin, of);
-        assert.equal(pod(), stands);
+        assert.equal(pod(), exists);
         await fixture.del(plugins, of);
       } catch (thrown) {
         if (!isPortcullisError(thrown) || thrown.code !== 'NETWORK_LINK_TYPE_MISSING') throw thrown;

@@ -23,7 +23,7 @@ if (inPrivateNetns(import.meta.filename)) {
    * Sends a datagram from the host or from a pod; the test is about the requests that the kernel sends before
    * it.
    */
-  const tell = (to: string, link: string, from?: Pod): void => {
+  const report = (to: string, link: string, from?: Pod): void => {
     const script = [
       'import contextlib, socket',
       `six = ":" in "${to}"`,
@@ -44,9 +44,9 @@ if (inPrivateNetns(import.meta.filename)) {
     await engine.setClass(other.request.id, 'user');
     // From the host: to the all-nodes and all-routers groups, to broadcast, and to addresses that no host has.
     // Then the host gets a new address itself.
-    for (const to of ['ff02::1', 'ff02::2', '10.88.0.255', '224.0.0.251', '10.88.0.77', 'fd00:88::77']) tell(to, 'cni0');
+    for (const to of ['ff02::1', 'ff02::2', '10.88.0.255', '224.0.0.251', '10.88.0.77', 'fd00:88::77']) report(to, 'cni0');
     shell('ip addr add fd00:88::55/64 dev cni0');
-    for (const to of ['10.88.0.78', 'fd00:88::78']) tell(to, 'eth0', other);
+    for (const to of ['10.88.0.78', 'fd00:88::78']) report(to, 'eth0', other);
     await pause(1500);
     assert.match(shell('nft list chain bridge portcullis closed_to'), /drop/);
     assert.deepEqual(await denied(), []);
@@ -62,7 +62,7 @@ if (inPrivateNetns(import.meta.filename)) {
       await engine.attach(other.request);
       await engine.setClass(other.request.id, 'user');
       const own = plain(ips.find((ip) => ip.address.includes(':') === address.includes(':'))?.address);
-      tell(own, 'eth0', other);
+      report(own, 'eth0', other);
       await eventually(() => /counter packets [1-9]/u.exec(tried('nft list set bridge portcullis denied_to') ?? '') ?? undefined, 5_000);
       assert.deepEqual(await denied(), ['closed ingress network.none']);
     });
@@ -80,7 +80,7 @@ if (inPrivateNetns(import.meta.filename)) {
     await pause(4000);
     await engine.setClass(closed.request.id, 'user');
     const found = (): true | undefined => {
-      tell(own, 'eth0', other);
+      report(own, 'eth0', other);
       return /lladdr/u.test(other.run(`ip -6 neigh show ${own}`) ?? '') ? true : undefined;
     };
     await eventually(found, 5_000);
@@ -95,10 +95,10 @@ if (inPrivateNetns(import.meta.filename)) {
     await engine.gc(new Set());
     const { ips } = await engine.attach(routed.request);
     const link = /^\d+: (\S+?)(@\S+)?:.*$/mu.exec(shell('ip -o link show type veth'))?.[1] ?? assert.fail('there is no link');
-    for (const group of ['ff02::1', 'ff02::2', 'ff02::fb', '224.0.0.251']) tell(group, link);
+    for (const group of ['ff02::1', 'ff02::2', 'ff02::fb', '224.0.0.251']) report(group, link);
     await pause(1500);
     assert.deepEqual(await ingress(), []);
-    for (const { address } of ips) tell(plain(address), link);
+    for (const { address } of ips) report(plain(address), link);
     await eventually(() => /counter packets [1-9]/u.exec(tried('nft list set inet portcullis denied_to') ?? '') ?? undefined, 5_000);
     assert.deepEqual(await ingress(), ['routed ingress network.none']);
   });

@@ -91,8 +91,8 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     await eventually(() => arrived(victim).includes('victim-routed-udp4-7778') || undefined, 20_000);
     assert.deepEqual(arrived(held), []);
     await engine.setClass(attacker.request.id, 'none');
-    const told = (await engine.denials()).filter(({ id }) => [attacker.request.id, held.request.id].includes(id));
-    assert.deepEqual([...new Set(told.map(({ rule }) => rule))].sort(), ['network.address', 'network.ingress', 'network.none']);
+    const reported = (await engine.denials()).filter(({ id }) => [attacker.request.id, held.request.id].includes(id));
+    assert.deepEqual([...new Set(reported.map(({ rule }) => rule))].sort(), ['network.address', 'network.ingress', 'network.none']);
     await engine.gc(new Set());
   });
 }

@@ -42,11 +42,11 @@ type OneState = Omit<LinkState, 'id'>;
 
 function stateOf(link: HeldLink, kernel: Kernel): OneState {
   const { hostInterface } = link;
-  const standing = kernel.link(hostInterface);
+  const existing = kernel.link(hostInterface);
   const group = link.bridge === undefined ? linkGroups.routed : linkGroups.pod;
   const problems = [
-    ...(standing === undefined ? [`the link ${hostInterface} is gone`] : []),
-    ...(standing === undefined || standing.group === group
+    ...(existing === undefined ? [`the link ${hostInterface} is gone`] : []),
+    ...(existing === undefined || existing.group === group
       ? []
       : [`the link ${hostInterface} is not in the group by which the rules tell it`]),
     ...classTables(link).flatMap((table) => {
@@ -151,10 +151,10 @@ function changedChains(
   wanted: readonly { readonly chain: string; readonly expressions: readonly Buffer[] }[],
   kernel: Kernel,
 ): string[] {
-  const stands = kernel.listedRules(table);
+  const exists = kernel.listedRules(table);
   return [...new Set(wanted.map(({ chain }) => chain))].flatMap((chain) => {
     const want = wanted.filter((rule) => rule.chain === chain).map(({ expressions }) => expressions.map(nameOf).join(' '));
-    const found = stands.filter((rule) => rule.chain === chain).map(({ expressions }) => expressions.map(({ name }) => name).join(' '));
+    const found = exists.filter((rule) => rule.chain === chain).map(({ expressions }) => expressions.map(({ name }) => name).join(' '));
     return want.join('\n') === found.join('\n') ? [] : [`the chain ${chain} of table ${table.family} ${table.name} is not as it was made`];
   });
 }

@@ -7,7 +7,7 @@ import { after, afterEach, test } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
 import { createFixture, eventually, inPrivateNetns, shell, tried } from '../attach/engine.fixture.ts';
 import type { Pod } from '../attach/engine.fixture.ts';
-import { bootOf } from '../attach/realm.ts';
+import { bootOf } from '../attach/namespace-id.ts';
 import { pluginInterfaceOf } from '../attach/record.ts';
 import { macOf } from '../plugins/interface/link-names.ts';
 import type { LinkRule, NetworkEngine } from '../types.ts';

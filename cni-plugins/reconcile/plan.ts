@@ -35,12 +35,12 @@ export function planReconciliation(records: readonly AttachmentRecord[], kernel:
   // Plugins must remove what they created themselves.
   const own = records.filter(({ spec }) => spec.chains === undefined);
   const kept = decisions(records, kernel);
-  const stands = own.length < records.length || own.some(({ id, state }) => state === 'ready' && !isReleased(kept, id));
+  const exists = own.length < records.length || own.some(({ id, state }) => state === 'ready' && !isReleased(kept, id));
   return [
     ...unclaimedLinks(claimed, kernel).map(({ name }): Operation => ({ do: 'delete-link', name })),
     ...own.filter(({ state }) => state !== 'ready').map(({ id }): Operation => ({ do: 'release', id })),
     ...kept,
-    ...(stands ? [] : unusedBridges(claimed, kernel)),
+    ...(exists ? [] : unusedBridges(claimed, kernel)),
   ];
 }
 
@@ -70,8 +70,8 @@ function decide(
     return spec.chains === undefined ? { do: 'release', id } : undefined;
   }
   const bridge = links.get(spec.bridge.name);
-  const stands = bridge !== undefined && link.master === bridge.index && link.up && bridge.up && link.group === linkGroups.pod;
-  return stands ? undefined : { do: 'rejoin', id };
+  const exists = bridge !== undefined && link.master === bridge.index && link.up && bridge.up && link.group === linkGroups.pod;
+  return exists ? undefined : { do: 'rejoin', id };
 }
 
 /**

@@ -26,8 +26,8 @@ export async function answerCall(raw: RawCall, caller: Caller, callPlugin: CallP
   try {
     const result = await callPlugin({ ...call, caller });
     if (call.verb !== 'add' || result === undefined) return { exitCode: 0, stdout: '', stderr: '' };
-    const told = resultAs(result, version);
-    if (told !== undefined) return { exitCode: 0, stdout: `${JSON.stringify(told, null, 4)}\n`, stderr: '' };
+    const reported = resultAs(result, version);
+    if (reported !== undefined) return { exitCode: 0, stdout: `${JSON.stringify(reported, null, 4)}\n`, stderr: '' };
     // The attachment exists but cannot be reported to the caller, so it must not stay.
     await undoAdd(call, caller, callPlugin);
     const msg = `a result of CNI ${version} must hold an address: this configuration gives none`;

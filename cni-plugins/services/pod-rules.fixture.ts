@@ -94,8 +94,8 @@ export function testPodRules(open: () => Balancer, options: TestOptions = {}): v
   });
   test('NetworkPolicies hold for what goes by a virtual address and a node port, from the first datagram on', options, async () => {
     const labelled = (app: string): Partial<AttachRequest> => ({ pod: { name: app, namespace: 'default', uid: app, labels: { app } } });
-    const [db, api, stranger] = ['db', 'api', 'stranger'].map((name) => fixture.pod(name, labelled(name))) as [Pod, Pod, Pod];
-    for (const pod of [db, api, stranger]) {
+    const [db, api, foreign] = ['db', 'api', 'stranger'].map((name) => fixture.pod(name, labelled(name))) as [Pod, Pod, Pod];
+    for (const pod of [db, api, foreign]) {
       await engine.attach(pod.request);
       await engine.setClass(pod.request.id, 'user');
     }
@@ -128,7 +128,7 @@ while True: f.write(s.recv(99).decode() + "\\n")`;
     };
     const comes = (pod: Pod, word: string, way: Way): Promise<true> =>
       eventually(() => (send(pod, word, way), heard().includes(`${word} ${way[0]}`) || undefined), 20_000);
-    for (const way of ways) for (const pod of [api, stranger]) await comes(pod, `${pod.request.pod.name} first`, way);
+    for (const way of ways) for (const pod of [api, foreign]) await comes(pod, `${pod.request.pod.name} first`, way);
     mkdirSync(join(fixture.folder, 'policies'), { recursive: true });
     const guard = {
       apiVersion: 'networking.k8s.io/v1',
@@ -139,13 +139,13 @@ while True: f.write(s.recv(99).decode() + "\\n")`;
     writeFileSync(join(fixture.folder, 'policies', 'guard.json'), JSON.stringify(guard));
     const direct = [addressOf(db, 4), 53] as const;
     const passes = async (look: number): Promise<boolean> => {
-      send(stranger, `stranger ${look}`, direct);
+      send(foreign, `stranger ${look}`, direct);
       await comes(api, `api ${look}`, direct);
       return heard().includes(`stranger ${look} ${direct[0]}`);
     };
     for (let look = 0; await passes(look); look += 1) assert.ok(look < 100, 'the policy does not hold');
     for (const way of ways) {
-      send(stranger, 'stranger second', way);
+      send(foreign, 'stranger second', way);
       await comes(api, 'api second', way);
       assert.equal(heard().includes(`stranger second ${way[0]}`), false, way[0]);
     }

@@ -53,7 +53,7 @@ describe('a call of a CNI plugin', () => {
   });
 
   // Codes and messages are those of pkg/skel of containernetworking/cni 1.3.
-  for (const [what, env, config, told] of [
+  for (const [what, env, config, reported] of [
     [
       'no variables',
       { CNI_CONTAINERID: '', CNI_NETNS: '', CNI_IFNAME: '', CNI_PATH: '' },
@@ -113,7 +113,7 @@ describe('a call of a CNI plugin', () => {
       "7 invalid network config: stdin:1:65: 'containerID' and 'ifname' are needed",
     ],
   ] as const) {
-    it(`is refused: ${what}`, () => assert.equal(errorOf(call(env, config)), told));
+    it(`is refused: ${what}`, () => assert.equal(errorOf(call(env, config)), reported));
   }
 
   it('is refused when standard input has no end', () => {

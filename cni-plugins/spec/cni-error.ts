@@ -71,8 +71,9 @@ const codes: Readonly<Record<string, number>> = {
 export function cniErrorOf(thrown: unknown): CniError {
   if (!isPortcullisError(thrown)) return { code: cniCodes.internal, msg: reasonOf(thrown) };
   const { code, attempted, on, why, fix, details } = thrown.failure;
-  const told = details?.['cniCode'];
-  const number = typeof told === 'number' && Number.isSafeInteger(told) && told > 0 ? told : (codes[code] ?? codeByKind(thrown));
+  const reported = details?.['cniCode'];
+  const number =
+    typeof reported === 'number' && Number.isSafeInteger(reported) && reported > 0 ? reported : (codes[code] ?? codeByKind(thrown));
   return { code: number, msg: `${attempted}${on === '' ? '' : ` ${on}`}: ${why}`, details: `${fix} [${code}]` };
 }
 

@@ -75,9 +75,9 @@ describe('a result', () => {
   it('survives every version from 0.3.0 on', () => {
     fc.assert(
       fc.property(anyResult, fc.constantFrom(...supportedVersions.slice(2)), (result, version) => {
-        const told = resultAs(result, version);
-        assert.equal(told?.['cniVersion'], version);
-        assert.deepEqual(read(told, version), { result, problems: [] });
+        const reported = resultAs(result, version);
+        assert.equal(reported?.['cniVersion'], version);
+        assert.deepEqual(read(reported, version), { result, problems: [] });
       }),
       { seed: 7 },
     );
@@ -86,10 +86,10 @@ describe('a result', () => {
   it('keeps before 0.3.0 the first address of each family and the routes beside it, and says nothing without one', () => {
     fc.assert(
       fc.property(anyResult, fc.constantFrom('0.1.0', '0.2.0'), (result, version) => {
-        const told = resultAs(result, version);
+        const reported = resultAs(result, version);
         const first = [result.ips.find(({ address }) => !address.includes(':')), result.ips.find(({ address }) => address.includes(':'))];
-        if (told === undefined) return assert.deepEqual(first, [undefined, undefined]);
-        const back = read(told, version);
+        if (reported === undefined) return assert.deepEqual(first, [undefined, undefined]);
+        const back = read(reported, version);
         assert.deepEqual(back.problems, []);
         assert.deepEqual(
           back.result.ips,
@@ -111,7 +111,7 @@ describe('a result', () => {
     routes: [{ dst: '0.0.0.0/0', gw: '10.1.0.1' }],
     dns: {},
   };
-  for (const [version, told] of [
+  for (const [version, reported] of [
     ['1.0.0', { cniVersion: '1.0.0', ...result, dns: undefined }],
     [
       '0.4.0',
@@ -129,7 +129,7 @@ describe('a result', () => {
     ],
   ] as const) {
     it(`is told to ${version} in its own form`, () => {
-      assert.deepEqual(JSON.parse(JSON.stringify(resultAs(result, version))), JSON.parse(JSON.stringify(told)));
+      assert.deepEqual(JSON.parse(JSON.stringify(resultAs(result, version))), JSON.parse(JSON.stringify(reported)));
     });
   }
 

@@ -122,7 +122,7 @@ function transition(bits: number, { targets }: CompiledProfile): string {
 function differing(
   inner: KernelAutomaton | undefined,
   outer: KernelAutomaton | undefined,
-  tell: (inner: number, outer: number) => string | undefined,
+  report: (inner: number, outer: number) => string | undefined,
 ): { readonly what: string; readonly input: readonly number[] } | undefined {
   if (inner === undefined) return undefined;
   // One byte for each class of bytes that neither automaton distinguishes, readable ones first.
@@ -141,7 +141,7 @@ function differing(
   const width = (outer?.states ?? 0) + 1;
   const seen = new Set<number>([width + 1]);
   for (const pair of queue) {
-    const what = tell(inner.accepts(pair.ours), outer?.accepts(pair.theirs) ?? 0);
+    const what = report(inner.accepts(pair.ours), outer?.accepts(pair.theirs) ?? 0);
     if (what !== undefined) {
       const input: number[] = [];
       for (let at: Pair = pair; at.before !== undefined; at = at.before) input.push(at.byte);

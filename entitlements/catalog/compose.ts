@@ -19,9 +19,9 @@ const EVERY_PATH = '/**';
  * capabilities. The part itself names the system calls that a granted capability needs.
  * @throws ENTITLEMENTS_TOO_COMPLEX
  */
-export function composed(part: Part): Profile {
+export function composed(pluginAttachment: Part): Profile {
   const base = defaultProfile();
-  const { grants, excludes } = part;
+  const { grants, excludes } = pluginAttachment;
   const kept = base.capabilities.filter((name) => !excludes.capabilities.includes(name));
   const capabilities = either(kept, grants.capabilities);
   const granted = joinPolicies(policyAllowing(grants.calls), filteredPolicy(EPERM, [], grants.compat));
@@ -48,8 +48,8 @@ export function composed(part: Part): Profile {
     ownNamespaces: excludes.ownNamespaces,
     readonlyVolumes: excludes.flags.includes('volumeWrites'),
     nonRoot: excludes.flags.includes('root'),
-    network: part.networks[0] ?? base.network,
-    ...rulesOf(part.rules),
+    network: pluginAttachment.networks[0] ?? base.network,
+    ...rulesOf(pluginAttachment.rules),
     limits: excludes.limits,
     resources: excludes.resources,
     sysctls: grants.flags.includes('anySysctl') ? 'any' : base.sysctls,

@@ -55,8 +55,8 @@ function eachCall(outer: Profile, inner: Profile, names: Names): Witness[] {
   const compat = b.compat.filter((name) => !a.compat.includes(name));
   const called = [...new Set([...a.rules.keys(), ...b.rules.keys()])].sort();
   // Names of other architectures alone differ only if these architectures do.
-  const told = compat.length === 0 ? called : called.filter(isSyscallName);
-  const differing = told.filter((name) => decisionKey(decisionFor(a, name)) !== decisionKey(decisionFor(b, name)));
+  const reported = compat.length === 0 ? called : called.filter(isSyscallName);
+  const differing = reported.filter((name) => decisionKey(decisionFor(a, name)) !== decisionKey(decisionFor(b, name)));
   const variants = [
     ...compat.map((one) =>
       filteredPolicy(

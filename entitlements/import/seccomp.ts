@@ -69,13 +69,13 @@ function known({ fallback, rules }: FilteredPolicy, compat: readonly CompatArchi
 
 /** Removes what only a supervisor can answer. */
 function withoutSupervisor(top: Fields, places: readonly number[], unmapped: Remark[]): Fields {
-  const told = (part: string, action: unknown): unknown => {
+  const reported = (part: string, action: unknown): unknown => {
     if (action !== 'SCMP_ACT_NOTIFY' && action !== 'SCMP_ACT_TRACE') return action;
     unmapped.push({ part, why: `${action} needs a supervisor outside the container; the call answers ENOSYS instead` });
     return undefined;
   };
   const { defaultAction, listenerPath: _path, listenerMetadata: _metadata, syscalls, ...rest } = top;
-  const fallback = told('defaultAction', defaultAction);
+  const fallback = reported('defaultAction', defaultAction);
   return {
     ...rest,
     ...(fallback === undefined && defaultAction !== undefined
@@ -83,7 +83,7 @@ function withoutSupervisor(top: Fields, places: readonly number[], unmapped: Rem
       : { ...withErrno(top, 'defaultErrno', 'defaultErrnoRet', 'defaultErrno'), defaultAction }),
     syscalls: listOf(syscalls).map((item, at) => {
       const rule = item as Fields;
-      const action = told(`syscalls[${places[at]}]`, rule['action']);
+      const action = reported(`syscalls[${places[at]}]`, rule['action']);
       if (action === undefined && rule['action'] !== undefined)
         return { ...rule, action: 'SCMP_ACT_ERRNO', errnoRet: constants.errno.ENOSYS };
       return { ...rule, ...withErrno(rule, 'errno', 'errnoRet', `syscalls[${places[at]}].errno`) };

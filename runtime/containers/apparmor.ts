@@ -65,9 +65,9 @@ export async function openAppArmor(parts: {
       await rm(file, { force: true });
     }
   };
-  const provide = async (profile: AppArmorProfile, standing: ReadonlySet<string>): Promise<void> => {
+  const provide = async (profile: AppArmorProfile, existing: ReadonlySet<string>): Promise<void> => {
     // An administrator may unload profiles at any time, so ask the kernel each time.
-    if (standing.has(profile.name) && loaded.get(profile.name) === profile.text) return;
+    if (existing.has(profile.name) && loaded.get(profile.name) === profile.text) return;
     const underWay = loading.get(profile.name) ?? load(profile).finally(() => loading.delete(profile.name));
     loading.set(profile.name, underWay);
     await underWay;
@@ -79,9 +79,9 @@ export async function openAppArmor(parts: {
       const ours = usable ? own : undefined;
       const theirs = asked?.type === 'Localhost' ? asked.name : undefined;
       if (theirs === undefined && ours === undefined) return undefined;
-      const standing = parts.enabled ? await loadedProfiles() : undefined;
-      if (theirs !== undefined && standing?.has(theirs) !== true) throw unknown(theirs, parts.enabled, standing !== undefined);
-      if (ours !== undefined) await provide(ours, standing ?? new Set());
+      const existing = parts.enabled ? await loadedProfiles() : undefined;
+      if (theirs !== undefined && existing?.has(theirs) !== true) throw unknown(theirs, parts.enabled, existing !== undefined);
+      if (ours !== undefined) await provide(ours, existing ?? new Set());
       return [ours?.name, theirs].filter((name) => name !== undefined).join('//&');
     },
   };
@@ -100,16 +100,16 @@ async function loadedProfiles(): Promise<ReadonlySet<string> | undefined> {
   }
 }
 
-function unknown(name: string, enabled: boolean, told: boolean): PortcullisError {
+function unknown(name: string, enabled: boolean, reported: boolean): PortcullisError {
   return new PortcullisError({
     code: 'RUNTIME_BAD_APPARMOR',
     kind: enabled ? 'invalid' : 'precondition',
     attempted: 'use AppArmor profile',
     on: name,
-    why: !enabled ? 'this kernel has no AppArmor' : told ? 'no such profile is loaded' : `${loadedList} cannot be read`,
+    why: !enabled ? 'this kernel has no AppArmor' : reported ? 'no such profile is loaded' : `${loadedList} cannot be read`,
     fix: !enabled
       ? 'take the profile out, or run on a node with AppArmor'
-      : told
+      : reported
         ? 'load it on this node (apparmor_parser -r FILE)'
         : 'mount securityfs at /sys/kernel/security',
   });

@@ -47,7 +47,7 @@ export interface ContainerEffects {
    */
   destroy(record: ContainerRecord): Promise<void>;
   /** @param monitorLost called once when the monitor is gone while the first process lives */
-  watch(record: ContainerRecord, tell: (exit: Exit) => void, monitorLost: () => void): () => void;
+  watch(record: ContainerRecord, report: (exit: Exit) => void, monitorLost: () => void): () => void;
   forgetExit(id: string): Promise<void>;
   wasOutOfMemory(record: ContainerRecord): Promise<boolean>;
   exec(record: ContainerRecord, command: readonly string[], timeoutMs: number, signal?: AbortSignal): Promise<ExecResult>;

@@ -37,10 +37,10 @@ export async function createContainer(deps: CreationDeps, sandbox: SandboxRecord
   // not clean up.
   const abandoned = records.byName(name);
   if (abandoned?.phase === 'creating') await takeBack(deps, abandoned, true);
-  const standing = records.byName(name);
-  if (standing !== undefined) {
-    if (standing.phase === 'created' && standing.requestDigest === requestDigest) return standing;
-    throw nameTaken(standing);
+  const existing = records.byName(name);
+  if (existing !== undefined) {
+    if (existing.phase === 'created' && existing.requestDigest === requestDigest) return existing;
+    throw nameTaken(existing);
   }
   const sharesPod = pidModeOf(config, sandbox) === 'pod';
   const admission = await effects.admit(config, sandbox);

@@ -24,15 +24,15 @@ export function noConfiguration(sandbox: SandboxRecord): PortcullisError {
   });
 }
 
-export function nameTaken(standing: ContainerRecord): PortcullisError {
+export function nameTaken(existing: ContainerRecord): PortcullisError {
   return new PortcullisError({
     code: 'RUNTIME_CONTAINER_NAME_TAKEN',
     kind: 'already-exists',
     attempted: 'create container',
-    on: standing.name,
-    why: `container ${standing.id.slice(0, 13)} has this name (${standing.phase})`,
+    on: existing.name,
+    why: `container ${existing.id.slice(0, 13)} has this name (${existing.phase})`,
     fix: 'remove that container, or ask with another metadata.attempt',
-    details: { containerId: standing.id },
+    details: { containerId: existing.id },
   });
 }
 

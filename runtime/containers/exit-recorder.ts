@@ -51,7 +51,7 @@ export function createExitRecorder(parts: {
     if (record === undefined || record.phase === 'removing') return settle(id);
     if (record.phase !== 'exited') {
       await effects.killLeftovers(record);
-      const told = exitReason(exit, await effects.wasOutOfMemory(record));
+      const reported = exitReason(exit, await effects.wasOutOfMemory(record));
       const startedAt = record.startedAt === '0' && record.phase !== 'created' ? record.createdAt : record.startedAt;
       await records.put({
         ...record,
@@ -59,7 +59,7 @@ export function createExitRecorder(parts: {
         startedAt,
         finishedAt: later(exit.finishedAt, startedAt),
         exitCode: exit.code,
-        ...told,
+        ...reported,
       });
     }
     settle(id);

@@ -12,8 +12,8 @@ test('a container that can bypass its link is reported: NET_ADMIN in the host’
     [['NET_ADMIN'], 'host', false, false],
     [['NET_ADMIN', 'SYS_ADMIN'], 'admin', false, false],
   ];
-  for (const [bounding, networkClass, owned, told] of rows) {
+  for (const [bounding, networkClass, owned, reported] of rows) {
     const settings = { capabilities: { bounding }, networkClass } as Parameters<typeof pastItsLink>[0];
-    assert.equal(pastItsLink(settings, owned) !== undefined, told, `${bounding.join()} ${networkClass} ${owned}`);
+    assert.equal(pastItsLink(settings, owned) !== undefined, reported, `${bounding.join()} ${networkClass} ${owned}`);
   }
 });

@@ -29,9 +29,9 @@ export async function reopenLog(
 ): Promise<void> {
   if (record.logPath === '') return;
   const newLog = `${record.logPath}${newLogSuffix}`;
-  const standing = await paths.openedBy(record.logPath, record.monitor?.pid ?? 0);
+  const existing = await paths.openedBy(record.logPath, record.monitor?.pid ?? 0);
   // An earlier attempt may have ended before it set the mode.
-  if (standing.isOpen) return paths.setFileMode(record.logPath, logMode);
+  if (existing.isOpen) return paths.setFileMode(record.logPath, logMode);
   await paths.makeReplaceable(record.logPath, newLog, logMode).catch((cause: unknown) => {
     throw hasNoAnswer(cause) ? cause : notWritable(record, cause);
   });
@@ -39,7 +39,7 @@ export async function reopenLog(
   /** No process writes to the new file any more. A log that was set aside can get its name back. */
   const takeBack = async (): Promise<void> => {
     await paths.removeEmptyLog(newLog, undefined);
-    if (standing.file === undefined) await paths.removeEmptyLog(record.logPath, undefined);
+    if (existing.file === undefined) await paths.removeEmptyLog(record.logPath, undefined);
   };
   try {
     await writeFile(join(bundle, 'ctl'), '2 0 0\n', { flag: 'r+' });

@@ -88,19 +88,19 @@ export function createStopper(parts: {
       const isGone = (): boolean => reached;
       // A created container waits in the code of the runtime, which handles no signal.
       const deadline = clock.now() + (record.phase === 'running' ? timeoutMs : 0);
-      const standing = sessions.get(id);
-      const session = standing ?? open(id, deadline);
-      if (standing !== undefined && deadline < standing.deadline) {
-        standing.deadline = deadline;
-        standing.changed();
+      const existing = sessions.get(id);
+      const session = existing ?? open(id, deadline);
+      if (existing !== undefined && deadline < existing.deadline) {
+        existing.deadline = deadline;
+        existing.changed();
       }
-      if (standing === undefined && deadline > clock.now()) void ask(record, session, isGone);
+      if (existing === undefined && deadline > clock.now()) void ask(record, session, isGone);
       try {
         while (!isGone() && clock.now() < session.deadline)
           await Promise.race([exited, clock.sleep(session.deadline - clock.now()), session.moved]);
         await end(record, exited, isGone);
       } finally {
-        if (standing === undefined) sessions.delete(id);
+        if (existing === undefined) sessions.delete(id);
       }
     },
   };

@@ -20,8 +20,8 @@ function opened() {
   const recorded: Exit[] = [];
   const watches = createContainerWatches({
     effects: {
-      watch: (_record, tell, monitorLost) => {
-        const one: Begun = { ended: () => tell(exit), monitorLost, stopped: false };
+      watch: (_record, report, monitorLost) => {
+        const one: Begun = { ended: () => report(exit), monitorLost, stopped: false };
         begun.push(one);
         return () => (one.stopped = true);
       },

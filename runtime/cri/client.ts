@@ -145,8 +145,8 @@ function deadline(options: CallOptions): { deadline?: number } {
 
 function toFailure(error: ServiceError, rpc: RpcDefinition, socketPath: string): PortcullisError {
   const [details] = error.metadata.get(detailsKey);
-  const told = details instanceof Uint8Array ? decodeDetails(details) : undefined;
-  if (told !== undefined) return told;
+  const reported = details instanceof Uint8Array ? decodeDetails(details) : undefined;
+  if (reported !== undefined) return reported;
   if (error.code === grpcStatus.UNAVAILABLE) {
     return new PortcullisError({
       code: 'CRI_UNREACHABLE',

@@ -112,8 +112,8 @@ function unseen<T>(listen: () => T): T {
 }
 
 function closeListener(end: (isOurs: boolean) => void, path: string, inode: number): void {
-  const standing = lstatSync(path, { throwIfNoEntry: false });
-  const isOurs = standing === undefined || standing.ino === inode;
+  const existing = lstatSync(path, { throwIfNoEntry: false });
+  const isOurs = existing === undefined || existing.ino === inode;
   end(isOurs);
   if (isOurs) rmSync(path, { force: true });
 }

@@ -29,7 +29,7 @@ export interface Enforcement {
   close(): Promise<void>;
 }
 
-interface Parts {
+interface Deps {
   /** Undefined: no pair is planted. */
   readonly tryPair?: (signal: AbortSignal) => Promise<readonly Found[]>;
   /** Inspects the node. Cheap, and does not use the network. */
@@ -57,7 +57,7 @@ const retryMs = 60_000;
  * Tests the pair and inspects the node, at each request and periodically. Only one test runs at a time, and
  * each has a deadline.
  */
-export function openEnforcement(parts: Parts): Enforcement {
+export function openEnforcement(parts: Deps): Enforcement {
   const { intervalMs, lookMs = defaultLookMs, deadlineMs = defaultDeadlineMs, log, now = () => new Date() } = parts;
   const opened = performance.now();
   let pair: readonly Found[] = [];
@@ -68,7 +68,7 @@ export function openEnforcement(parts: Parts): Enforcement {
   let wanted = false;
   let running: Promise<void> | undefined;
   let looking: Promise<void> | undefined;
-  let told = '';
+  let reported = '';
   let current: EnforcementState = { result: 'could not tell', since: now().toISOString(), findings: [] };
   const stop = new AbortController();
 
@@ -86,8 +86,8 @@ export function openEnforcement(parts: Parts): Enforcement {
     };
     const text = JSON.stringify([result, findings.map(({ code, on, accepted }) => [code, on, accepted])]);
     // Before both checks have run once, a result would rest on half of the facts.
-    if (text === told || current.checkedAt === undefined || (parts.tryPair !== undefined && triedAt === undefined)) return;
-    told = text;
+    if (text === reported || current.checkedAt === undefined || (parts.tryPair !== undefined && triedAt === undefined)) return;
+    reported = text;
     parts.onChange(current);
   };
 

@@ -18,7 +18,7 @@ import { policyFindings } from './policy-findings.ts';
 import { newestFile, readClock, readNode } from './read-node.ts';
 import { createSeenLog } from './seen.ts';
 
-interface Parts {
+interface Deps {
   readonly database: Pick<Database, 'all'>;
   readonly policy: Pick<PolicyHolder, 'current' | 'problem' | 'onChange'>;
   readonly store: Pick<ImageStore, 'tryPull' | 'list'>;
@@ -30,7 +30,7 @@ interface Parts {
 }
 
 /** Creates the enforcement check for the daemon. It does not start before the first request. */
-export function startEnforcement(config: DaemonConfig, parts: Parts): Enforcement {
+export function startEnforcement(config: DaemonConfig, parts: Deps): Enforcement {
   const { policy, store: images, redecision } = parts;
   const log = parts.log.child({ room: 'enforcement' });
   const { admitted, refused, namespace, interval, accept } = config.enforcement;

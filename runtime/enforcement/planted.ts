@@ -14,7 +14,7 @@ export interface PlantedPair {
   readonly namespace: string;
 }
 
-interface Parts {
+interface Deps {
   readonly images: Pick<ImageStore, 'tryPull'>;
   /**
    * Returns the mirror that replaces the registry of this reference, if the registry itself is never
@@ -39,7 +39,7 @@ const withoutArtifact = /^TRUST_(DENIED|RULE_|REQUIREMENT_)/;
  * Tests the pair with the checks of PullImage and CreateContainer. Returns no finding when the unsigned image
  * was refused and the signed image admitted.
  */
-export async function tryPair(pair: PlantedPair, parts: Parts, signal: AbortSignal): Promise<readonly Found[]> {
+export async function tryPair(pair: PlantedPair, parts: Deps, signal: AbortSignal): Promise<readonly Found[]> {
   const ask = (reference: string): Promise<Answer> => answerOf(parts, reference, pair.namespace, signal);
   const refused = await ask(pair.refused);
   const admitted = await ask(pair.admitted);
@@ -76,7 +76,7 @@ function sameImage(one: Answer, other: Answer): boolean {
   );
 }
 
-async function answerOf({ images }: Parts, reference: string, namespace: string, signal: AbortSignal): Promise<Answer> {
+async function answerOf({ images }: Deps, reference: string, namespace: string, signal: AbortSignal): Promise<Answer> {
   try {
     return { kind: 'admitted', verdict: await images.tryPull({ reference, namespace, signal }) };
   } catch (thrown) {

@@ -318,7 +318,7 @@ test('a failure outweighs what is not known, and what is accepted or noted does 
 const quiet = { debug() {}, info() {}, warn() {}, error() {}, child: () => quiet } as never;
 
 test('runs one test at a time, reports a change once, repeats by itself, and aborts a test that hangs', async () => {
-  const told: EnforcementState[] = [];
+  const reported: EnforcementState[] = [];
   const wait = async (wanted: () => boolean): Promise<void> => {
     while (!wanted()) await new Promise((resolve) => setTimeout(resolve, 2));
   };
@@ -340,30 +340,30 @@ test('runs one test at a time, reports a change once, repeats by itself, and abo
       return Promise.resolve(node);
     },
     ...{ accept: ['PLAIN_HTTP'], intervalMs: 1e9, lookMs: 5, deadlineMs: 20, log: quiet },
-    onChange: (state) => void told.push(state),
+    onChange: (state) => void reported.push(state),
   });
   assert.deepEqual(codesOf(enforcement.state().findings), []);
   assert.equal(enforcement.state().result, 'could not tell', 'before anything was tried');
   for (let index = 0; index < 5; index += 1) enforcement.request();
-  await wait(() => told.length === 1 && tries >= 2);
-  assert.equal(told[0]?.result, 'pass');
+  await wait(() => reported.length === 1 && tries >= 2);
+  assert.equal(reported[0]?.result, 'pass');
   assert.equal(most, 1);
   const before = looks;
   await wait(() => looks > before + 3);
-  assert.equal(told.length, 1, 'the same is no news');
+  assert.equal(reported.length, 1, 'the same is no news');
   node = [found('REPORT_MODE', 'rule p.yaml:1'), found('PLAIN_HTTP', 'good.test')];
-  await wait(() => told.length === 2);
-  assert.equal(told[1]?.result, 'fail');
+  await wait(() => reported.length === 2);
+  assert.equal(reported[1]?.result, 'fail');
   assert.deepEqual(
-    told[1]?.findings.map(({ accepted = false }) => accepted),
+    reported[1]?.findings.map(({ accepted = false }) => accepted),
     [false, true],
   );
   node = [];
-  await wait(() => told.length === 3);
+  await wait(() => reported.length === 3);
   hang = true;
   enforcement.request();
-  await wait(() => told.length === 4);
-  assert.deepEqual(codesOf(told[3]?.findings ?? []), ['PLANTED_NOT_DECIDED']);
+  await wait(() => reported.length === 4);
+  assert.deepEqual(codesOf(reported[3]?.findings ?? []), ['PLANTED_NOT_DECIDED']);
   await enforcement.close();
 });
 

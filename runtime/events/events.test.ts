@@ -139,12 +139,12 @@ type Told = Readonly<{ id: string; type: ContainerEventType; at: string; phase?:
 
 /** Reads until the stream ends. */
 function collect(hub: EventHub, signal: AbortSignal): { readonly told: Told[]; readonly end: Promise<string> } {
-  const told: Told[] = [];
+  const reported: Told[] = [];
   const stream = hub.subscribe(signal);
   const reading = (async () => {
-    for await (const event of stream) told.push(JSON.parse(Buffer.from(event).toString()) as Told);
+    for await (const event of stream) reported.push(JSON.parse(Buffer.from(event).toString()) as Told);
   })();
-  return { told, end: codeOf(reading) };
+  return { told: reported, end: codeOf(reading) };
 }
 
 const settled = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
@@ -164,9 +164,9 @@ test('every client receives all events of a pod, in order, each with the state o
   sandboxes.put(sandbox('stopped'));
   sandboxes.drop('s1');
   await settled();
-  for (const { told } of clients) {
+  for (const { told: reported } of clients) {
     assert.deepEqual(
-      told.map(({ id, type, phase, containers: all }) => [id, short.get(type), phase, ...all]),
+      reported.map(({ id, type, phase, containers: all }) => [id, short.get(type), phase, ...all]),
       [
         ['s1', 'created', 'ready'],
         ['s1', 'started', 'ready'],
@@ -178,7 +178,7 @@ test('every client receives all events of a pod, in order, each with the state o
         ['s1', 'deleted', 'stopped'],
       ],
     );
-    const times = told.map(({ at }) => BigInt(at));
+    const times = reported.map(({ at }) => BigInt(at));
     assert.ok(times.every((time, index) => index === 0 || time > (times[index - 1] ?? 0n)));
   }
   abort.abort(new Error('gone'));
@@ -191,11 +191,11 @@ test('without clients nothing is encoded; a client sees only what comes after it
   sandboxes.put(sandbox('ready'));
   assert.equal(encoded(), 0);
   const abort = new AbortController();
-  const { told } = collect(hub, abort.signal);
+  const { told: reported } = collect(hub, abort.signal);
   sandboxes.put(sandbox('stopped'));
   await settled();
   assert.deepEqual(
-    told.map(({ type }) => short.get(type)),
+    reported.map(({ type }) => short.get(type)),
     ['stopped'],
   );
   abort.abort();

@@ -18,7 +18,7 @@ import type { MappedRoots } from './mapped-layers.ts';
 import { defaultLimits } from './limits.ts';
 import type { ImageLimits } from './limits.ts';
 import { pullImage, tryPull } from './pull.ts';
-import type { PullParts } from './pull.ts';
+import type { PullDeps } from './pull.ts';
 import { openImageRecords } from './records.ts';
 import type { ImageRecords } from './records.ts';
 import { reconcileStore } from './reconcile.ts';
@@ -34,7 +34,7 @@ import { openShutdownMarker } from './shutdown-marker.ts';
 import type { ShutdownMarker } from './shutdown-marker.ts';
 import { openStoreSync } from './store-sync.ts';
 import { createSweeper, sweepLayers } from './sweep.ts';
-import type { SweepParts } from './sweep.ts';
+import type { SweepDeps } from './sweep.ts';
 import { createTrash } from './trash.ts';
 import type { ImageStore } from './types.ts';
 import { createUnpackPool } from './unpack/unpack-pool.ts';
@@ -80,7 +80,7 @@ export interface OpenImageStore extends ImageStore {
 }
 
 /** What the operations of the store share. */
-interface StoreDeps extends PullParts, SweepParts {
+interface StoreDeps extends PullDeps, SweepDeps {
   readonly checks: LayerChecks;
   readonly marker: ShutdownMarker;
   readonly volumes: VolumeStore;

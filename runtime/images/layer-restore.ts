@@ -5,14 +5,14 @@ import { hexOf } from './folders.ts';
 import type { LayerStore } from './layers.ts';
 import type { ImageLimits } from './limits.ts';
 import { publish } from './publish.ts';
-import type { PublishParts } from './publish.ts';
+import type { PublishDeps } from './publish.ts';
 import type { ImageRecords } from './records.ts';
 import type { LayerRow, StoredImage } from './stored-image.ts';
 import type { Trash } from './trash.ts';
 import type { UnpackPool } from './unpack/unpack-pool.ts';
 
 /** What the restoring of layers needs. */
-export interface LayerRestoreDeps extends PublishParts {
+export interface LayerRestoreDeps extends PublishDeps {
   readonly records: ImageRecords;
   readonly layers: Pick<LayerStore, 'claimFolder' | 'withdrawing'>;
   readonly pool: UnpackPool;

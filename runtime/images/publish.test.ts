@@ -17,7 +17,7 @@ import { createLayerStore } from './layers.ts';
 import type { LayerStore } from './layers.ts';
 import { defaultLimits } from './limits.ts';
 import { publish } from './publish.ts';
-import type { PublishParts } from './publish.ts';
+import type { PublishDeps } from './publish.ts';
 import { createSerial } from './serial.ts';
 import { openStoreSync } from './store-sync.ts';
 import type { StoreSync } from './store-sync.ts';
@@ -34,7 +34,7 @@ let trash: Trash;
 let layers: LayerStore;
 let blobs: BlobStore;
 let sync: StoreSync;
-let parts: PublishParts;
+let deps: PublishDeps;
 
 beforeEach(async () => {
   folders = storeFolders(mkdtempSync('/var/tmp/portcullis-publish-'));
@@ -55,7 +55,7 @@ beforeEach(async () => {
   });
   blobs = createBlobStore(folders, () => false, sync.era);
   const places = createLayerPlaces({ folders, trash, uses: () => false });
-  parts = { folders, pool, layers, places, sync, publishing: createSerial(), log };
+  deps = { folders, pool, layers, places, sync, publishing: createSerial(), log };
 });
 afterEach(async () => {
   await pool.close();
@@ -110,12 +110,12 @@ function breakLastMove(claims: Awaited<ReturnType<typeof claimAll>>): void {
 test('a publication that fails halfway leaves nothing in place, and the next one succeeds', async () => {
   const first = await claimAll(['one', 'two']);
   breakLastMove(first);
-  await assert.rejects(publish(parts, all(first)), { code: 'IMAGES_STORE_FAILED' });
+  await assert.rejects(publish(deps, all(first)), { code: 'IMAGES_STORE_FAILED' });
   assert.deepEqual([readdirSync(folders.layers), readdirSync(folders.blobs)], [[], []]);
   await release(first);
   assert.deepEqual(left(), []);
   const second = await claimAll(['one', 'two']);
-  await publish(parts, all(second));
+  await publish(deps, all(second));
   assert.deepEqual(second.layers.map(bodyAt), ['one', 'two']);
   assert.equal(readdirSync(folders.blobs).length, 2);
   await release(second);
@@ -126,9 +126,9 @@ test('a pull that shares a layer with a publication that failed halfway publishe
   const failing = await claimAll(['shared', 'two']);
   const sharing = await claimAll(['shared', 'three']);
   breakLastMove(failing);
-  await assert.rejects(publish(parts, all(failing)), { code: 'IMAGES_STORE_FAILED' });
+  await assert.rejects(publish(deps, all(failing)), { code: 'IMAGES_STORE_FAILED' });
   await release(failing);
-  await publish(parts, all(sharing));
+  await publish(deps, all(sharing));
   assert.deepEqual(sharing.layers.map(bodyAt), ['shared', 'three']);
   await release(sharing);
   assert.deepEqual(left(), []);
@@ -139,7 +139,7 @@ test('a folder without a record is replaced', async () => {
   const { folder } = claims.layers[0]?.row() ?? assert.fail();
   mkdirSync(`${folders.layers}/${folder}/fs`, { recursive: true });
   writeFileSync(`${folders.layers}/${folder}/fs/old`, '');
-  await publish(parts, all(claims));
+  await publish(deps, all(claims));
   assert.deepEqual(readdirSync(`${folders.layers}/${folder}/fs`), ['file']);
   await release(claims);
 });
@@ -147,14 +147,14 @@ test('a folder without a record is replaced', async () => {
 test('a layer that two pulls unpacked above different ones is unpacked again after both have let it go', async () => {
   const first = await claimAll(['one', 'shared']);
   const second = await claimAll(['two', 'shared']);
-  await publish(parts, all(first));
-  await publish(parts, all(second));
+  await publish(deps, all(first));
+  await publish(deps, all(second));
   await release(first);
   // The second pull has the last claim on the content that the first one published.
   await release(second);
   assert.deepEqual(left(), []);
   const third = await claimAll(['one', 'shared']);
-  await publish(parts, all(third));
+  await publish(deps, all(third));
   assert.deepEqual(third.layers.map(bodyAt), ['one', 'shared']);
   await release(third);
 });

@@ -22,7 +22,7 @@ export interface Staged {
   readonly begun: number;
 }
 
-export interface PublishParts {
+export interface PublishDeps {
   readonly folders: StoreFolders;
   readonly pool: Pick<UnpackPool, 'publish'>;
   readonly layers: Pick<LayerStore, 'withdrawing'>;
@@ -37,12 +37,12 @@ export interface PublishParts {
  * Makes staged content durable and moves all of it to its place, or none of it: after a failure everything is
  * staged again.
  */
-export function publish(parts: PublishParts, claims: readonly Staged[]): Promise<void> {
-  return parts.publishing(() => publishInTurn(parts, claims));
+export function publish(deps: PublishDeps, claims: readonly Staged[]): Promise<void> {
+  return deps.publishing(() => publishInTurn(deps, claims));
 }
 
-async function publishInTurn(parts: PublishParts, claims: readonly Staged[]): Promise<void> {
-  const { folders, layers, places, pool, sync } = parts;
+async function publishInTurn(deps: PublishDeps, claims: readonly Staged[]): Promise<void> {
+  const { folders, layers, places, pool, sync } = deps;
   // A place that is being cleared is not free yet: the folder there is not a published layer.
   for (let removal = layers.withdrawing(); removal !== undefined; removal = layers.withdrawing()) await removal;
   const moves: Move[] = [];
@@ -59,7 +59,7 @@ async function publishInTurn(parts: PublishParts, claims: readonly Staged[]): Pr
   try {
     await pool.publish({ root: folders.root, moves, folders: [folders.blobs, folders.layers] });
   } catch (thrown) {
-    for (const move of moves) await takeBack(move, parts.log);
+    for (const move of moves) await takeBack(move, deps.log);
     throw thrown;
   }
   for (const claim of claims) claim.published();

@@ -24,7 +24,7 @@ import type { ImageName } from './image-name.ts';
 import type { ImageRecords } from './records.ts';
 import type { ImageDocument, NameRow, StoredImage } from './stored-image.ts';
 import { publish } from './publish.ts';
-import type { PublishParts } from './publish.ts';
+import type { PublishDeps } from './publish.ts';
 import { firstAnswer, resolveImage } from './resolve.ts';
 import type { ResolvedImage } from './resolve.ts';
 import { forEachLimited, orAborted } from './serial.ts';
@@ -33,7 +33,7 @@ import type { SharedFlight } from './shared-flight.ts';
 import type { PullRequest } from './types.ts';
 import type { UnpackPool } from './unpack/unpack-pool.ts';
 
-export interface PullParts extends PublishParts {
+export interface PullDeps extends PublishDeps {
   readonly limits: ImageLimits;
   readonly platform: Platform;
   readonly records: ImageRecords;
@@ -88,25 +88,22 @@ interface Asked {
  * Resolves, decides, and only then unpacks. Evidence and blobs are fetched in parallel. A verdict other than
  * admit ends the fetches and leaves only the verdict and its evidence.
  */
-export async function pullImage(
-  parts: PullParts,
-  request: PullRequest,
-): Promise<{ readonly image: StoredImage; readonly verdict: Verdict }> {
-  const { name, policy } = await enter(parts, request);
+export async function pullImage(deps: PullDeps, request: PullRequest): Promise<{ readonly image: StoredImage; readonly verdict: Verdict }> {
+  const { name, policy } = await enter(deps, request);
   const stop = new AbortController();
   const signal = request.signal === undefined ? stop.signal : AbortSignal.any([request.signal, stop.signal]);
   const holdings: Holdings = { blobs: new Map(), layers: [] };
   // The Worker starts during the requests to the registry.
-  parts.pool.warm();
+  deps.pool.warm();
   try {
-    const admitted = await fetchAndDecide(parts, request, name, policy, holdings, signal, stop);
-    const image = await traced('unpack', () => unpackAndRecord(parts, admitted, holdings, signal));
+    const admitted = await fetchAndDecide(deps, request, name, policy, holdings, signal, stop);
+    const image = await traced('unpack', () => unpackAndRecord(deps, admitted, holdings, signal));
     return { image, verdict: admitted.decided.verdict };
   } catch (thrown) {
     stop.abort(thrown);
     throw request.signal?.aborted === true ? cancelled(name, request.signal) : pullFailure(thrown, name);
   } finally {
-    await letGo(parts, holdings);
+    await letGo(deps, holdings);
   }
 }
 
@@ -116,19 +113,19 @@ export async function pullImage(
  * image; writes its verdicts to the verdict log.
  * @throws PortcullisError the errors of a pull, such as IMAGES_DENIED
  */
-export async function tryPull(parts: PullParts, request: PullRequest): Promise<Verdict> {
-  const { name, policy } = await enter(parts, request);
+export async function tryPull(deps: PullDeps, request: PullRequest): Promise<Verdict> {
+  const { name, policy } = await enter(deps, request);
   const signal = request.signal ?? new AbortController().signal;
   try {
-    const asked = await resolveAsked(parts, request, name, policy, signal);
-    const { dossier, decided } = await decideFresh({ ...parts, absences: createNegativeCache() }, asked, signal, 'try');
-    await parts.records.append(decided.log);
-    parts.decisions.logged(decided.verdict);
+    const asked = await resolveAsked(deps, request, name, policy, signal);
+    const { dossier, decided } = await decideFresh({ ...deps, absences: createNegativeCache() }, asked, signal, 'try');
+    await deps.records.append(decided.log);
+    deps.decisions.logged(decided.verdict);
     const question = { dossier, reference: name.text, namespace: request.namespace, platform: asked.platform };
-    const current = parts.decisions.policy('run image', name.text);
-    await parts.decisions.prepare(current, question);
-    const { verdict, log } = parts.decisions.again(current, question);
-    if (log.length > 0) await parts.records.append(log);
+    const current = deps.decisions.policy('run image', name.text);
+    await deps.decisions.prepare(current, question);
+    const { verdict, log } = deps.decisions.again(current, question);
+    if (log.length > 0) await deps.records.append(log);
     if (verdict.outcome !== 'admit') throw refusal(verdict, 'run image');
     return verdict;
   } catch (thrown) {
@@ -140,36 +137,36 @@ export async function tryPull(parts: PullParts, request: PullRequest): Promise<V
  * Does the steps that need no registry. @throws PortcullisError when no answer of a registry would admit the
  * image
  */
-async function enter(parts: PullParts, request: PullRequest): Promise<{ readonly name: ImageName; readonly policy: TrustPolicy }> {
+async function enter(deps: PullDeps, request: PullRequest): Promise<{ readonly name: ImageName; readonly policy: TrustPolicy }> {
   const name = parseImageName(request.reference);
-  const policy = parts.decisions.policy('pull image', name.text);
-  const platform = request.platform ?? parts.platform;
-  const early = parts.decisions.unseen(policy, { reference: name.text, namespace: request.namespace, platform });
+  const policy = deps.decisions.policy('pull image', name.text);
+  const platform = request.platform ?? deps.platform;
+  const early = deps.decisions.unseen(policy, { reference: name.text, namespace: request.namespace, platform });
   if (early === undefined) return { name, policy };
-  await parts.records.append(early.log);
+  await deps.records.append(early.log);
   throw refusal(early.verdict, 'pull image');
 }
 
 async function resolveAsked(
-  parts: PullParts,
+  deps: PullDeps,
   request: PullRequest,
   name: ImageName,
   policy: TrustPolicy,
   signal: AbortSignal,
 ): Promise<Asked> {
   const credentials = credentialsFor(name, request.credentials);
-  const places = parts.registryClient.repositories(name.reference, credentials);
-  const platform = request.platform ?? parts.platform;
-  const answer = await parts.services.ask({ policy, reference: name.text, signal, ...(credentials === undefined ? {} : { credentials }) });
-  const signed = answer && previousAnswer(answer, recordedUnder(parts, name));
+  const places = deps.registryClient.repositories(name.reference, credentials);
+  const platform = request.platform ?? deps.platform;
+  const answer = await deps.services.ask({ policy, reference: name.text, signal, ...(credentials === undefined ? {} : { credentials }) });
+  const signed = answer && previousAnswer(answer, recordedUnder(deps, name));
   // If a trust service says what the tag means, the answer of the registry does not count.
   const wanted = name.reference.digest === undefined ? (signed?.digest ?? name.wanted) : name.wanted;
-  const resolved = await traced('resolve', () => resolveImage(places, wanted, name.text, platform, parts.limits, signal));
+  const resolved = await traced('resolve', () => resolveImage(places, wanted, name.text, platform, deps.limits, signal));
   return { name, namespace: request.namespace, platform, policy, resolved, signed, credentials, places };
 }
 
 async function fetchAndDecide(
-  parts: PullParts,
+  deps: PullDeps,
   request: PullRequest,
   name: ImageName,
   policy: TrustPolicy,
@@ -177,9 +174,9 @@ async function fetchAndDecide(
   signal: AbortSignal,
   stop: AbortController,
 ): Promise<Admitted> {
-  const asked = await resolveAsked(parts, request, name, policy, signal);
+  const asked = await resolveAsked(deps, request, name, policy, signal);
   const { resolved, signed, credentials, places, platform } = asked;
-  const absent = resolved.manifest.layers.filter((layer) => !parts.records.hasBlob(layer.digest));
+  const absent = resolved.manifest.layers.filter((layer) => !deps.records.hasBlob(layer.digest));
   // The first failure ends the other tasks, and all have ended before this function does: nothing continues
   // after a failed pull.
   const failures: unknown[] = [];
@@ -188,10 +185,10 @@ async function fetchAndDecide(
     stop.abort(thrown);
     throw thrown;
   };
-  const decided = traced('verify', () => decideFresh(parts, asked, signal)).catch(end);
-  const config = fetchConfig(parts, resolved, platform, signal).catch(end);
+  const decided = traced('verify', () => decideFresh(deps, asked, signal)).catch(end);
+  const config = fetchConfig(deps, resolved, platform, signal).catch(end);
   const origin: BlobOrigin = { reference: name.reference, credentials, places, ordered: resolved.places };
-  const fetchAll = (): Promise<void> => traced('fetch', () => fetchBlobs(parts, absent, origin, holdings, signal));
+  const fetchAll = (): Promise<void> => traced('fetch', () => fetchBlobs(deps, absent, origin, holdings, signal));
   // Content that no service has signed is not fetched before the verdict.
   const unsigned = signed !== undefined && signed.digest === undefined;
   const blobs = unsigned ? decided.then(fetchAll).catch(end) : fetchAll().catch(end);
@@ -202,7 +199,7 @@ async function fetchAndDecide(
 
 /** @param purpose concurrent pulls share evidence only with pulls of the same purpose */
 async function decideFresh(
-  parts: PullParts,
+  deps: PullDeps,
   asked: Omit<Asked, 'places'>,
   signal: AbortSignal,
   purpose = 'pull',
@@ -213,22 +210,22 @@ async function decideFresh(
   const key = createHash('sha256')
     .update(canonicalJson([name.text, digest, manifestDigest, policy.revision, asked.credentials, signedKey(signed), purpose]))
     .digest('hex');
-  const dossier = await parts.gathering.join(key, signal, (shared) =>
+  const dossier = await deps.gathering.join(key, signal, (shared) =>
     gather({
-      ...{ reference: name.text, digest, manifestDigest, repositories: places, policy, now: parts.now(), signal: shared },
+      ...{ reference: name.text, digest, manifestDigest, repositories: places, policy, now: deps.now(), signal: shared },
       ...(signed === undefined ? {} : { signed }),
-      absences: parts.absences.of(asked.credentials),
-      decider: parts.decisions.decider,
+      absences: deps.absences.of(asked.credentials),
+      decider: deps.decisions.decider,
     }),
   );
   // The policy that is in force now decides: it may have been reloaded since the pull began.
-  const decided = await parts.decisions.decide({ dossier, reference: name.text, namespace, platform }, 'pull image');
+  const decided = await deps.decisions.decide({ dossier, reference: name.text, namespace, platform }, 'pull image');
   if (decided.verdict.outcome === 'admit') return { dossier, decided };
-  await parts.records.append(decided.log);
+  await deps.records.append(decided.log);
   throw refusal(decided.verdict, 'pull image');
 }
 
-function recordedUnder({ records }: PullParts, { text }: ImageName): Dossier | undefined {
+function recordedUnder({ records }: PullDeps, { text }: ImageName): Dossier | undefined {
   return records.byName(text)?.names.find(({ name }) => name === text)?.dossier;
 }
 
@@ -238,21 +235,21 @@ function signedKey(signed: SignedReference | undefined): unknown {
 }
 
 async function fetchConfig(
-  parts: PullParts,
+  deps: PullDeps,
   { manifest, places }: ResolvedImage,
   platform: Platform,
   signal: AbortSignal,
 ): Promise<{ readonly configBytes: Uint8Array; readonly parsed: ParsedConfig }> {
   const { config, layers } = manifest;
   const { value } = await firstAnswer(places, config.digest, signal, (place) =>
-    place.blobBytes(config, parts.limits.maxConfigBytes, signal),
+    place.blobBytes(config, deps.limits.maxConfigBytes, signal),
   );
   return { configBytes: value, parsed: parseImageConfig(value, config.digest, layers.length, platform) };
 }
 
 /** Fetches every blob that is not here yet into ingest. */
 async function fetchBlobs(
-  parts: PullParts,
+  deps: PullDeps,
   descriptors: readonly BlobDescriptor[],
   origin: BlobOrigin,
   holdings: Holdings,
@@ -262,21 +259,21 @@ async function fetchBlobs(
   const wanted = new Map(
     descriptors.filter(({ digest }) => !holdings.blobs.has(digest)).map((descriptor) => [descriptor.digest, descriptor]),
   );
-  await forEachLimited([...wanted.values()], parts.limits.parallelBlobs, async (descriptor) => {
-    const sources = blobSources(origin, descriptor, parts.pool, parts.registryOptions);
-    holdings.blobs.set(descriptor.digest, await parts.blobs.claim(descriptor, sources, signal));
+  await forEachLimited([...wanted.values()], deps.limits.parallelBlobs, async (descriptor) => {
+    const sources = blobSources(origin, descriptor, deps.pool, deps.registryOptions);
+    holdings.blobs.set(descriptor.digest, await deps.blobs.claim(descriptor, sources, signal));
   });
 }
 
 /** Runs only after an admitting verdict. */
-async function unpackAndRecord(parts: PullParts, admitted: Admitted, holdings: Holdings, signal: AbortSignal): Promise<StoredImage> {
+async function unpackAndRecord(deps: PullDeps, admitted: Admitted, holdings: Holdings, signal: AbortSignal): Promise<StoredImage> {
   const { name, resolved, dossier, decided, configBytes, parsed } = admitted;
   const { verdict } = decided;
   const { config, layers } = resolved.manifest;
   const positions = chainIds(parsed.diffIds);
-  await unpackLayers(parts, positions, admitted, holdings, signal);
+  await unpackLayers(deps, positions, admitted, holdings, signal);
   signal.throwIfAborted();
-  await publish(parts, [...holdings.blobs.values(), ...holdings.layers]);
+  await publish(deps, [...holdings.blobs.values(), ...holdings.layers]);
   // From here on nothing is cancelled: the record follows.
   const rows = holdings.layers.map((layer) => layer.row());
   const evidence = {
@@ -286,7 +283,7 @@ async function unpackAndRecord(parts: PullParts, admitted: Admitted, holdings: H
     verdictId: verdict.id,
     unverified: verdict.unverified,
   };
-  const image = await parts.records.admit(
+  const image = await deps.records.admit(
     {
       image: {
         id: config.digest,
@@ -305,8 +302,8 @@ async function unpackAndRecord(parts: PullParts, admitted: Admitted, holdings: H
     },
     decided.log,
   );
-  parts.decisions.logged(verdict);
-  parts.log.info(
+  deps.decisions.logged(verdict);
+  deps.log.info(
     { image: image.id, reference: name.text, digest: resolved.digest, verdict: verdict.id, unverified: verdict.unverified },
     'image pulled',
   );
@@ -325,7 +322,7 @@ function namesOf(name: ImageName, digest: string): Pick<NameRow, 'name' | 'asked
 
 /** Unpacks the lowest layer first; a layer that depends on the layers below gets their claims. */
 async function unpackLayers(
-  parts: PullParts,
+  deps: PullDeps,
   positions: readonly LayerPosition[],
   admitted: Admitted,
   holdings: Holdings,
@@ -335,15 +332,15 @@ async function unpackLayers(
   // A layer that is already present is reported as part of a complete image, and layers above it are unpacked
   // on it.
   const here = positions.flatMap(({ diffId, chainId }) => [hexOf(diffId), hexOf(chainId)]);
-  while (!parts.checks.isChecked(here)) await orAborted(parts.checks.ensure(here), signal);
+  while (!deps.checks.isChecked(here)) await orAborted(deps.checks.ensure(here), signal);
   const pending: Promise<LayerClaim>[] = [];
   for (const [index, position] of positions.entries()) {
     const descriptor = manifest.layers[index];
     if (descriptor === undefined) throw new Error('there are more diff ids than layers');
-    const recorded = parts.layers.claimRecorded(position);
+    const recorded = deps.layers.claimRecorded(position);
     const below = [...pending].reverse();
     pending.push(
-      recorded === undefined ? unpackOne(parts, position, descriptor, admitted.origin, below, holdings, signal) : Promise.resolve(recorded),
+      recorded === undefined ? unpackOne(deps, position, descriptor, admitted.origin, below, holdings, signal) : Promise.resolve(recorded),
     );
   }
   const settled = await Promise.allSettled(pending);
@@ -354,7 +351,7 @@ async function unpackLayers(
 }
 
 async function unpackOne(
-  parts: PullParts,
+  deps: PullDeps,
   position: LayerPosition,
   descriptor: BlobDescriptor,
   origin: BlobOrigin,
@@ -364,17 +361,17 @@ async function unpackOne(
 ): Promise<LayerClaim> {
   // A blob that the record of another layer owns was not fetched; its layer may still be needed in another
   // form.
-  await fetchBlobs(parts, [descriptor], origin, holdings, signal);
+  await fetchBlobs(deps, [descriptor], origin, holdings, signal);
   const blob = holdings.blobs.get(descriptor.digest);
   if (blob === undefined) throw new Error('the blob was not fetched');
-  return parts.layers.unpack(position, { path: blob.path, digest: blob.digest, size: blob.size }, below, signal);
+  return deps.layers.unpack(position, { path: blob.path, digest: blob.digest, size: blob.size }, below, signal);
 }
 
-async function letGo(parts: PullParts, holdings: Holdings): Promise<void> {
+async function letGo(deps: PullDeps, holdings: Holdings): Promise<void> {
   const releases = await Promise.allSettled([...holdings.layers, ...holdings.blobs.values()].map((claim) => claim.release()));
   for (const result of releases) {
     if (result.status === 'rejected')
-      parts.log.warn({ error: String(result.reason) }, 'content of a pull could not be removed; the next start removes it');
+      deps.log.warn({ error: String(result.reason) }, 'content of a pull could not be removed; the next start removes it');
   }
 }
 

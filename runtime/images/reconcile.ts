@@ -3,10 +3,10 @@ import { settleInTurn } from '../state/settle.ts';
 import type { SettledAct, Unsettled } from '../state/settle.ts';
 import type { LayerChecks } from './layer-checks.ts';
 import { isReplaced } from './layer-places.ts';
-import type { SweepParts } from './sweep.ts';
+import type { SweepDeps } from './sweep.ts';
 import type { UnpackPool } from './unpack/unpack-pool.ts';
 
-export interface ReconcileParts extends SweepParts {
+export interface ReconcileDeps extends SweepDeps {
   readonly pool: Pick<UnpackPool, 'busy'>;
   readonly checks: Pick<LayerChecks, 'doubt'>;
   readonly sweep: () => Promise<void>;
@@ -17,8 +17,8 @@ export interface ReconcileParts extends SweepParts {
  * that a start does not wait for it. An item that cannot be removed does not prevent the removal of others.
  * @returns what is left, and why
  */
-export function reconcileStore(parts: ReconcileParts, valid: ReadonlySet<string>): Promise<readonly Unsettled[]> {
-  const { folders, trash, rootfs, records, layers, blobs } = parts;
+export function reconcileStore(deps: ReconcileDeps, valid: ReadonlySet<string>): Promise<readonly Unsettled[]> {
+  const { folders, trash, rootfs, records, layers, blobs } = deps;
   const eachIn = (folder: string, act: (name: string) => Promise<void>): SettledAct => ({
     on: folder,
     act: async () => settleInTurn((await readdir(folder)).map((name) => ({ on: `${folder}/${name}`, act: () => act(name) }))),
@@ -40,7 +40,7 @@ export function reconcileStore(parts: ReconcileParts, valid: ReadonlySet<string>
         await rm(`${folders.ingest}/${name}`, { force: true });
     }),
     eachIn(folders.staging, async (name) => {
-      if (!parts.pool.busy()) await trash.discard(`${folders.staging}/${name}`);
+      if (!deps.pool.busy()) await trash.discard(`${folders.staging}/${name}`);
     }),
     eachIn(folders.layers, async (name) => {
       if (records.layer(name) === undefined && !layers.isClaimed(name) && !rootfs.uses(name) && !isReplaced(name))
@@ -52,10 +52,10 @@ export function reconcileStore(parts: ReconcileParts, valid: ReadonlySet<string>
         for (const { folder } of records.layers()) {
           // Missing or unreadable: restored from its blob before it is used.
           await access(`${folders.layers}/${folder}/fs`).catch(() => {
-            parts.checks.doubt(folder);
+            deps.checks.doubt(folder);
           });
         }
-        await parts.sweep();
+        await deps.sweep();
       },
     },
     eachIn(folders.blobs, (name) => blobs.dropUnowned(`sha256:${name}`)),

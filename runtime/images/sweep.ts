@@ -10,7 +10,7 @@ import type { RootfsStore } from './rootfs.ts';
 import { createSerial } from './serial.ts';
 import type { Trash } from './trash.ts';
 
-export interface SweepParts {
+export interface SweepDeps {
   readonly folders: StoreFolders;
   readonly records: ImageRecords;
   readonly layers: LayerStore;
@@ -24,8 +24,8 @@ export interface SweepParts {
  * Removes the layers that no image, container or pull needs, and their blobs. The row is removed first: a
  * folder without a row is never used. One call at a time.
  */
-export async function sweepLayers(parts: SweepParts): Promise<void> {
-  const { records, layers, blobs, rootfs, trash, folders, places } = parts;
+export async function sweepLayers(deps: SweepDeps): Promise<void> {
+  const { records, layers, blobs, rootfs, trash, folders, places } = deps;
   await places.tidy();
   const orphans = [...records.layers()].filter(
     ({ folder }) => !records.isLayerOwned(folder) && !rootfs.uses(folder) && !layers.isClaimed(folder),

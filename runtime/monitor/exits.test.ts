@@ -57,13 +57,13 @@ function writeExit(id: string, code: string): void {
 
 test('an exit is reported once, with the code and the time of the file', async () => {
   const [init, monitor] = [sleeper('30'), sleeper('30')];
-  const told: Exit[] = [];
+  const reported: Exit[] = [];
   const first = new Promise<Exit>((resolve) =>
     exits.watchContainer(
       'a1',
       { init: init.identity, monitor: monitor.identity },
       (exit) => {
-        told.push(exit);
+        reported.push(exit);
         resolve(exit);
       },
       ignored,
@@ -77,7 +77,7 @@ test('an exit is reported once, with the code and the time of the file', async (
   init.child.kill('SIGKILL');
   monitor.child.kill('SIGKILL');
   await new Promise((resolve) => setTimeout(resolve, 150));
-  assert.equal(told.length, 1);
+  assert.equal(reported.length, 1);
   assert.equal((await exits.recorded('a1'))?.code, 42);
   await exits.forget('a1');
   assert.equal(await exits.recorded('a1'), undefined);
@@ -131,23 +131,23 @@ test('when the monitor is dead the kernel’s code is used, and 255 when it is u
 test('a live container is not reported as ended because no descriptor is free, and its exit is reported once there is one', async () => {
   const [init, monitor] = [sleeper('30'), sleeper('30')];
   const descriptors = holdDescriptors();
-  const told: Exit[] = [];
+  const reported: Exit[] = [];
   try {
     descriptors.fill();
-    exits.watchContainer('e5', { init: init.identity, monitor: monitor.identity }, (exit) => told.push(exit), ignored);
+    exits.watchContainer('e5', { init: init.identity, monitor: monitor.identity }, (exit) => reported.push(exit), ignored);
     await pause(700);
-    assert.deepEqual(told, []);
+    assert.deepEqual(reported, []);
   } finally {
     descriptors.release();
   }
   // Waits past the moment of the next check.
   await pause(500);
-  assert.deepEqual(told, [], 'both live');
+  assert.deepEqual(reported, [], 'both live');
   init.child.kill('SIGKILL');
   writeExit('e5', '7');
-  for (let waited = 0; told.length === 0 && waited < 10_000; waited += 20) await pause(20);
+  for (let waited = 0; reported.length === 0 && waited < 10_000; waited += 20) await pause(20);
   assert.deepEqual(
-    told.map(({ code }) => code),
+    reported.map(({ code }) => code),
     [7],
   );
   monitor.child.kill('SIGKILL');
@@ -161,32 +161,32 @@ test('a code that cannot be read is not taken for one that was never written', a
   }
   writeExit('f6', '9');
   const descriptors = holdDescriptors();
-  const told: Exit[] = [];
+  const reported: Exit[] = [];
   try {
     descriptors.fill();
     await assert.rejects(exits.recorded('f6'), { code: 'RUNTIME_EXIT_UNREADABLE' });
-    exits.watchContainer('f6', { init: init.identity, monitor: monitor.identity }, (exit) => told.push(exit), ignored);
+    exits.watchContainer('f6', { init: init.identity, monitor: monitor.identity }, (exit) => reported.push(exit), ignored);
     await pause(700);
-    assert.deepEqual(told, []);
+    assert.deepEqual(reported, []);
   } finally {
     descriptors.release();
   }
-  for (let waited = 0; told.length === 0 && waited < 10_000; waited += 20) await pause(20);
+  for (let waited = 0; reported.length === 0 && waited < 10_000; waited += 20) await pause(20);
   assert.deepEqual(
-    told.map(({ code, fromMonitor }) => [code, fromMonitor]),
+    reported.map(({ code, fromMonitor }) => [code, fromMonitor]),
     [[9, true]],
   );
 });
 
 test('a monitor that writes the code late is waited for', async () => {
   const [init, monitor] = [sleeper('30'), sleeper('30')];
-  const told = new Promise<Exit>((resolve) =>
+  const reported = new Promise<Exit>((resolve) =>
     exits.watchContainer('g7', { init: init.identity, monitor: monitor.identity }, resolve, ignored),
   );
   init.child.kill('SIGKILL');
   await pause(1_000);
   writeExit('g7', '5');
-  assert.equal((await told).code, 5);
+  assert.equal((await reported).code, 5);
   monitor.child.kill('SIGKILL');
 });
 
@@ -206,14 +206,14 @@ test('a monitor that ends before the first process is reported at once, and one 
   assert.equal(lost, 1);
 
   const [first, second] = [sleeper('30'), sleeper('30')];
-  const told = new Promise<Exit>((resolve) =>
+  const reported = new Promise<Exit>((resolve) =>
     exits.watchContainer('i9', { init: first.identity, monitor: second.identity }, resolve, () => (lost += 1)),
   );
   first.child.kill('SIGKILL');
   await once(first.child, 'exit');
   writeExit('i9', '137');
   second.child.kill('SIGKILL');
-  assert.equal((await told).code, 137);
+  assert.equal((await reported).code, 137);
   await pause(100);
   assert.equal(lost, 1);
 });

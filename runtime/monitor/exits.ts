@@ -29,7 +29,7 @@ export interface ExitWatch {
   watchContainer(
     id: string,
     processes: { readonly init: ProcessIdentity; readonly monitor: ProcessIdentity },
-    tell: (exit: Exit) => void,
+    report: (exit: Exit) => void,
     monitorLost: () => void,
   ): () => void;
   /**
@@ -86,7 +86,7 @@ export async function openExitWatch(input: {
   return {
     folder,
     recorded,
-    watchContainer: (id, processes, tell, monitorLost) => {
+    watchContainer: (id, processes, report, monitorLost) => {
       let over = false;
       const isOver = (): boolean => over;
       let release: () => void = () => undefined;
@@ -98,7 +98,7 @@ export async function openExitWatch(input: {
       const conclude = (exit: Exit): void => {
         if (isOver()) return;
         finish();
-        tell(exit);
+        report(exit);
       };
       const look = async (): Promise<boolean> => {
         const exit = await recorded(id);

@@ -66,7 +66,7 @@ const lookAgainMs = 200;
 export function watchEnd(
   reactor: Pick<Reactor, 'onExit'>,
   identity: ProcessIdentity,
-  tell: (pidfd: number | undefined) => void,
+  report: (pidfd: number | undefined) => void,
 ): () => void {
   let stop: () => void;
   const begin = (): void => {
@@ -74,12 +74,12 @@ export function watchEnd(
     try {
       pidfd = openProcess(identity);
       if (pidfd === undefined) {
-        const soon = setImmediate(tell, undefined);
+        const soon = setImmediate(report, undefined);
         stop = () => clearImmediate(soon);
         return;
       }
       const opened = pidfd;
-      const unsubscribe = reactor.onExit(opened, () => tell(opened));
+      const unsubscribe = reactor.onExit(opened, () => report(opened));
       stop = () => {
         unsubscribe();
         closeFd(opened);
@@ -99,10 +99,10 @@ export function watchEnd(
 }
 
 /** Reports the end of a process once, even if it happened before. The returned function stops the watch. */
-export function watchProcess(reactor: Pick<Reactor, 'onExit'>, identity: ProcessIdentity, tell: () => void): () => void {
+export function watchProcess(reactor: Pick<Reactor, 'onExit'>, identity: ProcessIdentity, report: () => void): () => void {
   const stop = watchEnd(reactor, identity, () => {
     stop();
-    tell();
+    report();
   });
   return stop;
 }

@@ -139,8 +139,8 @@ export function countByVerdict<Item>(items: readonly Item[], isUnverified: (item
 /** Returns the facts about the policy in force. */
 export function policyFacts(policy: Pick<PolicyHolder, 'current' | 'problem' | 'loads'>): ReturnType<DaemonFacts['policy']> {
   const current = policy.current();
-  const standing = current === undefined ? [] : standingExceptions(current, new Date()).filter(({ ended }) => !ended);
-  const count = (kind: 'break-glass' | 'report' | 'logs'): number => standing.filter((one) => one.kind === kind).length;
+  const existing = current === undefined ? [] : standingExceptions(current, new Date()).filter(({ ended }) => !ended);
+  const count = (kind: 'break-glass' | 'report' | 'logs'): number => existing.filter((one) => one.kind === kind).length;
   return {
     revision: current?.revision,
     failed: policy.problem() !== undefined,

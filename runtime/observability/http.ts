@@ -1,7 +1,7 @@
 import { createServer } from 'node:http';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { connectionsCheckingInterval, openHttpDoor } from '../../base/connections/index.ts';
+import { connectionsCheckingInterval, limitHttpConnections } from '../../base/connections/index.ts';
 import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
 import type { Health } from './health.ts';
 import type { Metrics } from './metrics.ts';
@@ -26,13 +26,13 @@ export async function listenHttp(
   const server = createServer(
     { maxHeaderSize: 8192, requestTimeout: 5_000, headersTimeout: 5_000, keepAliveTimeout: 60_000, connectionsCheckingInterval },
     (request, response) => {
-      const place = door.placeOf(request.socket);
+      const place = listener.placeOf(request.socket);
       place?.busy();
       response.once('close', () => place?.idle());
       answer(request, response, parts).catch((cause: unknown) => reply(response, 500, 'text/plain', `${reasonOf(cause)}\n`));
     },
   );
-  const door = openHttpDoor(server, { most: 32, mostOfPeer: 16 }, false);
+  const listener = limitHttpConnections(server, { most: 32, mostOfPeer: 16 }, false);
   server.unref();
   const at = address.lastIndexOf(':');
   const host = address.slice(0, at).replace(/^\[(.*)\]$/, '$1');

@@ -90,13 +90,13 @@ async function samplesOf(metrics: ReturnType<typeof openMetrics>): Promise<Map<s
 
 test('every metric of the catalogue is reported with its type and help, and no other', async () => {
   const metrics = openMetrics(facts);
-  const { text: told } = await metrics.render();
+  const { text: reported } = await metrics.render();
   for (const { name, type, help } of Object.values(metricCatalogue)) {
-    assert.ok(told.includes(`# HELP ${name} ${help}\n# TYPE ${name} ${type}\n`), name);
+    assert.ok(reported.includes(`# HELP ${name} ${help}\n# TYPE ${name} ${type}\n`), name);
     assert.match(name, /^portcullis_[a-z_]+$/);
     assert.equal(name.endsWith('_total'), type === 'counter', name);
   }
-  assert.equal(told.match(/^# TYPE /gm)?.length, Object.keys(metricCatalogue).length);
+  assert.equal(reported.match(/^# TYPE /gm)?.length, Object.keys(metricCatalogue).length);
   metrics.close();
 });
 
@@ -122,24 +122,24 @@ test('calls are counted by method and status', async () => {
   assert.equal((await samplesOf(metrics)).get('portcullis_rpcs_in_flight{method="PullImage"}'), 2);
   first.end({ code: 0, milliseconds: 20 });
   second.end({ code: 7, milliseconds: 3 });
-  const told = await samplesOf(metrics);
-  assert.equal(told.get('portcullis_rpcs_in_flight{method="PullImage"}'), 0);
-  assert.equal(told.get('portcullis_rpc_duration_seconds_sum{method="PullImage",code="OK"}'), 0.02);
-  assert.equal(told.get('portcullis_rpc_duration_seconds_bucket{le="0.01",method="PullImage",code="PERMISSION_DENIED"}'), 1);
+  const reported = await samplesOf(metrics);
+  assert.equal(reported.get('portcullis_rpcs_in_flight{method="PullImage"}'), 0);
+  assert.equal(reported.get('portcullis_rpc_duration_seconds_sum{method="PullImage",code="OK"}'), 0.02);
+  assert.equal(reported.get('portcullis_rpc_duration_seconds_bucket{le="0.01",method="PullImage",code="PERMISSION_DENIED"}'), 1);
   metrics.close();
 });
 
 test('a scrape reports current values: twice the same, and no earlier revision', async () => {
   const metrics = openMetrics(facts);
   await metrics.render();
-  const told = await samplesOf(metrics);
-  assert.equal(told.get('portcullis_events_lost_total'), 4);
-  assert.equal(told.get('portcullis_audit_failures_total'), 9);
-  assert.equal(told.get('portcullis_pods{state="ready"}'), 2);
-  assert.equal(told.get('portcullis_network_ready'), 0);
-  assert.equal(told.get('portcullis_network_links_lost'), 2);
-  assert.equal(told.get('portcullis_network_links_altered'), 3);
-  assert.equal(told.get('portcullis_policy_info{revision="sha256:aa"}'), 1);
+  const reported = await samplesOf(metrics);
+  assert.equal(reported.get('portcullis_events_lost_total'), 4);
+  assert.equal(reported.get('portcullis_audit_failures_total'), 9);
+  assert.equal(reported.get('portcullis_pods{state="ready"}'), 2);
+  assert.equal(reported.get('portcullis_network_ready'), 0);
+  assert.equal(reported.get('portcullis_network_links_lost'), 2);
+  assert.equal(reported.get('portcullis_network_links_altered'), 3);
+  assert.equal(reported.get('portcullis_policy_info{revision="sha256:aa"}'), 1);
   revision = 'sha256:bb';
   const later = await samplesOf(metrics);
   assert.deepEqual(
@@ -151,28 +151,28 @@ test('a scrape reports current values: twice the same, and no earlier revision',
 
 test('containers are counted as their records change', async () => {
   const metrics = openMetrics(facts);
-  let tell: (before: object | undefined, after: object | undefined) => void = () => undefined;
+  let report: (before: object | undefined, after: object | undefined) => void = () => undefined;
   watchContainers(
-    { onChange: (listener) => ((tell = (before, after) => listener({ before, after } as never)), () => undefined) },
+    { onChange: (listener) => ((report = (before, after) => listener({ before, after } as never)), () => undefined) },
     metrics.runtime,
   );
   const starting = { phase: 'starting', startedAt: '0' };
   const running = { phase: 'running', startedAt: '1' };
-  tell(undefined, starting);
-  tell(starting, running);
-  tell(running, running);
-  tell(running, { ...running, phase: 'exited', reason: 'OOMKilled' });
-  tell(starting, { ...starting, phase: 'exited', reason: 'StartError' });
-  tell(running, { ...running, phase: 'exited', reason: 'a reason of tomorrow' });
-  tell({ ...running, phase: 'exited' }, undefined);
-  const told = await samplesOf(metrics);
+  report(undefined, starting);
+  report(starting, running);
+  report(running, running);
+  report(running, { ...running, phase: 'exited', reason: 'OOMKilled' });
+  report(starting, { ...starting, phase: 'exited', reason: 'StartError' });
+  report(running, { ...running, phase: 'exited', reason: 'a reason of tomorrow' });
+  report({ ...running, phase: 'exited' }, undefined);
+  const reported = await samplesOf(metrics);
   assert.deepEqual(
     ['container_starts_total{outcome="ok"}', 'container_starts_total{outcome="failed"}', 'container_ooms_total'].map((name) =>
-      told.get(`portcullis_${name}`),
+      reported.get(`portcullis_${name}`),
     ),
     [1, 1, 1],
   );
-  assert.equal(told.get('portcullis_container_exits_total{reason="other"}'), 1);
+  assert.equal(reported.get('portcullis_container_exits_total{reason="other"}'), 1);
   metrics.close();
 });
 
@@ -195,10 +195,10 @@ test('pulls and verdicts are counted by outcome', async () => {
   for (const _ of [...answers]) await images.pull({ reference: 'a', namespace: '' }).catch(() => undefined);
   answers.push(undefined, failure('IMAGES_DENIED', 'denied'), failure('IMAGES_NOT_FOUND', 'denied'));
   for (const _ of [...answers]) await images.decideForRun({} as never).catch((thrown: unknown) => assert.ok(isPortcullisError(thrown)));
-  const told = await samplesOf(metrics);
+  const reported = await samplesOf(metrics);
   for (const outcome of ['admitted', 'denied', 'undecided', 'cancelled', 'failed'])
-    assert.equal(told.get(`portcullis_image_pulls_total{outcome="${outcome}"}`), 1, outcome);
-  const verdicts = (outcome: string, act: string) => told.get(`portcullis_verdicts_total{outcome="${outcome}",act="${act}"}`);
+    assert.equal(reported.get(`portcullis_image_pulls_total{outcome="${outcome}"}`), 1, outcome);
+  const verdicts = (outcome: string, act: string) => reported.get(`portcullis_verdicts_total{outcome="${outcome}",act="${act}"}`);
   assert.deepEqual(
     [verdicts('admit', 'pull'), verdicts('deny', 'pull'), verdicts('undecided', 'pull'), verdicts('admit', 'run'), verdicts('deny', 'run')],
     [1, 1, 1, 1, 1],

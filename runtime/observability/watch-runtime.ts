@@ -27,15 +27,15 @@ export function watchImages<Store extends ImageStore>(images: Store, observer: R
     ...images,
     pull: async (request) => {
       const started = performance.now();
-      const tell = (outcome: PullOutcome): void => observer.pulled(outcome, (performance.now() - started) / 1000);
+      const report = (outcome: PullOutcome): void => observer.pulled(outcome, (performance.now() - started) / 1000);
       try {
         const pulled = await images.pull(request);
-        tell('admitted');
+        report('admitted');
         observer.decided('admit', 'pull');
         return pulled;
       } catch (thrown) {
         const refused = refusalOf(thrown);
-        tell(refused === undefined ? failureOf(thrown) : refused === 'deny' ? 'denied' : 'undecided');
+        report(refused === undefined ? failureOf(thrown) : refused === 'deny' ? 'denied' : 'undecided');
         if (refused !== undefined) observer.decided(refused, 'pull');
         throw thrown;
       }
@@ -59,7 +59,7 @@ export function watchImages<Store extends ImageStore>(images: Store, observer: R
  * would have refused.
  */
 export function tellExceptions<Store extends ImageStore>(images: Store, log: Logger, observer: RuntimeObserver | undefined): Store {
-  const tell = (verdict: Verdict, act: 'pull' | 'run'): void => {
+  const report = (verdict: Verdict, act: 'pull' | 'run'): void => {
     for (const exception of verdict.exceptions ?? []) {
       const { reference, digest, namespace, id } = verdict;
       log.warn({ ...exception, act, reference, digest, namespace, verdict: id }, 'a refusal did not hold: the policy makes an exception');
@@ -70,12 +70,12 @@ export function tellExceptions<Store extends ImageStore>(images: Store, log: Log
     ...images,
     pull: async (request) => {
       const pulled = await images.pull(request);
-      tell(pulled.verdict, 'pull');
+      report(pulled.verdict, 'pull');
       return pulled;
     },
     decideForRun: async (input) => {
       const verdict = await images.decideForRun(input);
-      tell(verdict, 'run');
+      report(verdict, 'run');
       return verdict;
     },
   };

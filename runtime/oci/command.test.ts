@@ -22,9 +22,9 @@ test('a command that exceeds its time limit is killed and reported', async () =>
 test('a command that ended in its time counts, although a thread without a processor notices it later', async () => {
   // The thread blocks from before the end until after the limit, and first notices that its timer is due.
   const standstill = setTimeout(() => void Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 2_000), 200);
-  const told = await runCommand(start, '/bin/sh', ['-c', 'sleep 0.5; echo done; exit 3'], { timeoutMs: 1_500 });
+  const reported = await runCommand(start, '/bin/sh', ['-c', 'sleep 0.5; echo done; exit 3'], { timeoutMs: 1_500 });
   clearTimeout(standstill);
-  assert.deepEqual(told, { exitCode: 3, stdout: 'done\n', stderr: '' });
+  assert.deepEqual(reported, { exitCode: 3, stdout: 'done\n', stderr: '' });
 });
 
 test('a command that cannot start because descriptors are exhausted leaves none open', async () => {

@@ -16,8 +16,8 @@ export async function provideLauncher(stateDir: string, rules: NonNullable<Setti
   const bytes = Buffer.from(landlockLauncher(rules, process.arch === 'arm64' ? 'aarch64' : 'x86_64'));
   const folder = join(stateDir, 'launchers');
   const file = join(folder, createHash('sha256').update(bytes).digest('hex'));
-  const standing = await readFile(file).catch(() => undefined);
-  if (standing !== undefined && bytes.equals(standing)) return file;
+  const existing = await readFile(file).catch(() => undefined);
+  if (existing !== undefined && bytes.equals(existing)) return file;
   await mkdir(folder, { recursive: true });
   await chmod(folder, 0o711);
   const draft = `${file}.${randomUUID()}`;

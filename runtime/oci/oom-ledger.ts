@@ -37,14 +37,14 @@ export function createOomLedger(mounts: CgroupMounts): OomLedger {
   const below = async (podPath: string, entry: Entry): Promise<number> => {
     const names = await readdir(join(mounts.roots[0] ?? '', podPath)).catch(() => []);
     const paths = new Set(names.filter((name) => name.endsWith('.scope')).map((name) => `${podPath}/${name}`));
-    let standing = 0;
-    for (const path of paths) standing += entry.ended.get(path) ?? (await oomKills(mounts, path));
+    let existing = 0;
+    for (const path of paths) existing += entry.ended.get(path) ?? (await oomKills(mounts, path));
     for (const [path, kills] of entry.ended) {
       if (paths.has(path)) continue;
       entry.settled += kills;
       entry.ended.delete(path);
     }
-    return entry.settled + standing;
+    return entry.settled + existing;
   };
   /**
    * The order of these reads matters: a kill between them is then explained twice, and never attributed to

@@ -2,18 +2,18 @@ import { PortcullisError } from '../../base/errors/index.ts';
 import type { SandboxRecord } from './record.ts';
 
 /** @param isLost the sandbox is ready on record, and no longer exists */
-export function nameTaken(standing: SandboxRecord, isLost: boolean): PortcullisError {
-  const stopped = isLost || standing.phase !== 'ready';
+export function nameTaken(existing: SandboxRecord, isLost: boolean): PortcullisError {
+  const stopped = isLost || existing.phase !== 'ready';
   return new PortcullisError({
     code: 'RUNTIME_SANDBOX_NAME_TAKEN',
     kind: 'already-exists',
     attempted: 'run pod sandbox',
-    on: standing.name,
+    on: existing.name,
     why: stopped
-      ? `sandbox ${standing.id.slice(0, 13)} has this name and is not running`
-      : `sandbox ${standing.id.slice(0, 13)} has this name and was asked for with another configuration`,
+      ? `sandbox ${existing.id.slice(0, 13)} has this name and is not running`
+      : `sandbox ${existing.id.slice(0, 13)} has this name and was asked for with another configuration`,
     fix: 'remove that sandbox, or ask with another metadata.attempt',
-    details: { sandboxId: standing.id },
+    details: { sandboxId: existing.id },
   });
 }
 

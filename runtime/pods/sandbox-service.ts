@@ -59,11 +59,11 @@ export function createSandboxService(input: {
         // clean up.
         const abandoned = records.byName(plan.name);
         if (abandoned?.phase === 'creating') await takeBack(deps, abandoned, true);
-        const standing = records.byName(plan.name);
-        if (standing === undefined) return establish(deps, { config, plan, runtimeHandler, requestDigest });
-        const isLost = recovery.isLost(standing.id);
-        if (standing.phase === 'ready' && !isLost && standing.requestDigest === requestDigest) return standing;
-        throw nameTaken(standing, isLost);
+        const existing = records.byName(plan.name);
+        if (existing === undefined) return establish(deps, { config, plan, runtimeHandler, requestDigest });
+        const isLost = recovery.isLost(existing.id);
+        if (existing.phase === 'ready' && !isLost && existing.requestDigest === requestDigest) return existing;
+        throw nameTaken(existing, isLost);
       });
     },
     stop: async (idOrPrefix) => {

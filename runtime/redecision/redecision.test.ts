@@ -31,7 +31,7 @@ function verdictOf(outcome: Verdict['outcome'], validUntil?: string): Verdict {
 /** Creates the environment in memory: the decisions come from `answer`. */
 function world(answer: (imageId: string) => Verdict | undefined, act: 'report' | 'stop' = 'report') {
   const records = new Map<string, ContainerRecord>();
-  const told: [string, OutOfPolicy | undefined][] = [];
+  const reported: [string, OutOfPolicy | undefined][] = [];
   const stopped: string[] = [];
   let changed: () => void = () => undefined;
   let put: (change: RecordChange<ContainerRecord>) => void = () => undefined;
@@ -56,7 +56,7 @@ function world(answer: (imageId: string) => Verdict | undefined, act: 'report' |
     sandbox: () => ({ config: { metadata: { namespace: 'shop' } } }) as unknown as SandboxRecord,
     act,
     stop: (id) => Promise.resolve(void stopped.push(id)),
-    onChange: ({ id }, found) => told.push([id, found]),
+    onChange: ({ id }, found) => reported.push([id, found]),
     log: createLogger({ level: 'silent' }),
   });
   const set = (record: ContainerRecord): void => {
@@ -67,7 +67,7 @@ function world(answer: (imageId: string) => Verdict | undefined, act: 'report' |
   return {
     redecision,
     records,
-    told,
+    told: reported,
     stopped,
     decided,
     set,

@@ -23,8 +23,8 @@ export async function endedInDatabase(
       if (typeof stored !== 'string') continue;
       const names = group.map(({ name }) => String(name));
       const dossier = parseJson(stored) as Dossier;
-      const standing = await evidenceStanding({ dossier, references: names, policy, now });
-      if (standing?.missing === true) ended.push({ names });
+      const existing = await evidenceStanding({ dossier, references: names, policy, now });
+      if (existing?.missing === true) ended.push({ names });
     }
     return ended;
   } finally {

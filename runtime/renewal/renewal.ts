@@ -29,7 +29,7 @@ export interface Renewal {
   close(): Promise<void>;
 }
 
-interface Parts {
+interface Deps {
   readonly policy: { current(): TrustPolicy | undefined; onChange(listener: () => void): () => void };
   readonly images: Pick<ImageStore, 'evidence' | 'renew'> & Partial<Pick<ImageStore, 'services'>>;
   /** Receives verdicts on newer evidence: running containers may have to be decided again. */
@@ -65,7 +65,7 @@ const renewalsARound = 30;
  * again some time before they expire, without any registry, and has the images decided again. One request at
  * a time; a failed one is retried at growing intervals.
  */
-export function createRenewal(parts: Parts): Renewal {
+export function createRenewal(parts: Deps): Renewal {
   const { policy, images, log, now = () => new Date(), random = Math.random, roundMs = roundMilliseconds } = parts;
   const plans = new Map<string, Plan>();
   const answers = keepAnswers();
@@ -123,8 +123,8 @@ export function createRenewal(parts: Parts): Renewal {
     const before = plans.get(key);
     if (before?.revision === inForce.revision) return before;
     const at = now();
-    const standing = await evidenceStanding({ dossier: one.dossier, references: one.names, policy: inForce, now: at });
-    const ends = standing?.missing === true ? at.getTime() : standing?.until?.getTime();
+    const existing = await evidenceStanding({ dossier: one.dossier, references: one.names, policy: inForce, now: at });
+    const ends = existing?.missing === true ? at.getTime() : existing?.until?.getTime();
     const due = ends === undefined ? undefined : firstTry(at.getTime(), ends, Date.parse(one.dossier.gatheredAt), random());
     const plan = { revision: inForce.revision, names: one.names, due, ends, failures: 0, triedNow: 0 };
     plans.set(key, plan);
@@ -168,9 +168,9 @@ export function createRenewal(parts: Parts): Renewal {
       plan.due = nextTry(now().getTime(), plan.failures, random());
       count.failed += 1;
       const ended = plan.ends !== undefined && plan.ends <= now().getTime();
-      const told = { ...facts, cause: reasonOf(error), until: textOf(plan.ends), next: textOf(plan.due) };
-      if (ended) log.error(told, 'evidence has expired and cannot be renewed: the image is not admitted until it is');
-      else log.warn(told, 'evidence could not be renewed; the present evidence is valid until it expires');
+      const reported = { ...facts, cause: reasonOf(error), until: textOf(plan.ends), next: textOf(plan.due) };
+      if (ended) log.error(reported, 'evidence has expired and cannot be renewed: the image is not admitted until it is');
+      else log.warn(reported, 'evidence could not be renewed; the present evidence is valid until it expires');
       return false;
     }
   }
@@ -184,8 +184,8 @@ export function createRenewal(parts: Parts): Renewal {
       const tries = images.evidence(imageId).map(async (one): Promise<boolean> => {
         const { dossier, names: references } = one;
         const at = now();
-        const standing = await evidenceStanding({ dossier, references, policy: inForce, now: at });
-        if (standing?.missing !== true) return false;
+        const existing = await evidenceStanding({ dossier, references, policy: inForce, now: at });
+        if (existing?.missing !== true) return false;
         const plan = await planOf(one, inForce);
         if (!underWay.has(keyOf(one)) && at.getTime() - plan.triedNow < betweenTriesNow) return false;
         plan.triedNow = at.getTime();

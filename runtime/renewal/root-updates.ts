@@ -20,7 +20,7 @@ export interface RootUpdates {
   close(): Promise<void>;
 }
 
-interface Parts {
+interface Deps {
   readonly policy: { tufRoots(): readonly TufRoot[]; onChange(listener: () => void): () => void };
   readonly log: Logger;
   readonly now?: () => Date;
@@ -48,7 +48,7 @@ const leastPause = 250;
  * metadata of a repository expire. A newer root is a changed file, for which the policy is loaded again. A
  * root that cannot be updated stays in use until it expires.
  */
-export function openRootUpdates(parts: Parts): RootUpdates {
+export function openRootUpdates(parts: Deps): RootUpdates {
   const { policy, log, now = () => new Date(), random = Math.random, roundMs = roundMilliseconds } = parts;
   const plans = new Map<string, Plan>();
   const count = { updated: 0, unchanged: 0, failed: 0 };

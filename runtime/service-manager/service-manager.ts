@@ -30,7 +30,7 @@ export function openServiceManager(parts: {
   const address = environment['NOTIFY_SOCKET'] ?? '';
   // Any other address has a family that unix sockets cannot reach (vsock, for whole machines).
   const isManaged = address.startsWith('/') || address.startsWith('@');
-  const tell = (lines: string): void => {
+  const report = (lines: string): void => {
     if (!isManaged) return;
     try {
       sendDatagram(address, Buffer.from(lines));
@@ -40,22 +40,22 @@ export function openServiceManager(parts: {
   };
   const feed = async (): Promise<void> => {
     const { healthy, checks } = await parts.healthy();
-    if (healthy) tell('WATCHDOG=1');
+    if (healthy) report('WATCHDOG=1');
     else {
       log.warn({ checks }, 'not healthy: the watchdog is not notified');
-      tell(`STATUS=not healthy: ${unhealthy(checks)}`);
+      report(`STATUS=not healthy: ${unhealthy(checks)}`);
     }
   };
   const period = watchdogPeriodMs(environment, parts.pid);
   let timer: NodeJS.Timeout | undefined;
   return {
     ready: () => {
-      tell(`READY=1\nSTATUS=serving CRI v1\nMAINPID=${parts.pid}`);
+      report(`READY=1\nSTATUS=serving CRI v1\nMAINPID=${parts.pid}`);
       if (isManaged && period !== undefined && timer === undefined) timer = setInterval(() => void feed(), period / 2).unref();
     },
     stopping: () => {
       clearInterval(timer);
-      tell('STOPPING=1\nSTATUS=stopping; containers go on');
+      report('STOPPING=1\nSTATUS=stopping; containers go on');
     },
   };
 }

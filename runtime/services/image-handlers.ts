@@ -15,7 +15,7 @@ export function createImageHandlers(
   images: ImageStore,
   /** Returns the file system of the writable layers, if it is not that of the images. */
   containerFilesystem: () => Promise<Init<FilesystemUsage> | undefined>,
-  told: Pick<VerboseInfo, 'image'>,
+  reported: Pick<VerboseInfo, 'image'>,
   hasHandler: (name: string) => boolean,
 ): Pick<ImageServiceHandlers, Answered> {
   return {
@@ -25,7 +25,7 @@ export function createImageHandlers(
     imageStatus: async ({ image, verbose }) => {
       const found = images.find(named(image?.image, 'look up image'));
       if (found === undefined) return {};
-      return { image: imageMessage(found), info: verbose ? { ...imageInfo(found), ...(await told.image(found)) } : {} };
+      return { image: imageMessage(found), info: verbose ? { ...imageInfo(found), ...(await reported.image(found)) } : {} };
     },
     pullImage: async ({ image, auth, sandboxConfig }, { signal }) => {
       const handler = image?.runtimeHandler ?? '';

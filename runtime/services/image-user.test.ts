@@ -14,7 +14,7 @@ const groups = parseGroup('');
  * Returns what a kubelet reads of an image's user (verifyRunAsNonRoot,
  * pkg/kubelet/kuberuntime/security_context.go). It starts a container whose id is not 0.
  */
-function told(user: string): { readonly uid?: number; readonly username: string } {
+function reported(user: string): { readonly uid?: number; readonly username: string } {
   const message = imageMessage({
     config: { architecture: '', os: '', user, env: [], entrypoint: [], cmd: [], workingDir: '', volumes: [], labels: {}, stopSignal: '' },
     id: 'sha256:0',
@@ -39,7 +39,7 @@ function had(imageUser: string): number | undefined {
 
 /** Reports whether a kubelet accepts the user as not root, although the container runs as root. */
 function evades(user: string): boolean {
-  const { uid, username } = told(user);
+  const { uid, username } = reported(user);
   // If neither is reported, a kubelet takes the user for root. A name is refused where a pod may not run as
   // root.
   const passes = uid !== undefined && uid !== 0;
@@ -82,7 +82,7 @@ test('status and container agree on the user, for any USER of an image', () => {
   fc.assert(
     fc.property(text, (user) => {
       assert.equal(evades(user), false);
-      const { uid } = told(user);
+      const { uid } = reported(user);
       if (uid !== undefined && had(user) !== undefined) assert.equal(had(user), uid);
     }),
     { numRuns: 3000 },

@@ -35,9 +35,9 @@ export function createResourceHandlers(parts: {
       // Addresses come from the network configuration's own file, as in CRI-O. The range is only recorded and
       // shown.
       updateRuntimeConfig: ({ runtimeConfig }) => {
-        const told = cidrs(runtimeConfig?.networkConfig?.podCidr ?? '');
-        if (told.length > 0) {
-          podCidrs = told;
+        const reported = cidrs(runtimeConfig?.networkConfig?.podCidr ?? '');
+        if (reported.length > 0) {
+          podCidrs = reported;
           parts.log.info({ podCidrs }, 'the pod range of the node was received; addresses come from the network configuration');
         }
         return Promise.resolve({});

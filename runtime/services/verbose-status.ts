@@ -26,7 +26,7 @@ export interface VerboseInfo {
 
 type Entries = Readonly<Record<string, string>>;
 
-interface Parts {
+interface Deps {
   readonly findVerdict: (id: string) => Promise<Verdict | undefined>;
   /** Read from the kernel. Undefined: the sandbox has no link of ours. */
   readonly linkState: (id: string) => Promise<LinkState | undefined>;
@@ -41,7 +41,7 @@ interface Parts {
   readonly policyRevision: () => string | undefined;
 }
 
-export function createVerboseInfo(parts: Parts): VerboseInfo {
+export function createVerboseInfo(parts: Deps): VerboseInfo {
   return {
     container: async (record) => ({
       verdict: JSON.stringify(await verdictOf(parts, record.verdictId)),
@@ -68,7 +68,7 @@ export function createVerboseInfo(parts: Parts): VerboseInfo {
   };
 }
 
-async function verdictOf(parts: Parts, id: string): Promise<object> {
+async function verdictOf(parts: Deps, id: string): Promise<object> {
   return shown(await parts.findVerdict(id), id, parts.policyRevision());
 }
 

@@ -7,19 +7,19 @@ const nanoseconds = (ms: number): bigint => BigInt(ms) * 1_000_000n;
 
 test('times follow the clock, forward and back, and no two are equal', (t) => {
   t.mock.timers.enable({ apis: ['Date'], now: 20 * hourMs });
-  const told = [now(), now()];
-  assert.ok(BigInt(told[1] ?? 0) > BigInt(told[0] ?? 0));
+  const reported = [now(), now()];
+  assert.ok(BigInt(reported[1] ?? 0) > BigInt(reported[0] ?? 0));
   for (const hours of [26, 3, 4, 1]) {
     t.mock.timers.setTime(hours * hourMs);
-    told.push(now(), now());
-    const behind = nanoseconds(hours * hourMs) - BigInt(told.at(-1) ?? 0);
+    reported.push(now(), now());
+    const behind = nanoseconds(hours * hourMs) - BigInt(reported.at(-1) ?? 0);
     assert.ok(behind <= 0n && behind > -1_000n, `${hours}: ${behind}`);
   }
   // A clock that runs too slowly, and a clock with coarse ticks.
   t.mock.timers.setTime(hourMs - 300);
   const [late, later] = [BigInt(now()), BigInt(now())];
-  assert.ok(late > BigInt(told.at(-1) ?? 0) && later > late);
-  assert.equal(new Set(told).size, told.length);
+  assert.ok(late > BigInt(reported.at(-1) ?? 0) && later > late);
+  assert.equal(new Set(reported).size, reported.length);
 });
 
 test('an attempt is created after each earlier one of the same, whatever the clock says', () => {

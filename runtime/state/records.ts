@@ -53,7 +53,7 @@ CREATE TABLE container (id TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, record T
  */
 export async function openRecords<T extends Keyed>(database: Database, table: 'sandbox' | 'container'): Promise<WatchedRecords<T>> {
   const listeners = new Set<(change: RecordChange<T>) => void>();
-  const tell = (change: RecordChange<T>): void => {
+  const report = (change: RecordChange<T>): void => {
     for (const listener of listeners) listener(change);
   };
   const byId = new Map<string, T>();
@@ -90,14 +90,14 @@ export async function openRecords<T extends Keyed>(database: Database, table: 's
       const before = byId.get(record.id);
       byId.set(record.id, record);
       idByName.set(record.name, record.id);
-      tell({ before, after: record });
+      report({ before, after: record });
     },
     delete: async (id) => {
       await database.write([{ sql: `DELETE FROM ${table} WHERE id = ?`, params: [id] }]);
       const record = byId.get(id);
       byId.delete(id);
       if (record !== undefined && idByName.get(record.name) === id) idByName.delete(record.name);
-      if (record !== undefined) tell({ before: record, after: undefined });
+      if (record !== undefined) report({ before: record, after: undefined });
     },
     onChange: (listener) => {
       listeners.add(listener);

@@ -70,15 +70,15 @@ test('a change is reported once it is visible, with the value before; a write th
   const database = await openDatabase({ path: join(folder, 'db'), migrations: [{ version: 1, sql: recordsSchema }] });
   try {
     const records = await openRecords<Thing>(database, 'sandbox');
-    const told: unknown[] = [];
-    const stop = records.onChange(({ before, after }) => told.push([before?.bytes[0], after?.bytes[0], records.get('a')?.bytes[0]]));
+    const reported: unknown[] = [];
+    const stop = records.onChange(({ before, after }) => reported.push([before?.bytes[0], after?.bytes[0], records.get('a')?.bytes[0]]));
     await records.put({ id: 'a', name: 'a', bytes: Uint8Array.of(1) });
     await records.put({ id: 'a', name: 'a', bytes: Uint8Array.of(2) });
     await records.delete('a');
     await records.delete('a');
     stop();
     await records.put({ id: 'a', name: 'a', bytes: Uint8Array.of(3) });
-    assert.deepEqual(told, [
+    assert.deepEqual(reported, [
       [undefined, 1, 1],
       [1, 2, 2],
       [2, undefined, undefined],

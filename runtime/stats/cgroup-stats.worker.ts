@@ -96,7 +96,7 @@ function sample(): void {
 }
 
 /** Adds the time and the rate. A cgroup that is requested before the first round is sampled now. */
-function told<Reading extends Omit<CgroupUsage, 'at'>>(id: string, reading: Reading): Reading & { at: bigint } {
+function reported<Reading extends Omit<CgroupUsage, 'at'>>(id: string, reading: Reading): Reading & { at: bigint } {
   const at = since1970();
   if (reading.cpu === undefined) return { ...reading, at };
   const now = { atMs: performance.now(), usageNs: reading.cpu.usageNs };
@@ -107,7 +107,7 @@ function told<Reading extends Omit<CgroupUsage, 'at'>>(id: string, reading: Read
 
 function usage({ id, cgroup }: CgroupTarget): CgroupUsage | undefined {
   const found = reader.usage(cgroup);
-  return found === undefined ? undefined : told(id, found);
+  return found === undefined ? undefined : reported(id, found);
 }
 
 function detail({ id, cgroup, pid }: CgroupTarget): CgroupDetail | undefined {
@@ -115,7 +115,7 @@ function detail({ id, cgroup, pid }: CgroupTarget): CgroupDetail | undefined {
   if (found === undefined) return undefined;
   const processes = pid === undefined ? undefined : countOfProcesses(reader.processes(cgroup), pid, read);
   const blockIo = found.blockIo.map((io) => ({ ...io, name: deviceName(io.device) }));
-  return { ...told(id, { ...found, blockIo }), ...(processes !== undefined && { processes }) };
+  return { ...reported(id, { ...found, blockIo }), ...(processes !== undefined && { processes }) };
 }
 
 setInterval(sample, sampleEveryMs);

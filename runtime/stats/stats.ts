@@ -46,7 +46,7 @@ export interface Stats {
   close(): Promise<void>;
 }
 
-export interface StatsParts {
+export interface StatsDeps {
   readonly cgroups: CgroupMounts;
   readonly kernel: Pick<Kernel, 'diskUsage' | 'readNetFiles'>;
   readonly writableLayers: WritableLayers;
@@ -74,19 +74,19 @@ const unused: CgroupUsage = {
  * Creates the statistics. Semantics: cri-api 0.37, ContainerStats, PodSandboxStats and the metrics. Where it
  * leaves a choice, the answer is containerd's.
  */
-export function createStats(parts: StatsParts): Stats {
-  const { writableLayers, kernel } = parts;
+export function createStats(deps: StatsDeps): Stats {
+  const { writableLayers, kernel } = deps;
   const layers = createWritableLayers(kernel);
-  const support = metricSupport(parts.cgroups);
-  const sandboxById = (): ReadonlyMap<string, SandboxRecord> => new Map(parts.sandboxes().map((record) => [record.id, record]));
+  const support = metricSupport(deps.cgroups);
+  const sandboxById = (): ReadonlyMap<string, SandboxRecord> => new Map(deps.sandboxes().map((record) => [record.id, record]));
 
-  const targetsOf = (records: readonly ContainerRecord[]): CgroupTarget[] => containerTargets(records, sandboxById(), parts.runtimeKind);
+  const targetsOf = (records: readonly ContainerRecord[]): CgroupTarget[] => containerTargets(records, sandboxById(), deps.runtimeKind);
 
   const cgroups = openCgroupStats({
-    mounts: parts.cgroups,
+    mounts: deps.cgroups,
     targets: () => {
-      const running = parts.containers().filter((record) => record.phase === 'running');
-      const ready = parts.sandboxes().filter((record) => record.phase === 'ready');
+      const running = deps.containers().filter((record) => record.phase === 'running');
+      const ready = deps.sandboxes().filter((record) => record.phase === 'ready');
       return [...targetsOf(running), ...ready.map(sandboxTarget)];
     },
   });
@@ -114,8 +114,7 @@ export function createStats(parts: StatsParts): Stats {
     return found;
   };
 
-  const containersBySandbox = (): ReadonlyMap<string, readonly ContainerRecord[]> =>
-    Map.groupBy(parts.containers(), (one) => one.sandboxId);
+  const containersBySandbox = (): ReadonlyMap<string, readonly ContainerRecord[]> => Map.groupBy(deps.containers(), (one) => one.sandboxId);
 
   const containerMessage = (
     record: ContainerRecord,
@@ -189,7 +188,7 @@ export function createStats(parts: StatsParts): Stats {
     containerFilesystem: async () => {
       const { mountpoint, separate } = writableLayers;
       if (!separate) return undefined;
-      const usages = (await layersOf(parts.containers())).filter((usage) => usage !== undefined);
+      const usages = (await layersOf(deps.containers())).filter((usage) => usage !== undefined);
       const usedBytes = usages.reduce((sum, usage) => sum + usage.usedBytes, 0);
       const inodesUsed = usages.reduce((sum, usage) => sum + usage.inodesUsed, 0);
       const at = usages.reduce((oldest, usage) => (usage.at < oldest ? usage.at : oldest), BigInt(Date.now()) * 1_000_000n);
@@ -206,7 +205,7 @@ function sandboxTarget({ id, cgroupParent }: SandboxRecord): CgroupTarget {
 function containerTargets(
   records: readonly ContainerRecord[],
   sandboxes: ReadonlyMap<string, SandboxRecord>,
-  runtimeKind: StatsParts['runtimeKind'],
+  runtimeKind: StatsDeps['runtimeKind'],
 ): CgroupTarget[] {
   return records.flatMap(({ id, sandboxId, init, phase, runtimeHandler }) => {
     const sandbox = sandboxes.get(sandboxId);

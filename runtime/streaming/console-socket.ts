@@ -25,8 +25,8 @@ let serial = 0;
 export async function openConsoleSocket(folder: string): Promise<ConsoleSocket> {
   serial += 1;
   const path = join(folder, `console-${process.pid}-${serial}`);
-  let told: (master: number | undefined) => void = () => undefined;
-  const master = new Promise<number | undefined>((resolve) => (told = resolve));
+  let reported: (master: number | undefined) => void = () => undefined;
+  const master = new Promise<number | undefined>((resolve) => (reported = resolve));
   let closed = false;
   const receive = (connection: Socket): void => {
     // Node must not read from it, because the descriptor would be lost. Only the handle has it.
@@ -39,7 +39,7 @@ export async function openConsoleSocket(folder: string): Promise<ConsoleSocket> 
     }
     if (received === undefined) return void setTimeout(receive, 1, connection);
     connection.destroy();
-    told(received === 'end' ? undefined : received);
+    reported(received === 'end' ? undefined : received);
   };
   const server = createServer({ pauseOnConnect: true }, receive);
   await rm(path, { force: true });
@@ -49,7 +49,7 @@ export async function openConsoleSocket(folder: string): Promise<ConsoleSocket> 
     master,
     close: async () => {
       closed = true;
-      told(undefined);
+      reported(undefined);
       await new Promise((resolve) => server.close(resolve));
       await rm(path, { force: true });
     },

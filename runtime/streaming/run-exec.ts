@@ -34,7 +34,7 @@ const hangupMs = 1_000;
 /** A command may have ended before the event that delivers its terminal. */
 const lateMasterMs = 250;
 
-export interface ExecParts {
+export interface ExecDeps {
   readonly startProgram: StartProgram;
   readonly paths: Pick<HostPaths, 'checkPlace'>;
   readonly scopes: ExecScopes;
@@ -54,21 +54,21 @@ interface Session {
  * client's streams. When the client disconnects, the command is killed with every process that it started,
  * except processes that a user has deliberately detached from the session.
  */
-export async function runExec(plan: ExecPlan, streams: CommandStreams, parts: ExecParts): Promise<Outcome> {
+export async function runExec(plan: ExecPlan, streams: CommandStreams, deps: ExecDeps): Promise<Outcome> {
   const { target } = plan;
   let files: ExecFiles | undefined;
   let scope: ExecScope | undefined;
   try {
     const spec = parseJson(await readFile(join(target.dir, 'config.json'), 'utf8')) as OciSpec;
     files = await writeExecFiles(target.dir, 'stream', describe(plan, spec));
-    scope = await openExecScope(parts.scopes, {
+    scope = await openExecScope(deps.scopes, {
       container: target.id,
       name: files.name,
       init: target.init,
       takesCgroup: takesCgroup(target.handler),
     });
     const session = await (plan.streams.tty ? startOnTerminal : startOnPipes)(plan, streams, {
-      ...parts,
+      ...deps,
       place: commandPlace(spec),
       files,
       scope,
@@ -126,9 +126,9 @@ function describe({ command, streams }: ExecPlan, spec: OciSpec): OciProcess {
   return { ...spec.process, terminal: streams.tty, args: commandArguments(spec, command), env: [...env, ...terminal] };
 }
 
-type StartParts = ExecParts & { readonly place: CommandPlace; readonly files: ExecFiles; readonly scope: ExecScope | undefined };
+type StartDeps = ExecDeps & { readonly place: CommandPlace; readonly files: ExecFiles; readonly scope: ExecScope | undefined };
 
-async function startOnPipes({ target, streams: asked }: ExecPlan, streams: CommandStreams, parts: StartParts): Promise<Session> {
+async function startOnPipes({ target, streams: asked }: ExecPlan, streams: CommandStreams, deps: StartDeps): Promise<Session> {
   const opened: Pipe[] = [];
   const pipe = (wanted: boolean): Pipe | undefined => {
     if (!wanted) return undefined;
@@ -149,7 +149,7 @@ async function startOnPipes({ target, streams: asked }: ExecPlan, streams: Comma
   const [output, errors] = [stdout, stderr].map((one) => one && new Socket({ fd: one.read, readable: true, writable: false }));
   for (const socket of [input, output, errors]) if (socket !== undefined) ours.push(socket.on('error', () => socket.destroy()));
   try {
-    command = await startCommand({ ...parts, target, descriptors: theirs });
+    command = await startCommand({ ...deps, target, descriptors: theirs });
   } catch (cause) {
     for (const socket of ours) socket.destroy();
     throw cause;
@@ -158,7 +158,7 @@ async function startOnPipes({ target, streams: asked }: ExecPlan, streams: Comma
   }
   if (input !== undefined && streams.stdin !== undefined) pumpInput(streams.stdin, input);
   // Only the status reports the runtime's own message about a command that it cannot start.
-  const started = startOf(command, parts.files);
+  const started = startOf(command, deps.files);
   const outputs = [output && pumpOutput(output, streams.stdout), errors && pumpOutput(errors, streams.stderr, started)];
   return {
     command,
@@ -181,15 +181,15 @@ async function startOf(command: StartedCommand, files: ExecFiles): Promise<boole
   return files.started();
 }
 
-async function startOnTerminal({ target }: ExecPlan, streams: CommandStreams, parts: StartParts): Promise<Session> {
-  const terminal = await openConsoleSocket(parts.socketFolder);
+async function startOnTerminal({ target }: ExecPlan, streams: CommandStreams, deps: StartDeps): Promise<Session> {
+  const terminal = await openConsoleSocket(deps.socketFolder);
   try {
-    const command = await startCommand({ ...parts, target, descriptors: [null, null, null], consoleSocket: terminal.path });
+    const command = await startCommand({ ...deps, target, descriptors: [null, null, null], consoleSocket: terminal.path });
     const master = await Promise.race([terminal.master, command.exited.then(() => Promise.race([terminal.master, pause(lateMasterMs)]))]);
     if (master === undefined) return { command, outputs: [], hangUp: () => undefined };
     const { output, input, fd } = adoptTerminal(master);
     if (streams.stdin !== undefined) pumpKeys(streams.stdin, input);
-    const pump = pumpOutput(output, streams.stdout, startOf(command, parts.files));
+    const pump = pumpOutput(output, streams.stdout, startOf(command, deps.files));
     streams.onResize((size) => {
       if (!input.destroyed) setWindowSize(fd, size);
     });

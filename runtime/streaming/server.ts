@@ -2,7 +2,7 @@ import { createServer } from 'node:http';
 import type { IncomingMessage, Server } from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
 import type { Socket } from 'node:net';
-import { connectionsCheckingInterval, openHttpDoor } from '../../base/connections/index.ts';
+import { connectionsCheckingInterval, limitHttpConnections } from '../../base/connections/index.ts';
 import { reasonOf } from '../../base/errors/index.ts';
 import { hasHungUp } from '../../base/kernel/index.ts';
 import type { RunCommand } from './command-session.ts';
@@ -44,7 +44,7 @@ export async function startStreamingServer(input: {
   // All clients may come from one address, the kubelet's. At the limit, a new connection therefore replaces a
   // connection without a session.
   const most = options.maxSessions + mostWithoutSession;
-  const door = openHttpDoor(server, { most, mostOfPeer: most }, options.tls !== undefined);
+  const listener = limitHttpConnections(server, { most, mostOfPeer: most }, options.tls !== undefined);
   const webSockets = createWebSocketSessions({ idleTimeoutMs: options.idleTimeoutMs, command: input.command });
   /** The open sockets, and how many bytes each had received at the last check. */
   const sockets = new Map<Socket, number>();
@@ -85,7 +85,7 @@ export async function startStreamingServer(input: {
       return void refuse(socket, { status: 404, why: '404 page not found' });
     const taken = await input.take(kind as SessionKind, token);
     if ('status' in taken) return void refuse(socket, taken);
-    door.placeOf(socket)?.busy();
+    listener.placeOf(socket)?.busy();
     const began = performance.now();
     let how = { protocol: '', outcome: 'failed' };
     try {

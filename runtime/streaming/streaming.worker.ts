@@ -10,7 +10,7 @@ import { startStreamingServer } from './server.ts';
 import type { Taken } from './server.ts';
 
 const data = workerData as StreamingWorkerData;
-const tell = (message: FromWorker): void => parentPort?.postMessage(message);
+const report = (message: FromWorker): void => parentPort?.postMessage(message);
 const waiting = new Map<number, (answer: Taken | Refusal) => void>();
 let serial = 0;
 
@@ -18,7 +18,7 @@ const take = (kind: SessionKind, token: string): Promise<Taken | Refusal> =>
   new Promise((resolve) => {
     serial += 1;
     waiting.set(serial, resolve);
-    tell({ type: 'take', id: serial, kind, token });
+    report({ type: 'take', id: serial, kind, token });
   });
 
 try {
@@ -37,9 +37,9 @@ try {
     const answer = waiting.get(id);
     waiting.delete(id);
     if (message.type === 'refused') answer?.({ status: message.status, why: message.why });
-    else answer?.({ plan: message.plan, ended: (how) => tell({ type: 'ended', id, how }) });
+    else answer?.({ plan: message.plan, ended: (how) => report({ type: 'ended', id, how }) });
   });
-  tell({ type: 'listening', port: server.port });
+  report({ type: 'listening', port: server.port });
 } catch (cause) {
-  tell({ type: 'failed', why: reasonOf(cause) });
+  report({ type: 'failed', why: reasonOf(cause) });
 }

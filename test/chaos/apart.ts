@@ -12,13 +12,13 @@ export function isApart(): boolean {
  * unshare(1) leaves them: the daemon has to make its folders shared mounts itself there. Resolves with its
  * exit code; passes its output to `tell`.
  */
-export async function runApart(file: string, args: readonly string[], tell: (text: string) => void): Promise<number> {
+export async function runApart(file: string, args: readonly string[], report: (text: string) => void): Promise<number> {
   const child = spawn('unshare', ['-m', '-n', '--', process.execPath, file, ...args], {
     // The child's input ends when this process does, for whatever reason.
     stdio: ['pipe', 'pipe', 'pipe'],
     env: { ...process.env, [mark]: '1', NODE_TEST_CONTEXT: undefined, NODE_V8_COVERAGE: undefined },
   });
-  for (const stream of [child.stdout, child.stderr]) stream.setEncoding('utf8').on('data', tell);
+  for (const stream of [child.stdout, child.stderr]) stream.setEncoding('utf8').on('data', report);
   const forward = (signal: NodeJS.Signals): void => void child.kill(signal);
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, forward);
   const [code] = (await once(child, 'close')) as [number | null];
@@ -31,10 +31,10 @@ export async function runApart(file: string, args: readonly string[], tell: (tex
  * process.
  */
 export function whenToldToEnd(leave: () => void): void {
-  let told = false;
+  let reported = false;
   const once = (): void => {
-    if (!told) leave();
-    told = true;
+    if (!reported) leave();
+    reported = true;
   };
   process.stdin.resume().on('end', once).on('error', once);
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, once);

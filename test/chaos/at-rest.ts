@@ -31,14 +31,14 @@ export async function atRest(scene: Scene, pods: number): Promise<{ readonly fai
   const ends = (['stop', 'kill', 'stop', 'kill'] as const).slice(0, pods - 1);
   const failures: string[] = [];
   await pull(scene.daemon.cri, scene.stage.reference);
-  const standing: Standing[] = [];
-  for (let index = 0; index < pods; index += 1) standing.push(await stand(scene, index));
+  const existing: Standing[] = [];
+  for (let index = 0; index < pods; index += 1) existing.push(await stand(scene, index));
   // Another container in the first pod, which is started only at the very end.
-  const waiting = await createWaiting(scene, standing[0] as Standing);
+  const waiting = await createWaiting(scene, existing[0] as Standing);
   const listedIn: number[] = [];
   for (const [round, end] of ends.entries()) {
     try {
-      listedIn.push(await goAndComeBack(scene, standing, end, standing[round] as Standing));
+      listedIn.push(await goAndComeBack(scene, existing, end, existing[round] as Standing));
       await expectWaiting(scene.daemon.cri, waiting);
     } catch (thrown) {
       failures.push(`at rest, ${end} ${round}: ${thrown instanceof Error ? thrown.message : String(thrown)}`);
@@ -94,9 +94,9 @@ async function expectWaiting(cri: CriClient, containerId: string): Promise<void>
 }
 
 /** Returns the milliseconds from the daemon's spawn until everything is listed. */
-async function goAndComeBack(scene: Scene, standing: Standing[], end: 'kill' | 'stop', ending: Standing): Promise<number> {
+async function goAndComeBack(scene: Scene, existing: Standing[], end: 'kill' | 'stop', ending: Standing): Promise<number> {
   if (!sameProcess(ending.init)) throw new Error('the container that is to end while nobody watches has ended before');
-  const alreadyEnded = standing.filter(({ init }) => !sameProcess(init));
+  const alreadyEnded = existing.filter(({ init }) => !sameProcess(init));
   await (end === 'kill' ? scene.daemon.kill() : scene.daemon.stop());
   const before = Date.now();
   process.kill(ending.init.pid, 'SIGTERM');
@@ -108,13 +108,13 @@ async function goAndComeBack(scene: Scene, standing: Standing[], end: 'kill' | '
   const pods = (await cri.runtime.listPodSandbox({})).items;
   const { containers } = await cri.runtime.listContainers({});
   const listedMs = performance.now() - begin;
-  if (pods.length !== standing.length || containers.length !== standing.length + 1)
+  if (pods.length !== existing.length || containers.length !== existing.length + 1)
     throw new Error(`${pods.length} pods and ${containers.length} containers are listed`);
   const { images } = await cri.image.listImages({});
   if (images.length !== 1) throw new Error(`${images.length} images are listed`);
   const lost = pods.filter(({ state }) => state !== PodSandboxState.SANDBOX_READY);
   if (lost.length > 0) throw new Error(`${lost.length} pods are no longer ready`);
-  for (const one of standing) {
+  for (const one of existing) {
     if (one === ending || alreadyEnded.includes(one)) continue;
     if (!sameProcess(one.init)) throw new Error(`the container of ${one.logFile} no longer runs`);
     await proveRuns(cri, one.containerId);

@@ -37,9 +37,9 @@ for (const [title, args] of [
     const folder = mkdtempSync(join(tmpdir(), 'portcullis-chaos-trace-'));
     t.after(() => rmSync(folder, { recursive: true }));
     const trace = join(folder, 'trace.jsonl');
-    let told = '';
-    const code = await runApart(suite, ['--no-build', '--verbose', '--trace', trace, ...args], (text) => (told += text));
-    assert.equal(code, 0, told);
+    let reported = '';
+    const code = await runApart(suite, ['--no-build', '--verbose', '--trace', trace, ...args], (text) => (reported += text));
+    assert.equal(code, 0, reported);
     const run = readRun(trace);
     await t.test('each step of its records is one of the specification', { skip: withoutTlc() }, () => void checkTraces([run]));
   });

@@ -106,7 +106,7 @@ export async function failDuringActs(
     readonly part: FaultPart;
   },
 ): Promise<FaultsReport> {
-  const { random, tell, recorded } = input;
+  const { random, tell: report, recorded } = input;
   const failures: string[] = [];
   const tally: Tally = { fired: 0, refused: 0, ended: 0, leftToStart: 0 };
   const turns: readonly (Act | undefined)[] = input.fault !== undefined && chosen.length === 1 ? chosen : [...chosen, undefined];
@@ -126,10 +126,10 @@ export async function failDuringActs(
         act === undefined ? await failStart(scene, control, it, fault, tally) : await failOnce(scene, control, act, it, fault, tally);
       const left = await lookAtRest(scene, act, fault, tally);
       if (left.length > 0) throw new Error(`${outcome}; after removing all:\n  ${listed(left)}`);
-      tell(`${title}: ${outcome}, held`);
+      report(`${title}: ${outcome}, held`);
     } catch (thrown) {
       failures.push(`${title}: ${thrown instanceof Error ? thrown.message : String(thrown)}`);
-      tell(`FAILED ${failures.at(-1) ?? ''}\n${endOfLog(scene.stage)}`);
+      report(`FAILED ${failures.at(-1) ?? ''}\n${endOfLog(scene.stage)}`);
       await untilGone(scene, (await endFault(control)) && isEnd(fault));
       if (scene.daemon.isGone()) scene.daemon = await startDaemon(scene.stage);
       await beginAnew(scene);

@@ -35,7 +35,7 @@ export async function limitDuringActs(
   chosen: readonly Act[],
   input: { readonly count: number; readonly random: () => number; readonly tell: (line: string) => void },
 ): Promise<LimitsReport> {
-  const { random, tell } = input;
+  const { random, tell: report } = input;
   const { stage } = scene;
   let oomKills = 0;
   const group = openGroup(`portcullis-limited-${process.pid}`);
@@ -64,10 +64,10 @@ export async function limitDuringActs(
         const outcome = await limitOne(scene, act, index, { limit, lift, kills: group.kills, tally });
         const left = await settle(scene.observer, scene.idle);
         if (left.length > 0) throw new Error(`after removing all:\n  ${listed(left)}`);
-        tell(`${title}: ${outcome}, held`);
+        report(`${title}: ${outcome}, held`);
       } catch (thrown) {
         failures.push(`${title}: ${thrown instanceof Error ? thrown.message : String(thrown)}`);
-        tell(`FAILED ${failures.at(-1) ?? ''}\n${endOfLog(stage)}`);
+        report(`FAILED ${failures.at(-1) ?? ''}\n${endOfLog(stage)}`);
         lift();
         if (scene.daemon.isGone()) scene.daemon = await startDaemon(stage);
         await beginAnew(scene);

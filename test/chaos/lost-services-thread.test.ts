@@ -91,11 +91,11 @@ if (inPrivateNetns(import.meta.filename, 300_000)) {
           control.give({ mode: 'off' });
           // A message that follows the answer ends the thread too.
           assert.ok(answered === undefined || answered === 'NETWORK_SERVICES_FAILED', `${at}: ${answered}`);
-          const standing = await untilListed();
-          await eventually(() => (inKernel().join() === standing.join() ? true : undefined)).catch(() =>
-            assert.fail(`${at}: the kernel has ${inKernel().join()}, the thread ${standing.join()}`),
+          const existing = await untilListed();
+          await eventually(() => (inKernel().join() === existing.join() ? true : undefined)).catch(() =>
+            assert.fail(`${at}: the kernel has ${inKernel().join()}, the thread ${existing.join()}`),
           );
-          if (answered === undefined) assert.equal(standing.length, name === 'put' ? 1 : 0, `${at}: an acknowledged change is lost`);
+          if (answered === undefined) assert.equal(existing.length, name === 'put' ? 1 : 0, `${at}: an acknowledged change is lost`);
           await acts[name]();
           // A service that is removed ends with the next tick.
           const wanted = name === 'put' ? '10.96.0.1' : '';

@@ -46,7 +46,7 @@ export async function killOthers(
   durations: ReadonlyMap<Act, number>,
   input: { readonly count: number; readonly random: () => number; readonly tell: (line: string) => void; readonly act?: string },
 ): Promise<OthersReport> {
-  const { random, tell } = input;
+  const { random, tell: report } = input;
   const kills = { monitor: 0, runtime: 0, init: 0 };
   const tally = { monitorLost: 0 };
   const failures: string[] = [];
@@ -71,10 +71,10 @@ export async function killOthers(
       if (hit) kills[victim] += 1;
       const left = await settle(scene.observer, scene.idle);
       if (left.length > 0) throw new Error(`after removing all:\n  ${listed(left)}`);
-      tell(`${title}: ${hit ? 'killed' : 'there was none'}, held`);
+      report(`${title}: ${hit ? 'killed' : 'there was none'}, held`);
     } catch (thrown) {
       failures.push(`${title}: ${thrown instanceof Error ? thrown.message : String(thrown)}`);
-      tell(`FAILED ${failures.at(-1) ?? ''}\n${endOfLog(scene.stage)}`);
+      report(`FAILED ${failures.at(-1) ?? ''}\n${endOfLog(scene.stage)}`);
       if (scene.daemon.isGone()) scene.daemon = await startDaemon(scene.stage);
       await beginAnew(scene);
     }

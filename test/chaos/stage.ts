@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createRegistryClient, parseReference } from '../../base/distribution/index.ts';
 import { buildWebImage } from '../../cli/quickstart/image.ts';
-import { pushImage } from '../../cli/quickstart/push.ts';
+import { pushImage } from '../../cli/quickstart/push-image.ts';
 import { generateKeyPair, loadSigningKey, signImage } from '../../trust/index.ts';
 import { startRegistry } from '../fixtures/registry.ts';
 import type { FaultControl } from './faults/orders.ts';

@@ -55,8 +55,8 @@ function configuration(runtime: string | undefined, plugins: string | undefined)
 /** Returns the newest CNI version that the plugins in the folder support: they are all of one release. */
 function newestOf(plugins: string): string {
   const environment = { ...process.env, CNI_COMMAND: 'VERSION' };
-  const told = execFileSync(join(plugins, 'bridge'), { env: environment, input: '{"cniVersion":"1.0.0"}', encoding: 'utf8' });
-  const { supportedVersions } = JSON.parse(told) as { readonly supportedVersions: readonly string[] };
+  const reported = execFileSync(join(plugins, 'bridge'), { env: environment, input: '{"cniVersion":"1.0.0"}', encoding: 'utf8' });
+  const { supportedVersions } = JSON.parse(reported) as { readonly supportedVersions: readonly string[] };
   const newest = supportedVersions.at(-1) ?? '';
   console.log(`plugins of ${plugins}, by CNI ${newest}`);
   return newest;

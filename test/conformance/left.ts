@@ -11,8 +11,8 @@ export function linksLeft(): string[] {
   return ['veth', 'ifb'].flatMap((kind) => {
     const links = execFileSync('ip', ['-json', 'link', 'show', 'type', kind], { encoding: 'utf8' });
     // For links of other types it prints empty objects where the kernel does not know the type.
-    const told = JSON.parse(links) as readonly { readonly ifname?: string }[];
-    return told.flatMap(({ ifname }) => (ifname === undefined ? [] : [`link ${ifname}`]));
+    const reported = JSON.parse(links) as readonly { readonly ifname?: string }[];
+    return reported.flatMap(({ ifname }) => (ifname === undefined ? [] : [`link ${ifname}`]));
   });
 }
 

@@ -63,12 +63,12 @@ describe('flaws of other runtimes', () => {
       const reference = (await stage.publish(`user/a${index}:1`, { layers, config: { User: user } })).reference;
       const pulled = await stage.pull(reference);
       const { image: status } = await stage.daemon.cri.image.imageStatus({ image: { image: pulled } });
-      const told = status?.uid?.value;
+      const reported = status?.uid?.value;
       const id = await runContainer(stage, pod, { name: `user-${index}`, image: pulled, command: ['sleep', '600'] }).catch(() => undefined);
       if (id === undefined) continue;
       const had = Number((await execute(stage, id, 'id', '-u')).stdout);
       // A kubelet refuses a user name, and treats an absent user as root. It relies only on an id.
-      if (told !== undefined) assert.equal(had, told, JSON.stringify(user));
+      if (reported !== undefined) assert.equal(had, reported, JSON.stringify(user));
       else assert.ok(had === 0 || status?.username !== '', JSON.stringify(user));
     }
     await removePod(stage, pod);

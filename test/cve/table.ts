@@ -1,4 +1,4 @@
-import { doorRows } from './door-rows.ts';
+import { doorRows } from './listener-rows.ts';
 import { networkRows } from './network-rows.ts';
 import { ownRows } from './own-rows.ts';
 import type { Row } from './row.ts';

@@ -86,9 +86,9 @@ describe('the first example of docs/docker.md', { skip }, () => {
     const portcullis = async (...more: string[]): Promise<string> =>
       (await runProgram(program, [...words, ...more], docker.environment, folder)).output;
     const places = ['--conf-dir', at('conf'), '--root', at('driver/root')];
-    const told = await portcullis('network', 'create', 'mine', '--subnet', '10.67.0.0/24', ...places);
-    const rules = told.match(/iptables -I DOCKER-USER .*/gu) ?? [];
-    assert.equal(rules.length, 2, told);
+    const reported = await portcullis('network', 'create', 'mine', '--subnet', '10.67.0.0/24', ...places);
+    const rules = reported.match(/iptables -I DOCKER-USER .*/gu) ?? [];
+    assert.equal(rules.length, 2, reported);
     for (const rule of rules) await typed(rule);
     await typed('docker network create -d portcullis --ipam-driver null -o conflist=mine mine');
     await typed('docker run -d --name web --network mine nginx');

@@ -289,25 +289,25 @@ describe('docker on the remote driver', { skip }, () => {
       await docker.ok('network', 'create', '-d', 'portcullis', ...(kind?.create ?? []), 'net');
       await run('web', 'net', '-p', '8080:80');
       const web = await addressOf('web', 'net');
-      const stands = async (): Promise<void> => {
+      const exists = async (): Promise<void> => {
         assert.equal(await page(web), 'web');
         assert.equal(await page(kind?.gateway ?? '', 8080), 'web');
       };
       await driver.down('SIGKILL');
-      await stands();
+      await exists();
       await driver.up();
-      await stands();
+      await exists();
       await run('second', 'net');
       await docker.down('kill');
-      await stands();
+      await exists();
       await docker.up();
-      await stands();
+      await exists();
       await run('third', 'net');
       await docker.down('stop');
       await driver.down('SIGTERM');
       await driver.up();
       await docker.up();
-      await stands();
+      await exists();
       assert.ok(await reaches('third', web));
       await docker.ok('rm', '-f', 'second');
       // Removed while the driver is stopped: docker removes what it can, and the driver detects it later.

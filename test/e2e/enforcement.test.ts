@@ -105,10 +105,10 @@ describe('enforcement proves itself', () => {
       cni: { confDir: cniConf },
     });
     const main = join(import.meta.dirname, '../../cli/main.ts');
-    const told = await new Promise<string>((resolve) =>
+    const reported = await new Promise<string>((resolve) =>
       execFile(process.execPath, [main, 'doctor', '--config', config, '--output', 'json'], (_, stdout) => resolve(stdout)),
     );
-    const { chapters } = JSON.parse(told) as { chapters: { findings: { topic: string; state: string; found: string }[] }[] };
+    const { chapters } = JSON.parse(reported) as { chapters: { findings: { topic: string; state: string; found: string }[] }[] };
     const found = chapters.flatMap(({ findings }) => findings).find(({ topic }) => topic === 'enforcement');
     assert.deepEqual([found?.state, found?.found], ['fine', 'pass']);
     assert.ok(enforcementEvents.some(({ reason }) => reason === 'EnforcementPass'));

@@ -141,9 +141,9 @@ describe(
         const { stdout } = await execute(stage, container, 'sh', '-c', 'cat /app/data.txt; cat /secret || echo kept');
         assert.equal(stdout, 'data\nkept\n');
         const { info } = await stage.daemon.cri.runtime.containerStatus({ containerId: container, verbose: true });
-        const told = JSON.stringify(info);
-        assert.match(told, /Landlock supports only files and whole folders: read of `\/app\/\*\.txt` would become `\/app\/\*\*`/);
-        assert.match(told, /Landlock needs no_new_privs/);
+        const reported = JSON.stringify(info);
+        assert.match(reported, /Landlock supports only files and whole folders: read of `\/app\/\*\.txt` would become `\/app\/\*\*`/);
+        assert.match(reported, /Landlock needs no_new_privs/);
         await removePod(stage, pod);
       },
     );

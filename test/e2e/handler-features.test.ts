@@ -13,7 +13,7 @@ import type { Reactor, StartProgram } from '../../base/reactor/index.ts';
 import { readHandlerFeatures } from '../../runtime/index.ts';
 import { openFeatureProbe } from '../../runtime/oci/probe/feature-probe.ts';
 import { probeIds, probeRuntime } from '../../runtime/oci/probe/probe.ts';
-import type { ProbeParts } from '../../runtime/oci/probe/probe.ts';
+import type { ProbeDeps } from '../../runtime/oci/probe/probe.ts';
 import { openRuntimeHandler } from '../../runtime/oci/runtime-handler.ts';
 import type { RuntimeHandler } from '../../runtime/oci/runtime-handler.ts';
 import { pinUserNamespace } from '../../runtime/pods/user-namespace.ts';
@@ -36,14 +36,14 @@ describe('features of runtime handlers', () => {
   let kernel: Kernel;
   let reactor: Reactor;
   let startProgram: StartProgram;
-  let parts: ProbeParts;
+  let deps: ProbeDeps;
   let looks = 0;
   before(async () => {
     folder = mkdtempSync(join(tmpdir(), 'pc-probe-'));
     for (const name of ['state', 'bundles', 'ns', 'layers']) mkdirSync(join(folder, name));
     [reactor, kernel] = await Promise.all([startReactor(), startKernelWorker()]);
     startProgram = programStarter(reactor, kernel);
-    parts = {
+    deps = {
       startProgram,
       bundle: (id) => join(folder, 'bundles', id),
       newId,
@@ -73,7 +73,7 @@ describe('features of runtime handlers', () => {
 
   it('crun has them, and before 1.9 omits submounts of a bind mount in a user namespace', async () => {
     const crun = await open('/usr/bin/crun');
-    const features = await probeRuntime(crun, parts);
+    const features = await probeRuntime(crun, deps);
     const [major = 0, minor = 0] = crun.version.split('.').map(Number);
     assert.deepEqual(features, {
       recursiveReadOnlyMounts: true,
@@ -93,7 +93,7 @@ describe('features of runtime handlers', () => {
     async (t) => {
       const runc = await open(debian);
       if (!runc.version.startsWith('1.1')) return t.skip('not runc 1.1');
-      const features = await probeRuntime(runc, parts);
+      const features = await probeRuntime(runc, deps);
       assert.equal(features.recursiveReadOnlyMounts, true);
       assert.equal(features.idmappedMounts, false);
       assert.deepEqual([features.userNamespaces, features.timeNamespaces], [false, false]);
@@ -105,7 +105,7 @@ describe('features of runtime handlers', () => {
     'a runc of 1.2 or later has them all',
     { skip: peers.startsWith('/usr/') || peers === '' ? 'test/peers/get runc' : false },
     async () => {
-      const features = await probeRuntime(await open(peers), parts);
+      const features = await probeRuntime(await open(peers), deps);
       assert.deepEqual(features, {
         recursiveReadOnlyMounts: true,
         idmappedMounts: true,
@@ -172,13 +172,13 @@ describe('features of runtime handlers', () => {
   it('a program that is not a runtime has no features, with the reason', async () => {
     const path = join(folder, 'no-runtime');
     writeFileSync(path, '#!/bin/sh\n[ "$1" = --version ] && echo odd version 1.0 && exit 0\necho never >&2\nexit 1\n', { mode: 0o755 });
-    const features = await probeRuntime(await open(path), parts);
+    const features = await probeRuntime(await open(path), deps);
     assert.equal(features.userNamespaces || features.recursiveReadOnlyMounts || features.idmappedMounts, false);
     assert.match(features.whyNoUserNamespaces, /never/);
   });
 
   it('if layers cannot be mapped, that is the reason for no user namespaces', async () => {
-    const unable = { ...parts, checkLayers: () => Promise.reject(new Error('an old file system')) };
+    const unable = { ...deps, checkLayers: () => Promise.reject(new Error('an old file system')) };
     const features = await probeRuntime(await open('/usr/bin/crun'), unable);
     assert.equal(features.idmappedMounts, true);
     assert.equal(features.userNamespaces, false);
@@ -198,7 +198,7 @@ describe('features of runtime handlers', () => {
     const file = join(root, 'handler-features.json');
     const abandoned = join(root, '.handler-features.json.0123456789ab.tmp');
     writeFileSync(abandoned, '{');
-    const openProbe = () => openFeatureProbe({ ...parts, handlers, root, log: createLogger({ level: 'silent' }) });
+    const openProbe = () => openFeatureProbe({ ...deps, handlers, root, log: createLogger({ level: 'silent' }) });
     looks = 0;
     const first = await openProbe();
     assert.equal(existsSync(abandoned), false, 'what a killed write left is removed');
@@ -242,7 +242,7 @@ describe('features of runtime handlers', () => {
   it('closing the probe before it began ends it without probing', async () => {
     const handler = await open('/usr/bin/crun');
     const probe = await openFeatureProbe({
-      ...parts,
+      ...deps,
       handlers: new Map([['', handler]]),
       root: join(folder, 'none'),
       log: createLogger({ level: 'silent' }),

@@ -89,9 +89,9 @@ describe('a signed image is pulled and run, any other is refused', () => {
   });
 
   it('refuses a signature by another key', async () => {
-    const stranger = await makeKey(join(stage.folders.folder, 's.key'), join(stage.folders.folder, 's.pub'));
+    const foreign = await makeKey(join(stage.folders.folder, 's.key'), join(stage.folders.folder, 's.pub'));
     const { reference, image } = await stage.publish('app/stranger:1', {}, { sign: false });
-    await stage.sign('app/stranger', image.manifestDigest, 'bundle', stranger);
+    await stage.sign('app/stranger', image.manifestDigest, 'bundle', foreign);
     assert.equal((await failureOf(stage.pull(reference))).code, 'IMAGES_DENIED');
   });
 

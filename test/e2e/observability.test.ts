@@ -120,7 +120,7 @@ audit: { path: audit/audit.log${more} }
     await exitOf(stage, id);
     const { reference } = await stage.publish('app/unsigned:1', {}, { sign: false });
     await failureOf(stage.pull(reference));
-    const told = await samples();
+    const reported = await samples();
     const expected: readonly (readonly [string, number])[] = [
       ['portcullis_pods{state="ready"}', 1],
       ['portcullis_containers{state="exited"}', 1],
@@ -143,15 +143,15 @@ audit: { path: audit/audit.log${more} }
       ['portcullis_audit_failures_total', 0],
     ];
     assert.deepEqual(
-      expected.map(([name]) => [name, told.get(name)]),
+      expected.map(([name]) => [name, reported.get(name)]),
       expected,
     );
-    assert.ok((told.get('portcullis_image_fetched_bytes_total') ?? 0) > 100_000);
-    assert.ok((told.get('portcullis_process_resident_memory_bytes') ?? 0) > 10_000_000);
-    assert.ok([...told].every(([, value]) => Number.isFinite(value)));
-    const names = [...told.keys()].join('\n');
+    assert.ok((reported.get('portcullis_image_fetched_bytes_total') ?? 0) > 100_000);
+    assert.ok((reported.get('portcullis_process_resident_memory_bytes') ?? 0) > 10_000_000);
+    assert.ok([...reported].every(([, value]) => Number.isFinite(value)));
+    const names = [...reported.keys()].join('\n');
     for (const secret of [pod.id, id, image, 'app/a', 'counted']) assert.ok(!names.includes(secret), secret);
-    assert.ok(told.size < 1000);
+    assert.ok(reported.size < 1000);
     await removePod(stage, pod);
     assert.equal((await samples()).get('portcullis_pods{state="ready"}'), 0);
   });

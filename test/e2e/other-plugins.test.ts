@@ -137,13 +137,13 @@ function judge({ programs, version }: Supplier): void {
       portMappings: [{ protocol: 0, containerPort: 8080, hostPort: 18090, hostIp: '' }],
       annotations: { 'kubernetes.io/ingress-bandwidth': '50M', 'kubernetes.io/egress-bandwidth': '40M' },
     });
-    const { status: told } = await stage.daemon.cri.runtime.podSandboxStatus({ podSandboxId: pod.id });
-    assert.match(told?.network?.ip ?? '', /^10\.212\.0\.\d+$/u);
-    assert.match(told?.network?.additionalIps[0]?.ip ?? '', /^fd00:212::/u);
+    const { status: reported } = await stage.daemon.cri.runtime.podSandboxStatus({ podSandboxId: pod.id });
+    assert.match(reported?.network?.ip ?? '', /^10\.212\.0\.\d+$/u);
+    assert.match(reported?.network?.additionalIps[0]?.ip ?? '', /^fd00:212::/u);
     const id = await createContainer(stage, pod, { image, command: server });
     assert.match(rules(), /table bridge portcullis/u);
     await stage.daemon.cri.runtime.startContainer({ containerId: id });
-    assert.equal(await answers(told?.network?.ip ?? '', 8080), 'a page');
+    assert.equal(await answers(reported?.network?.ip ?? '', 8080), 'a page');
     assert.equal(await answers(execFileSync('hostname', ['-I'], { encoding: 'utf8' }).split(' ')[0] || '10.212.0.1', 18090), 'a page');
     assert.match((await execute(stage, id, 'ip', 'link', 'show', 'lo')).stdout, /UP/u);
     assert.equal((await execute(stage, id, 'cat', '/proc/sys/net/core/somaxconn')).stdout.trim(), '511');

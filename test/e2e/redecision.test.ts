@@ -35,8 +35,8 @@ interface OutOfPolicy {
 async function outOfPolicy(stage: Stage, containerId: string, wanted: boolean): Promise<OutOfPolicy | undefined> {
   for (const until = performance.now() + patience; performance.now() < until; await pause(50)) {
     const { info } = await stage.daemon.cri.runtime.containerStatus({ containerId, verbose: true });
-    const told = info['outOfPolicy'];
-    if ((told !== undefined) === wanted) return told === undefined ? undefined : (JSON.parse(told) as OutOfPolicy);
+    const reported = info['outOfPolicy'];
+    if ((reported !== undefined) === wanted) return reported === undefined ? undefined : (JSON.parse(reported) as OutOfPolicy);
   }
   return assert.fail(`the container is ${wanted ? 'never out of' : 'never again in'} policy`);
 }
@@ -102,9 +102,9 @@ describe('re-decision', () => {
       events.map(({ id: of, container, namespace, pod: name }) => [of, container, namespace, name]),
       [[id, 'main', 'shop', 'report']],
     );
-    const told = await outOfPolicy(stage, id, true);
-    assert.equal(told?.outcome, 'deny');
-    assert.ok(told.reasons.some((line) => line.includes('no rule')));
+    const reported = await outOfPolicy(stage, id, true);
+    assert.equal(reported?.outcome, 'deny');
+    assert.ok(reported.reasons.some((line) => line.includes('no rule')));
     assert.match(await metric('portcullis_containers_out_of_policy'), /\{namespace="shop",rule=""\} 1/);
     assert.match(await metric('portcullis_images_out_of_policy'), / 1$/);
     assert.match(stage.daemon.log(), /a running container is out of policy/);

@@ -56,13 +56,13 @@ describe('a second daemon in the network namespace of the first', () => {
 
   it('exits with 4, names the first daemon and what to do, and changes nothing', () => {
     assert.ok(answers());
-    const standing = kernel();
+    const existing = kernel();
     const { status, said } = start(other);
     assert.equal(status, 4, said);
     assert.match(said, /\[NETWORK_NAMESPACE_IN_USE\]/u);
     assert.ok(said.includes(`process ${stage.daemon.pid} holds its links and rules`), said);
     assert.match(said, /net:\[\d+\].*network namespace of its own/su);
-    assert.equal(kernel(), standing);
+    assert.equal(kernel(), existing);
     assert.ok(answers());
     assert.ok(!existsSync(join(other.root, 'network.db')));
   });
@@ -72,11 +72,11 @@ describe('a second daemon in the network namespace of the first', () => {
   });
 
   it('is refused in another mount and PID namespace as well', () => {
-    const standing = kernel();
+    const existing = kernel();
     const { status, said } = start(other, ['unshare', '--mount', '--pid', '--fork', '--mount-proc', '--propagation', 'private']);
     assert.equal(status, 4, said);
     assert.match(said, /\[NETWORK_NAMESPACE_IN_USE\]/u);
-    assert.equal(kernel(), standing);
+    assert.equal(kernel(), existing);
   });
 
   it('is refused before it writes anything if a daemon serves its socket', () => {
@@ -88,15 +88,15 @@ describe('a second daemon in the network namespace of the first', () => {
   });
 
   it('does not change the pods of the first daemon while that one is stopped, and the first continues with them', async () => {
-    let standing = '';
+    let existing = '';
     await stage.restart({
       kill: true,
       meanwhile: () => {
-        standing = kernel();
+        existing = kernel();
         const { status, said } = start(other);
         assert.equal(status, 4, said);
         assert.match(said, /pc[0-9a-f]{12} \(portcullis:[0-9a-f]{16}\).*\[NETWORK_LINKS_OF_ANOTHER_ROOT\]/su);
-        assert.equal(kernel(), standing);
+        assert.equal(kernel(), existing);
         return Promise.resolve();
       },
     });

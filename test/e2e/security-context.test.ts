@@ -195,10 +195,10 @@ describe('a security context', () => {
   });
 
   describe('stop signals', () => {
-    const told =
+    const reported =
       'trap "exit 3" USR1; trap "exit 4" RTMIN+2 2>/dev/null; trap "exit 5" TERM; trap "exit 6" QUIT; touch /ready; while :; do sleep 0.05; done';
     const stop = async (more: ContainerAsk['more'], from = image['privileged'] ?? ''): Promise<number | undefined> => {
-      const id = await run({}, { image: from, command: ['sh', '-c', told], ...(more !== undefined && { more }) });
+      const id = await run({}, { image: from, command: ['sh', '-c', reported], ...(more !== undefined && { more }) });
       while ((await execute(stage, id, 'test', '-e', '/ready')).exitCode !== 0);
       await stage.daemon.cri.runtime.stopContainer({ containerId: id, timeout: 20 });
       return (await exitOf(stage, id)).exitCode;

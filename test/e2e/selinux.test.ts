@@ -128,8 +128,8 @@ describe('without SELinux', { skip: hasSeLinux && 'this kernel has it' }, () => 
     const degraded = async (ask: Partial<ContainerAsk>): Promise<string> => {
       const id = await runContainer(stage, pod, { image: image['privileged'] ?? '', command: ['sleep', '600'], ...ask });
       const { info } = await stage.daemon.cri.runtime.containerStatus({ containerId: id, verbose: true });
-      const { degraded: told } = JSON.parse(info['info'] ?? '{}') as { degraded: string[] };
-      return told.join('\n');
+      const { degraded: reported } = JSON.parse(info['info'] ?? '{}') as { degraded: string[] };
+      return reported.join('\n');
     };
     assert.match(await degraded({ name: 'pods' }), /selinux_options \(level s0:c1,c2\) are not applied: SELinux is not enabled/);
     assert.match(await degraded({ name: 'own', security: options({ type: 'spc_t' }) }), /type spc_t/);

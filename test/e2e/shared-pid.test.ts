@@ -44,9 +44,9 @@ describe('a shared PID namespace', () => {
   const processesSeenBy = async (id: string): Promise<string> => out(id, 'sh', '-c', 'cat /proc/[0-9]*/cmdline | tr "\\0" " "');
   const infraOf = async (pod: Pod): Promise<ProcessIdentity> => {
     const { info } = await stage.daemon.cri.runtime.podSandboxStatus({ podSandboxId: pod.id, verbose: true });
-    const told = (JSON.parse(info['info'] ?? '{}') as { pid: number }).pid;
-    const identity = processIdentity(told);
-    assert.ok(identity, `there is a process ${told}`);
+    const reported = (JSON.parse(info['info'] ?? '{}') as { pid: number }).pid;
+    const identity = processIdentity(reported);
+    assert.ok(identity, `there is a process ${reported}`);
     return identity;
   };
   const stateOf = async (pod: Pod): Promise<PodSandboxState | undefined> =>

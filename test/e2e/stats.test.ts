@@ -109,8 +109,8 @@ describe('resource usage of pods and containers', () => {
       const before = cpuTime(id);
       const { cpu, memory } = await statsOf(id);
       const afterwards = cpuTime(id);
-      const told = cpu?.usageCoreNanoSeconds?.value ?? 0;
-      assert.ok(before > 0 && before <= told && told <= afterwards, `${before} <= ${told} <= ${afterwards}`);
+      const reported = cpu?.usageCoreNanoSeconds?.value ?? 0;
+      assert.ok(before > 0 && before <= reported && reported <= afterwards, `${before} <= ${reported} <= ${afterwards}`);
       const stat = cgroupFile(id, 'memory', 'memory.stat', 'memory.stat') ?? '';
       const value = (...names: string[]): number => Number(new RegExp(`^(?:${names.join('|')}) (\\d+)`, 'm').exec(stat)?.[1]);
       // The kernel adds up the values of its CPUs a little later.
@@ -129,8 +129,8 @@ describe('resource usage of pods and containers', () => {
         assert.deepEqual([cpu?.psi, memory?.psi, io], [undefined, undefined, undefined]);
         return t.diagnostic('this kernel keeps no pressure by cgroup');
       }
-      const told = cpu?.psi?.Some?.Total ?? 0;
-      assert.ok(before > 0 && before <= told && told <= total(cgroupFile(id, '', '', 'cpu.pressure')), 'a limited container waits');
+      const reported = cpu?.psi?.Some?.Total ?? 0;
+      assert.ok(before > 0 && before <= reported && reported <= total(cgroupFile(id, '', '', 'cpu.pressure')), 'a limited container waits');
       assert.ok((cpu?.psi?.Some?.Avg10 ?? -1) >= 0);
       assert.ok(memory?.psi !== undefined && io?.psi !== undefined);
       const { descriptors } = await runtime().listMetricDescriptors({});

@@ -59,9 +59,9 @@ export async function livePod(stage: Stage, image: string, lane: number, round: 
     });
     return containerId;
   };
-  const [own, told] = [randomInt(1, 120), randomInt(1, 120)];
+  const [own, reported] = [randomInt(1, 120), randomInt(1, 120)];
   const ends = await start('ends', ['sh', '-c', `exit ${own}`]);
-  const lives = await start('lives', untilTold(told));
+  const lives = await start('lives', untilTold(reported));
   const answer = await ask('ExecSync', () => runtime().execSync({ containerId: lives, cmd: ['echo', name], timeout: 20 }));
   assert.equal(Buffer.from(answer.stdout).toString(), `${name}\n`);
   work.execs += 1;
@@ -81,7 +81,7 @@ export async function livePod(stage: Stage, image: string, lane: number, round: 
   await ask('ReopenContainerLog', () => runtime().reopenContainerLog({ containerId: lives }));
   assert.equal((await ask('ContainerStatus', () => exitOf(stage, ends)))?.exitCode, own, `${name}: the code of a container that ended`);
   await ask('StopContainer', () => runtime().stopContainer({ containerId: lives, timeout: 20 }));
-  assert.equal((await ask('ContainerStatus', () => exitOf(stage, lives)))?.exitCode, told, `${name}: the code of a stopped container`);
+  assert.equal((await ask('ContainerStatus', () => exitOf(stage, lives)))?.exitCode, reported, `${name}: the code of a stopped container`);
   await ask('StopPodSandbox', () => runtime().stopPodSandbox({ podSandboxId }));
   for (const containerId of [ends, lives]) await ask('RemoveContainer', () => runtime().removeContainer({ containerId }));
   await ask('RemovePodSandbox', () => runtime().removePodSandbox({ podSandboxId }));

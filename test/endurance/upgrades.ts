@@ -69,9 +69,9 @@ try {
     for (let turn = 1; turn <= Number(values.upgrades); turn += 1) {
       const ends = await startEnding(lasting[turn % lasting.length]?.pod, image, turn);
       const work0 = { ...work };
-      const told = performance.now();
+      const reported = performance.now();
       await stage.restart({ program: turn % 2 === 1 ? [] : before });
-      const serving = performance.now() - told;
+      const serving = performance.now() - reported;
       await expectAll(lasting);
       for (const [containerId, code] of ends) assert.equal((await exitOf(stage, containerId)).exitCode, code, 'it ended meanwhile');
       await pause(2000);

@@ -40,10 +40,10 @@ export async function judge(scene: Scene, attack: Attack, seconds: number): Prom
   const started = performance.now();
   const watch = setInterval(() => (peak = Math.max(peak, daemon.isAlive() ? daemon.usage().residentMiB : 0)), 200);
   const cycles = await askUntil(scene, samples, () => over || (over = performance.now() - started > seconds * 1_000), 4_000);
-  const told = await running.end();
+  const reported = await running.end();
   clearInterval(watch);
   if (!daemon.isAlive()) return { lines: [], failures: ['the daemon has ended'] };
-  failures.push(...told.failures, ...slow(baseline, samples), ...(await lost(scene, cycles)));
+  failures.push(...reported.failures, ...slow(baseline, samples), ...(await lost(scene, cycles)));
   const rest = await settled(scene, before.descriptors);
   if (rest.descriptors > before.descriptors + spareDescriptors)
     failures.push(`${rest.descriptors} descriptors are open, ${before.descriptors} before`);
@@ -52,7 +52,7 @@ export async function judge(scene: Scene, attack: Attack, seconds: number): Prom
     failures.push(`the daemon keeps ${rest.residentMiB.toFixed(0)} MiB, ${before.residentMiB.toFixed(0)} before`);
   const memory = `memory ${before.residentMiB.toFixed(0)}, at most ${peak.toFixed(0)}, then ${rest.residentMiB.toFixed(0)} MiB`;
   const descriptors = `descriptors ${before.descriptors}, then ${rest.descriptors}`;
-  return { lines: [...told.lines, `${memory}; ${descriptors}`, ...table(baseline, samples)], failures };
+  return { lines: [...reported.lines, `${memory}; ${descriptors}`, ...table(baseline, samples)], failures };
 }
 
 function slow(baseline: Samples, samples: Samples): string[] {

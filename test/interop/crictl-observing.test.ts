@@ -170,12 +170,12 @@ describe('crictl', { skip: tool.skip }, () => {
       readonly podMetrics: readonly { readonly metrics: Metrics; readonly containerMetrics: readonly { readonly metrics: Metrics }[] }[];
     };
     const { podMetrics } = await json<All>('metricsp');
-    const told = podMetrics.flatMap(({ metrics, containerMetrics }) => [...metrics, ...containerMetrics.flatMap((one) => one.metrics)]);
+    const reported = podMetrics.flatMap(({ metrics, containerMetrics }) => [...metrics, ...containerMetrics.flatMap((one) => one.metrics)]);
     const { descriptors } = JSON.parse(await crictl('metricdescs')) as {
       readonly descriptors: readonly { readonly name: string; readonly labelKeys: readonly string[] }[];
     };
     const keys = new Map(descriptors.map(({ name, labelKeys }) => [name, labelKeys.length]));
-    const names = new Set(told.map(({ name }) => name));
+    const names = new Set(reported.map(({ name }) => name));
     assert.deepEqual(
       containerd.metrics.filter((name) => !names.has(name)),
       [],
@@ -185,7 +185,7 @@ describe('crictl', { skip: tool.skip }, () => {
       [],
     );
     assert.deepEqual(
-      told.filter(({ name, labelValues }) => keys.get(name) !== labelValues.length).map(({ name }) => name),
+      reported.filter(({ name, labelValues }) => keys.get(name) !== labelValues.length).map(({ name }) => name),
       [],
     );
   });

@@ -147,8 +147,8 @@ describe('crictl', { skip: tool.skip }, () => {
       it('port-forward: a page, and a port without a listener', async () => {
         const port = transport === 'spdy' ? 18_080 : 18_081;
         const child = start(['port-forward', '--transport', transport, pod.id, `${port}:80`, `${port + 10}:81`]);
-        let told = '';
-        for (const output of [child.stdout, child.stderr]) output?.on('data', (chunk: Buffer) => (told += chunk.toString()));
+        let reported = '';
+        for (const output of [child.stdout, child.stderr]) output?.on('data', (chunk: Buffer) => (reported += chunk.toString()));
         let page = '';
         for (let waited = 0; waited < 10_000 && page === ''; waited += 100) {
           page = await fetch(`http://127.0.0.1:${port}/`).then(
@@ -157,12 +157,12 @@ describe('crictl', { skip: tool.skip }, () => {
           );
           await pause(100);
         }
-        assert.equal(page, 'a page\n', told);
+        assert.equal(page, 'a page\n', reported);
         const pages = await Promise.all(Array.from({ length: 20 }, async () => (await fetch(`http://127.0.0.1:${port}/`)).text()));
         assert.ok(pages.every((one) => one === 'a page\n'));
         await assert.rejects(fetch(`http://127.0.0.1:${port + 10}/`));
-        for (let waited = 0; waited < 5_000 && !told.includes('refused'); waited += 50) await pause(50);
-        assert.match(told, /error forwarding port 81 to pod .*connection refused/);
+        for (let waited = 0; waited < 5_000 && !reported.includes('refused'); waited += 50) await pause(50);
+        assert.match(reported, /error forwarding port 81 to pod .*connection refused/);
         child.kill('SIGKILL');
       });
     });

@@ -85,8 +85,8 @@ describe('the commands of the documents about trust', () => {
       assert.ok(commands.length > 0);
       for (const command of commands) {
         if (command.startsWith('cosign ') && cosign.skip !== false) continue;
-        const { status, told } = await run(command);
-        assert.equal(status, 0, `${command}\n${told}`);
+        const { status, told: reported } = await run(command);
+        assert.equal(status, 0, `${command}\n${reported}`);
       }
     });
   }

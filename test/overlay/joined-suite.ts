@@ -228,15 +228,15 @@ export function testJoinedServices(five: () => FiveHosts): void {
     for (let kill = 0; kill < kills; kill += 1) {
       const on = host(1 + random(5));
       const name = `churn-${on.name}`;
-      const standing = there.get(name);
+      const existing = there.get(name);
       const [service, port] = random(2) === 0 ? ['left', 30100] : ['right', 30101];
-      if (standing === undefined)
+      if (existing === undefined)
         there.set(name, {
           service: String(service),
           pod: await on.attach(name, [{ name: service, ports: ['80:7000'], ingressPorts: [`${port}:7000`] }]),
         });
       else {
-        await standing.pod.detach();
+        await existing.pod.detach();
         shell(`ip netns delete ${name}`);
         there.delete(name);
       }

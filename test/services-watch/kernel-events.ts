@@ -37,9 +37,9 @@ export function openKernelEvents(): KernelEvents {
       const length = receiveWaiting(fd, buffer);
       if (length === undefined) return;
       messages++;
-      const told = buffer.subarray(0, length);
+      const reported = buffer.subarray(0, length);
       for (const [key, { bytes, resolve }] of waiting) {
-        if (!told.includes(bytes)) continue;
+        if (!reported.includes(bytes)) continue;
         waiting.delete(key);
         resolve(performance.now());
       }

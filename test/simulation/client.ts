@@ -36,7 +36,7 @@ export interface Client<Node extends Life> {
   calm(): void;
 }
 
-export interface ClientParts<Node extends Life> {
+export interface ClientDeps<Node extends Life> {
   readonly scheduler: Scheduler;
   readonly odds: Odds;
   readonly troubles: Troubles;
@@ -50,8 +50,8 @@ export interface ClientParts<Node extends Life> {
 const mostAttempts = 60;
 const mostCalmAttempts = 3;
 
-export async function createClient<Node extends Life>(parts: ClientParts<Node>): Promise<Client<Node>> {
-  const { scheduler, troubles, tell, passes } = parts;
+export async function createClient<Node extends Life>(deps: ClientDeps<Node>): Promise<Client<Node>> {
+  const { scheduler, troubles, tell: report, passes } = deps;
   let isCalm = false;
   let crashes = 0;
   const reason = (cause: unknown): string => (cause instanceof Died ? 'the daemon died' : String(cause));
@@ -72,11 +72,11 @@ export async function createClient<Node extends Life>(parts: ClientParts<Node>):
   const bootUntilUp = async (): Promise<Node> => {
     for (let attempt = 1; ; attempt += 1) {
       try {
-        return await parts.boot(isCalm || attempt > 5 ? noFaults : parts.odds);
+        return await deps.boot(isCalm || attempt > 5 ? noFaults : deps.odds);
       } catch (cause) {
         if (!(cause instanceof Died) && !passes(cause)) throw cause;
         hold('everything ends', attempt < mostAttempts, `the daemon does not start: ${reason(cause)}`);
-        tell(`  the daemon does not start: ${reason(cause)}`);
+        report(`  the daemon does not start: ${reason(cause)}`);
         await sleep(Math.min(1_000 * 2 ** attempt, 30_000));
       }
     }
@@ -112,7 +112,7 @@ export async function createClient<Node extends Life>(parts: ClientParts<Node>):
           if (beganCalm) calmFailures += 1;
           const mayRepeat = attempt < mostAttempts && calmFailures < mostCalmAttempts;
           hold('everything ends', mayRepeat, () => `${what}: ${reason(cause)}, ${attempt} times`);
-          tell(`  ${what}: ${reason(cause)}`);
+          report(`  ${what}: ${reason(cause)}`);
           if (died) {
             crashes += 1;
             await revive(asked);

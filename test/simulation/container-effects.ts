@@ -86,11 +86,11 @@ export function containerEffects(world: World, life: Incarnation): ContainerEffe
         () => void world.bundles.delete(record.id),
         () => void world.exitFiles.delete(record.id),
       ),
-    watch: (record, tell) => {
+    watch: (record, report) => {
       const process = world.processes.get(record.id);
       if (process === undefined) return () => undefined;
       const watcher = (exit: Exit): void => {
-        if (life.alive()) void scheduler.step().then(() => (life.alive() ? tell(exit) : undefined));
+        if (life.alive()) void scheduler.step().then(() => (life.alive() ? report(exit) : undefined));
       };
       process.watcher = watcher;
       if (process.exit !== undefined) watcher(process.exit);

@@ -37,7 +37,7 @@ export interface Incarnation {
   loseWorkers(): void;
 }
 
-export interface IncarnationParts {
+export interface IncarnationDeps {
   readonly scheduler: Scheduler;
   readonly odds: Odds;
   readonly troubles: Troubles;
@@ -50,7 +50,7 @@ export interface IncarnationParts {
 /** Thrown out of a call without a wait when the daemon is dead: no code handles it. */
 export class Gone extends Error {}
 
-export function createIncarnation({ scheduler, odds, troubles, tell, onCrash, errnos }: IncarnationParts): Incarnation {
+export function createIncarnation({ scheduler, odds, troubles, tell: report, onCrash, errnos }: IncarnationDeps): Incarnation {
   let alive = true;
   let quiet = false;
   /** Grows with each lost Worker. */
@@ -62,7 +62,7 @@ export function createIncarnation({ scheduler, odds, troubles, tell, onCrash, er
   };
   const fail = (kind: EffectKind, name: string): never => {
     const errno = errnoFor(scheduler, errnos[kind]);
-    tell(`✗ ${name}: ${errno}`);
+    report(`✗ ${name}: ${errno}`);
     throw fault(name, errno);
   };
 
@@ -74,7 +74,7 @@ export function createIncarnation({ scheduler, odds, troubles, tell, onCrash, er
     if (errno !== undefined) throw fault(name, errno);
     const fate = quiet ? 'fine' : fateOf(scheduler, name, odds);
     const since = workers;
-    if (fate !== 'fine') tell(`· ${name} ${fate}`);
+    if (fate !== 'fine') report(`· ${name} ${fate}`);
     if (fate === 'acts late') await scheduler.sleep(delayOf(scheduler));
     if (fate === 'dies') kill();
     if (!alive) return never();
@@ -114,7 +114,7 @@ export function createIncarnation({ scheduler, odds, troubles, tell, onCrash, er
       if (errno !== undefined) throw fault(name, errno);
       const fate = quiet ? 'fine' : fateOf(scheduler, name, odds);
       if (fate === 'dies' || fate === 'dies in it') {
-        tell(`· ${name} ${fate}`);
+        report(`· ${name} ${fate}`);
         kill();
         throw new Gone(name);
       }
@@ -122,7 +122,7 @@ export function createIncarnation({ scheduler, odds, troubles, tell, onCrash, er
       const answer = body();
       if (fate === 'fails, done' || fate === 'fails in it') fail(kind, `${name} (done)`);
       if (fate !== 'dies, done') return answer;
-      tell(`· ${name} ${fate}`);
+      report(`· ${name} ${fate}`);
       kill();
       throw new Gone(name);
     },
@@ -137,7 +137,7 @@ export function createIncarnation({ scheduler, odds, troubles, tell, onCrash, er
     isCalm: () => quiet,
     odds,
     loseWorkers: () => {
-      tell('· a Worker is lost');
+      report('· a Worker is lost');
       workers += 1;
     },
   };

@@ -23,13 +23,13 @@ export function beginLife(
   onCrash: () => void,
   errnos: Errnos = usualErrnos,
 ): Begun {
-  const { scheduler, tell, troubles } = machine;
+  const { scheduler, tell: report, troubles } = machine;
   const { promise: ended, reject } = Promise.withResolvers<never>();
   ended.catch(() => undefined);
   const life = createIncarnation({
-    ...{ scheduler, odds, tell, troubles, errnos },
+    ...{ scheduler, odds, tell: report, troubles, errnos },
     onCrash: () => {
-      tell(daemonDies);
+      report(daemonDies);
       scheduler.clear();
       onCrash();
       reject(new Died());

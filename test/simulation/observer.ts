@@ -39,7 +39,7 @@ export function observeRecords(parts: {
   readonly tell: Tell;
   readonly broken: (cause: unknown) => void;
 }): void {
-  const { sandboxes, containers, tell, broken } = parts;
+  const { sandboxes, containers, tell: report, broken } = parts;
   /** The last event of each id in this life: a watcher's list and its events begin again with each life. */
   const last = new Map<string, number>();
   const inOrder = (id: string, events: readonly ContainerEventType[]): void => {
@@ -63,7 +63,7 @@ export function observeRecords(parts: {
       const { before, after } = change;
       const id = (after ?? before)?.id ?? '';
       const [from, to] = [before?.phase, after?.phase ?? 'gone'] as const;
-      if (from !== to) tell(`  ${id}: ${from ?? 'nothing'} → ${to}`);
+      if (from !== to) report(`  ${id}: ${from ?? 'nothing'} → ${to}`);
       const steps = from === undefined ? ['creating'] : [...containerSteps[from], from];
       hold('legal states', steps.includes(to), `container ${id}: ${from ?? 'nothing'} → ${to}`);
       if (before?.phase === 'exited' && after?.phase === 'exited')
@@ -78,7 +78,7 @@ export function observeRecords(parts: {
       const { before, after } = change;
       const id = (after ?? before)?.id ?? '';
       const [from, to] = [before?.phase, after?.phase ?? 'gone'] as const;
-      if (from !== to) tell(`  ${id}: ${from ?? 'nothing'} → ${to}`);
+      if (from !== to) report(`  ${id}: ${from ?? 'nothing'} → ${to}`);
       const steps = from === undefined ? ['creating'] : [...sandboxSteps[from], from];
       hold('legal states', steps.includes(to), `sandbox ${id}: ${from ?? 'nothing'} → ${to}`);
       inOrder(id, sandboxEvents(change));

@@ -43,19 +43,19 @@ export interface Course<Play> {
  * for good
  */
 export async function playSteps<Play>(course: Course<Play>): Promise<HistoryResult> {
-  const { decisions, tell, steps, count } = course;
+  const { decisions, tell: report, steps, count } = course;
   try {
     const play = await course.open();
     for (let step = 1; step <= count; step += 1) {
       decisions.begin(String(step));
       const chosen = steps[decisions.choose('step', steps.length)];
-      if (chosen !== undefined && chosen[0] !== '') tell(`${step} ${chosen[0]}`);
+      if (chosen !== undefined && chosen[0] !== '') report(`${step} ${chosen[0]}`);
       await chosen?.[1](play);
       await course.settle(play);
       course.check(play);
     }
     decisions.begin('end');
-    tell('faults cease');
+    report('faults cease');
     await course.finish(play);
     return { steps: count, crashes: course.crashes(play) };
   } catch (cause) {

@@ -71,14 +71,14 @@ const oddsOf = ([crash, fail, slow]: readonly number[]): Odds => ({
 });
 
 /** Plays one history of pods and containers. */
-export const playPods: PlayHistory = async (decisions, tell, watch): Promise<HistoryResult> => {
+export const playPods: PlayHistory = async (decisions, report, watch): Promise<HistoryResult> => {
   const scheduler = createScheduler(decisions);
   decisions.begin('begin');
   const odds = oddsOf([decisions.weigh('crashes', [0.6]), decisions.weigh('failures', [0.6]), decisions.weigh('slowness', [0.4])]);
   const steps = decisions.weigh('rare events', [0.6]) === 1 ? rare : ordinary;
   const count = 10 + decisions.choose('steps', 25);
   // Most monitors write at once; some write within the time that the watch allows; a few are lost.
-  const world = emptyWorld(scheduler, tell, (write, lose) => {
+  const world = emptyWorld(scheduler, report, (write, lose) => {
     const fate = decisions.weigh('monitor', [0.3, 0.05]);
     if (fate === 0) write();
     else if (fate === 1) scheduler.later(1 + decisions.choose('monitor is late by', 4_000), write);
@@ -88,7 +88,7 @@ export const playPods: PlayHistory = async (decisions, tell, watch): Promise<His
   const open = async (): Promise<Play> => ({
     ...{ world, pods: new Map(), containers: new Map(), ...choicesOf(decisions) },
     client: await createClient({
-      ...{ scheduler, odds, tell, troubles: world.troubles },
+      ...{ scheduler, odds, tell: report, troubles: world.troubles },
       boot: (chosen) => bootPods(world, chosen),
       passes: (cause) => isPortcullisError(cause) && passing.has(cause.code),
     }),
@@ -98,7 +98,7 @@ export const playPods: PlayHistory = async (decisions, tell, watch): Promise<His
   const settle = ({ client }: Play): Promise<void> => client.settle();
   try {
     return await playSteps({
-      ...{ decisions, tell, steps, count, open, settle, check, finish },
+      ...{ decisions, tell: report, steps, count, open, settle, check, finish },
       crashes: ({ client }) => client.crashes(),
     });
   } finally {

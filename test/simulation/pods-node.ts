@@ -35,7 +35,7 @@ export interface RecordsBetween {
 
 /** Opens the services on the state that the previous life left. */
 export async function startPodsNode(world: World, { life, ended, broken }: Begun, between?: RecordsBetween): Promise<PodsNode> {
-  const { tell } = world;
+  const { tell: report } = world;
   const lock = keyedLock();
   const database = world.database.open(life);
   const kept = {
@@ -43,7 +43,7 @@ export async function startPodsNode(world: World, { life, ended, broken }: Begun
     containers: await openRecords<ContainerRecord>(database, 'container'),
   };
   for (const records of Object.values(kept)) checkNames(records.list());
-  observeRecords({ ...kept, tell, broken });
+  observeRecords({ ...kept, tell: report, broken });
   const containers: ContainerService = createContainerService({
     records: between?.containers(kept.containers) ?? kept.containers,
     requireSandbox: (id) => sandboxes.require(id),

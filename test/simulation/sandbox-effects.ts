@@ -67,10 +67,10 @@ export function sandboxEffects(world: World, life: Incarnation): SandboxEffects 
           () => void world.infra.delete(id),
         ),
       isAlive: ({ startTime }) => life.look('look at infra process', () => world.infra.get(startTime)?.alive === true),
-      watch: ({ startTime }, tell) => {
+      watch: ({ startTime }, report) => {
         const infra = world.infra.get(startTime);
         const watcher = (): void => {
-          if (life.alive()) void scheduler.step().then(() => (life.alive() && infra?.watcher === watcher ? tell() : undefined));
+          if (life.alive()) void scheduler.step().then(() => (life.alive() && infra?.watcher === watcher ? report() : undefined));
         };
         if (infra !== undefined) infra.watcher = watcher;
         if (infra?.alive === false) watcher();

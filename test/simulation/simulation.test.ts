@@ -51,16 +51,16 @@ describe('a history', () => {
   for (const kind of kinds)
     it(`of ${kind} is the same when its decisions are replayed`, async () => {
       const play = await playerOf(kind);
-      const told = async (decisions: Decisions): Promise<string[]> => {
+      const reported = async (decisions: Decisions): Promise<string[]> => {
         const events: string[] = [];
         const tell: Tell = (event) => events.push(event);
         await play(decisions, tell);
         return events;
       };
       const drawn = drawnFrom(5);
-      const events = await told(drawn);
+      const events = await reported(drawn);
       assert.ok(events.length > 10);
-      assert.deepEqual(await told(replayOf(drawn.made)), events);
+      assert.deepEqual(await reported(replayOf(drawn.made)), events);
     });
 });
 

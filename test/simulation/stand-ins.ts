@@ -35,13 +35,13 @@ const ofServices: readonly StandIn[] = [
   { of: /\/services\.worker\.ts$|\/base\/process\/serve-thread\.ts$/, imported: /^node:worker_threads$/, standIn: 'worker-threads' },
   { of: servicesThread, imported: /\/attach\/database\.ts$/, standIn: 'database' },
   { of: servicesThread, imported: /\/network-services\/follow\.ts$/, standIn: 'follow' },
-  { of: /\/services\/control\/node-ports\.ts$/, imported: /\/attach\/realm\.ts$/, standIn: 'realm' },
+  { of: /\/services\/control\/node-ports\.ts$/, imported: /\/attach\/namespace-id\.ts$/, standIn: 'namespace-id' },
   { of: /\/services\/ipvs\/leftovers\.ts$/, imported: /\/link\.ts$/, standIn: 'service-link' },
 ];
 
 const networkThread = /\/cni-plugins\/attach\/network\.worker\.ts$/;
 const networkEngine = /\/cni-plugins\/attach\/engine\.ts$/;
-const networkDoors = /\/cni-plugins\/attach\/(netns|caller|database)\.ts$/;
+const networkModules = /\/cni-plugins\/attach\/(netns|caller|database)\.ts$/;
 /** The modules through which the network's thread calls the kernel and the disk. */
 const ofAttachments: readonly StandIn[] = [
   { of: networkThread, imported: /\/host-kernel\.ts$/, standIn: 'host-kernel' },
@@ -52,12 +52,12 @@ const ofAttachments: readonly StandIn[] = [
   { of: /\/cni-plugins\/attach\/link-watch\.ts$/, imported: /\/netlink\/link-events\.ts$/, standIn: 'link-events' },
   { of: /\/cni-plugins\/attach\/link-watch\.ts$/, imported: /\/netlink\/namespace-events\.ts$/, standIn: 'namespace-events' },
   { of: /\/cni-plugins\/attach\/altered-links\.ts$/, imported: /\/pod-end\.ts$/, standIn: 'pod-end' },
-  { of: networkDoors, imported: /^node:fs$/, standIn: 'fs' },
-  { of: networkDoors, imported: /\/base\/kernel\/index\.ts$/, standIn: 'kernel' },
-  { of: networkDoors, imported: /\/netlink\/socket\.ts$/, standIn: 'socket' },
-  { of: networkDoors, imported: /\/realm\.ts$/, standIn: 'realm' },
-  { of: networkDoors, imported: /^node:sqlite$/, standIn: 'sqlite' },
-  { of: networkDoors, imported: /\/base\/storage\/index\.ts$/, standIn: 'storage' },
+  { of: networkModules, imported: /^node:fs$/, standIn: 'fs' },
+  { of: networkModules, imported: /\/base\/kernel\/index\.ts$/, standIn: 'kernel' },
+  { of: networkModules, imported: /\/netlink\/socket\.ts$/, standIn: 'socket' },
+  { of: networkModules, imported: /\/namespace-id\.ts$/, standIn: 'namespace-id' },
+  { of: networkModules, imported: /^node:sqlite$/, standIn: 'sqlite' },
+  { of: networkModules, imported: /\/base\/storage\/index\.ts$/, standIn: 'storage' },
 ];
 
 const below = (folder: string, all: readonly StandIn[]): readonly StandIn[] =>

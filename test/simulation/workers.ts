@@ -38,7 +38,7 @@ export function createWorkers(name: string, machine: () => { readonly life: Inca
   let running = new Set<{ end(cause: unknown): void }>();
 
   const start: SimulatedWorkers['start'] = (begin) => {
-    const { life, tell } = machine();
+    const { life, tell: report } = machine();
     const listeners = new Map<string, (value: never) => void>();
     const emit = (event: string, value: unknown): void => listeners.get(event)?.(value as never);
     let hear: ((message: unknown) => void) | undefined;
@@ -49,7 +49,7 @@ export function createWorkers(name: string, machine: () => { readonly life: Inca
       if (hasEnded) return;
       hasEnded = true;
       running.delete(own);
-      if (cause !== undefined) tell(`  the ${name} ends: ${reasonOf(cause)}`);
+      if (cause !== undefined) report(`  the ${name} ends: ${reasonOf(cause)}`);
       outwards = outwards
         .then(() => life.message('the end of a thread'))
         .then(() =>

@@ -62,11 +62,11 @@ export interface World {
 /** The monitor's action after the end of its container: it writes the code, now or later, or it is lost. */
 export type MonitorActs = (write: () => void, lose: () => void) => void;
 
-export function emptyWorld(scheduler: Scheduler, tell: Tell = untold, monitorActs: MonitorActs = (write) => write()): World {
+export function emptyWorld(scheduler: Scheduler, report: Tell = untold, monitorActs: MonitorActs = (write) => write()): World {
   let serial = 0;
   return {
     scheduler,
-    tell,
+    tell: report,
     troubles: createTroubles(scheduler),
     database: createStoredDatabase(),
     namespaces: new Set(),
@@ -110,8 +110,8 @@ export function forgetWatchers(world: World): void {
 /** Gives a pod its link and the lowest free address; a pod that has both gets the same again. */
 export function giveLink(world: World, id: string): number {
   world.links.add(id);
-  const standing = world.leases.get(id);
-  if (standing !== undefined) return standing;
+  const existing = world.leases.get(id);
+  if (existing !== undefined) return existing;
   const used = new Set(world.leases.values());
   let address = 2;
   while (used.has(address)) address += 1;

@@ -76,9 +76,9 @@ export function beginJournal(root: string): void {
   for (const [name, triggers] of databases)
     withDatabase(join(root, name), false, (db) => {
       if (db.prepare('SELECT 1 FROM sqlite_schema WHERE name = ?').get(table) !== undefined) return;
-      const standing =
+      const existing =
         name === 'state.db' ? db.prepare('SELECT (SELECT count(*) FROM sandbox) + (SELECT count(*) FROM image) AS rows').get() : undefined;
-      if (Number(standing?.['rows'] ?? 0) > 0) throw new Error(`${root} has pods or images already: their journal would have no beginning`);
+      if (Number(existing?.['rows'] ?? 0) > 0) throw new Error(`${root} has pods or images already: their journal would have no beginning`);
       db.exec(`BEGIN IMMEDIATE; ${journalText(triggers)} COMMIT;`);
     });
 }

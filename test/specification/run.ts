@@ -29,7 +29,7 @@ if (missing !== false) {
 }
 const begin = performance.now();
 const failures: string[] = [];
-const told = (check: () => string): void => {
+const reported = (check: () => string): void => {
   const start = performance.now();
   try {
     console.log(`✔ ${check()} (${((performance.now() - start) / 1000).toFixed(1)} s)`);
@@ -40,12 +40,12 @@ const told = (check: () => string): void => {
 };
 if (values.trace.length > 0) {
   const runs = values.trace.map(readRun);
-  told(() => checkTraces(runs));
+  reported(() => checkTraces(runs));
 } else {
   console.log(versionOfTlc());
-  checkLife().forEach(told);
-  told(checkSound);
-  told(checkPlanted);
+  checkLife().forEach(reported);
+  reported(checkSound);
+  reported(checkPlanted);
   registerStandIns();
   const { recordHistories } = await import('./simulated.ts');
   for (const [kind, share] of [
@@ -53,7 +53,7 @@ if (values.trace.length > 0) {
     ['images', 1 / 3],
   ] as const) {
     const { runs, broken } = await recordHistories(kind, Number(values.seed), Math.ceil(Number(values.histories) * share));
-    told(() => {
+    reported(() => {
       assert.deepEqual(broken, []);
       return checkTraces(runs);
     });

@@ -63,18 +63,18 @@ interface Recorder {
 
 /** Records all events in the order in which they happened. */
 function createRecorder(): Recorder {
-  const told: TraceEvent[] = [];
+  const reported: TraceEvent[] = [];
   const rows: Row[] = [];
   /** The current rows of the journal: fewer than `rows` after a loss of power. */
   let journal: readonly Row[] = [];
   let at = 0;
   /** The records that the latest restart of the machine lost. */
   let back: Record<string, string> = {};
-  const tell = (event: Told): void => void told.push({ at: (at += 1), ...event });
+  const report = (event: Told): void => void reported.push({ at: (at += 1), ...event });
   return {
-    tell,
+    tell: report,
     hear: (event) => {
-      if (event === daemonDies) tell({ kind: 'daemon', id: 'daemon', to: 'dead' });
+      if (event === daemonDies) report({ kind: 'daemon', id: 'daemon', to: 'dead' });
     },
     follower: {
       begins: beginStateJournal,
@@ -92,9 +92,9 @@ function createRecorder(): Recorder {
     },
     restarts: () => {
       back = {};
-      tell({ kind: 'machine', id: 'machine', to: 'restarted', back });
+      report({ kind: 'machine', id: 'machine', to: 'restarted', back });
     },
-    events: () => [...told, ...eventsOf(rows)].sort((one, other) => one.at - other.at),
+    events: () => [...reported, ...eventsOf(rows)].sort((one, other) => one.at - other.at),
   };
 }
 
@@ -114,14 +114,14 @@ function takenBack(journal: readonly Row[], kept: number): Readonly<Record<strin
 }
 
 /** Reports the events of a history's machine outside its database. */
-function watchPods(world: World, { tell, follower, restarts }: Recorder): void {
+function watchPods(world: World, { tell: report, follower, restarts }: Recorder): void {
   // The simulator's policy admits one image, by one verdict.
-  tell({ kind: 'verdict', id: 'v', to: 'admit' });
-  tell({ kind: 'image', id: 'signed', to: 'ready', verdict: 'v' });
+  report({ kind: 'verdict', id: 'v', to: 'admit' });
+  report({ kind: 'image', id: 'signed', to: 'ready', verdict: 'v' });
   world.database.follow(follower);
   watchBoot(world, restarts);
-  watchProcesses(world, tell);
-  watchLinks(world, tell);
+  watchProcesses(world, report);
+  watchLinks(world, report);
 }
 
 /** A restart changes the boot's id before anything else. */
@@ -140,17 +140,17 @@ function watchBoot(world: { bootId: string }, restarts: () => void): void {
 type Process = World['processes'] extends Map<string, infer P> ? P : never;
 
 /** A restart of the machine ends every process without an event of its own. */
-function watchProcesses(world: World, tell: Recorder['tell']): void {
+function watchProcesses(world: World, report: Recorder['tell']): void {
   const set = world.processes.set.bind(world.processes);
   world.processes.set = (id: string, process: Process) => {
-    tell({ kind: 'process', id, to: 'waiting' });
+    report({ kind: 'process', id, to: 'waiting' });
     const watched = new Proxy(process, {
       set: (target, name, value: unknown) => {
         const { state, exit } = target;
         Reflect.set(target, name, value);
         const isOfThisBoot = target.identity.bootId === world.bootId;
-        if (target.state !== state && isOfThisBoot) tell({ kind: 'process', id, to: target.state === 'dead' ? 'dead' : 'running' });
-        if (exit === undefined && target.exit !== undefined) tell({ kind: 'exit', id, to: target.exit.fromMonitor ? 'own' : 'lost' });
+        if (target.state !== state && isOfThisBoot) report({ kind: 'process', id, to: target.state === 'dead' ? 'dead' : 'running' });
+        if (exit === undefined && target.exit !== undefined) report({ kind: 'exit', id, to: target.exit.fromMonitor ? 'own' : 'lost' });
         return true;
       },
     });
@@ -162,11 +162,11 @@ function watchProcesses(world: World, tell: Recorder['tell']): void {
  * An attachment has its lease from its intent on until it is gone, and its link while it is ready. A restart
  * removes the link without an event of its own.
  */
-function watchLinks({ links, leases }: World, tell: Recorder['tell']): void {
+function watchLinks({ links, leases }: World, report: Recorder['tell']): void {
   const states = new Map<string, 'attaching' | 'ready' | 'detaching'>();
   const become = (id: string, to: 'attaching' | 'ready' | 'detaching'): void => {
     states.set(id, to);
-    tell({ kind: 'link', id, to });
+    report({ kind: 'link', id, to });
   };
   const own = {
     set: leases.set.bind(leases),
@@ -190,7 +190,7 @@ function watchLinks({ links, leases }: World, tell: Recorder['tell']): void {
   leases.delete = (id) => {
     const state = states.get(id);
     if (state !== undefined && state !== 'detaching') become(id, 'detaching');
-    if (states.delete(id)) tell({ kind: 'link', id, to: 'gone' });
+    if (states.delete(id)) report({ kind: 'link', id, to: 'gone' });
     return own.release(id);
   };
   links.clear = () => {

@@ -79,7 +79,7 @@ function ofPod(run: Run, pod: string): PodTrace {
     (event.kind === 'verdict' && verdicts.has(event.id));
   // Before the pod, only the final state matters.
   const before = run.events.slice(0, first);
-  const standing = [...images].flatMap((image) => {
+  const existing = [...images].flatMap((image) => {
     const own = before.filter(({ kind, id }) => kind === 'image' && id === image);
     const latest = own.findLast(({ to }) => to !== 'swept');
     if (latest?.to !== 'gone') return latest === undefined ? [] : [latest];
@@ -88,7 +88,7 @@ function ofPod(run: Run, pod: string): PodTrace {
     return latest === own.at(-1) && ready !== undefined ? [ready, latest] : [];
   });
   const judged = before.filter(({ kind, id }) => kind === 'verdict' && verdicts.has(id));
-  const events = [...judged, ...standing, ...run.events.slice(first, last + 1).filter(concerns)];
+  const events = [...judged, ...existing, ...run.events.slice(first, last + 1).filter(concerns)];
   const links = run.events.filter(({ kind, id }) => kind === 'link' && id === pod);
   return named(run, `pod ${pod}`, events, links);
 }

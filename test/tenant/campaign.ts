@@ -210,12 +210,12 @@ export async function restingLook(scene: Scene): Promise<Snapshot> {
   throw new Error('the host does not come to rest');
 }
 
-export async function runCampaign(scene: Scene, chosen: readonly Variant[], tell: (result: Result) => void): Promise<Result[]> {
+export async function runCampaign(scene: Scene, chosen: readonly Variant[], report: (result: Result) => void): Promise<Result[]> {
   const results: Result[] = [];
   let before = await restingLook(scene);
   for (const variant of chosen) {
     const result = await runVariant(scene, variant, before);
-    tell(result);
+    report(result);
     results.push(result);
     // A lasting change is one finding, and not one of each later variant.
     if (result.differences.length > 0) before = await restingLook(scene);

@@ -100,11 +100,11 @@ describe('setting the clock', () => {
 
     it(`${title}: the URL of an exec can be used, and an open session continues`, async () => {
       const command = { containerId: id, cmd: ['sh', '-c', 'sleep 8; echo said'], tty: false, stdin: false, stdout: true, stderr: true };
-      const standing = await openCommand((await runtime().exec(command)).url);
+      const existing = await openCommand((await runtime().exec(command)).url);
       const { url } = await runtime().exec(command);
       jump(hours);
       const later = await openCommand(url);
-      for (const client of [standing, later]) {
+      for (const client of [existing, later]) {
         assert.equal((await client.status).status, 'Success');
         assert.equal(client.stdout(), 'said\n');
       }

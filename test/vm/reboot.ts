@@ -37,7 +37,7 @@ const boot = Number(process.env['VM_BOOT']);
 const out = process.env['VM_OUT'] ?? '';
 const promisedFile = join(out, 'promised.json');
 const bootId = readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
-const tell = (line: string): void => console.log(`reboot: boot ${boot}: ${line}`);
+const report = (line: string): void => console.log(`reboot: boot ${boot}: ${line}`);
 
 function writeThrough(file: string, text: string): void {
   const descriptor = openSync(file, 'w');
@@ -108,7 +108,7 @@ async function expectKept(stage: Stage, before: Promised): Promise<void> {
   }
   if (before.cut !== undefined) {
     const { reference, sum } = before.cut;
-    tell(`the pull that was cut off is ${listed.includes(reference) ? 'whole' : 'not'} in the list`);
+    report(`the pull that was cut off is ${listed.includes(reference) ? 'whole' : 'not'} in the list`);
     await stage.pull(reference);
     assert.equal(await sumOf(stage, reference), sum, reference);
   }
@@ -138,7 +138,7 @@ if (boot === 1) {
   void stage.pull(cut.reference).catch(() => undefined);
   const promised: Promised = { bootId, ...pods, pulled: { [big.reference]: big.sum }, cut };
   writeThrough(promisedFile, JSON.stringify(promised));
-  tell(`${pods.pods.length} pods run, an image of ${files} files is pulled, the machine is reset`);
+  report(`${pods.pods.length} pods run, an image of ${files} files is pulled, the machine is reset`);
   await pause(Math.random() * 3_000);
   writeThrough(process.env['VM_RC'] ?? '', '0\n');
   // Immediately, without syncing the disks (kernel: admin-guide/sysrq).
@@ -151,7 +151,7 @@ await expectKept(stage, before);
 const again = await runSome(stage, 'good.test/app/a:1', boot - 1);
 for (const id of again.running) assert.equal((await execute(stage, id, 'echo', 'well')).stdout, 'well\n');
 await expectNothingLeft(stage);
-tell('pods are not ready, exits and images are kept, the next pods run, nothing is left of either');
+report('pods are not ready, exits and images are kept, the next pods run, nothing is left of either');
 if (boot === 2) {
   const pods = await runSome(stage, 'good.test/app/a:1', 7);
   const { pulled, cut } = before;

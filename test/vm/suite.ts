@@ -65,16 +65,16 @@ async function run(stage: Stage): Promise<{ readonly ok: boolean; readonly line:
       if (match !== null) figures.set(match[1] ?? '', line.replace(/^# /, '').trim());
     });
   if (lasting !== undefined) rmSync(lasting, { recursive: true, force: true });
-  const told = stage.name === 'quickstart' ? last : [...figures.values()].join(', ');
+  const reported = stage.name === 'quickstart' ? last : [...figures.values()].join(', ');
   const minutes = ((performance.now() - begin) / 60_000).toFixed(1);
   return {
     ok: code === 0,
-    line: `${code === 0 ? '✔' : '✖'} ${stage.name} (${minutes} min): ${told || `no figures: it ended with ${String(code)}`}`,
+    line: `${code === 0 ? '✔' : '✖'} ${stage.name} (${minutes} min): ${reported || `no figures: it ended with ${String(code)}`}`,
   };
 }
 
 /** @param lasting the folder for data that survives a boot @returns the command's exit code */
-async function runBoot(stage: Stage, boot: number, lasting: string | undefined, tell: (line: string) => void): Promise<number | null> {
+async function runBoot(stage: Stage, boot: number, lasting: string | undefined, report: (line: string) => void): Promise<number | null> {
   const args = [
     join(here, 'run'),
     '-m',
@@ -94,7 +94,7 @@ async function runBoot(stage: Stage, boot: number, lasting: string | undefined, 
   }
   const child = spawn('bash', args, { cwd: repository, env, stdio: ['ignore', 'pipe', 'inherit'] });
   const closed = once(child, 'close') as Promise<[number | null]>;
-  for await (const line of createInterface({ input: child.stdout })) tell(line);
+  for await (const line of createInterface({ input: child.stdout })) report(line);
   const [code] = await closed;
   return code;
 }

@@ -45,7 +45,7 @@ function limitsOf(path: string): string[] {
     : [read('memory', 'memory.limit_in_bytes'), read(cpu, 'cpu.cfs_quota_us'), read(cpu, 'cpu.cfs_period_us')];
 }
 /** In any hierarchy, including those that systemd does not use (freezer, cpuset …). */
-const stands = (path: string): boolean => ['', ...(isV2 ? [] : readdirSync(tree))].some((root) => existsSync(join(tree, root, path)));
+const exists = (path: string): boolean => ['', ...(isV2 ? [] : readdirSync(tree))].some((root) => existsSync(join(tree, root, path)));
 
 async function eventually(what: string, holds: () => boolean): Promise<void> {
   for (let waited = 0; waited < 10_000; waited += 100) {
@@ -121,7 +121,7 @@ for (const handler of ['crun', 'runc'])
       assert.equal((await execute(stage, containerId, 'cat', '/dev/null')).exitCode, 0);
       await removePod(stage, pod);
       assert.ok(isActive(slice), 'the kubelet’s slice');
-      assert.equal(stands(path), false);
+      assert.equal(exists(path), false);
       assert.ok(!ours().includes(scopeOf(containerId)));
     });
 
@@ -133,7 +133,7 @@ for (const handler of ['crun', 'runc'])
       assert.ok(cgroupOf(await pidOf(stage, id)).startsWith(`/brought.slice/brought-along.slice/${scopeOf(id)}`));
       await removePod(stage, second);
       assert.deepEqual([isActive('brought-along.slice'), isActive('brought.slice')], [false, false]);
-      assert.equal(stands('/brought.slice'), false);
+      assert.equal(exists('/brought.slice'), false);
     });
 
     it('a pod without a parent has its own slice, which is removed with it', async () => {
@@ -145,7 +145,7 @@ for (const handler of ['crun', 'runc'])
         ours().filter((unit) => unit !== 'portcullis-monitors.scope'),
         [],
       );
-      assert.equal(stands('/portcullis.slice'), false);
+      assert.equal(exists('/portcullis.slice'), false);
     });
 
     it('a path that is not a slice is refused, with what to set', async () => {

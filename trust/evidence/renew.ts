@@ -136,8 +136,8 @@ function mergedItems(
   const kept: EvidenceItem[] = [];
   const isIdle = (item: EvidenceItem): boolean =>
     renewable.some(({ facts }) => facts.kinds.includes(item.kind) && facts.idle?.(item, old) === true);
-  const standing = old.filter((item) => !renewable.some(({ facts }) => facts.kinds.includes(item.kind) && facts.supersedes?.(item, fresh)));
-  for (const item of [...standing, ...fresh.filter((one) => keyOf(one) !== undefined && !isIdle(one))]) {
+  const existing = old.filter((item) => !renewable.some(({ facts }) => facts.kinds.includes(item.kind) && facts.supersedes?.(item, fresh)));
+  for (const item of [...existing, ...fresh.filter((one) => keyOf(one) !== undefined && !isIdle(one))]) {
     const key = keyOf(item);
     if (key === undefined) kept.push(item);
     else if (item.problem === undefined || items.get(key)?.problem !== undefined || !items.has(key)) items.set(key, item);
@@ -154,7 +154,7 @@ function isBetter(before: readonly FactsStanding[], after: readonly FactsStandin
 }
 
 /** Ranks a fact. A definite no ranks above everything that can expire. */
-function rank(standing: FactsStanding | undefined): number {
-  if (standing === undefined || standing.status === 'missing') return 0;
-  return standing.status === 'refuted' ? Number.POSITIVE_INFINITY : (standing.until ?? Number.MAX_VALUE);
+function rank(existing: FactsStanding | undefined): number {
+  if (existing === undefined || existing.status === 'missing') return 0;
+  return existing.status === 'refuted' ? Number.POSITIVE_INFINITY : (existing.until ?? Number.MAX_VALUE);
 }

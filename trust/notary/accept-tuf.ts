@@ -115,10 +115,10 @@ function snapshotOf(
   if (given !== undefined) return given;
   const { roles, keys } = set.root.signed;
   const held = heldKeys(roles.snapshot, keys, online);
-  const standing = set.snapshot;
+  const existing = set.snapshot;
   if (held.length < roles.snapshot.threshold) {
-    if (standing !== undefined && targets.length === 0)
-      return { role: 'snapshot', version: standing.signed.version, bytes: standing.bytes };
+    if (existing !== undefined && targets.length === 0)
+      return { role: 'snapshot', version: existing.signed.version, bytes: existing.bytes };
     const why = 'no snapshot was included in update and server does not hold current snapshot key for repository';
     return invalidUpdate('ErrBadHierarchy', why, 'snapshot');
   }
@@ -135,9 +135,9 @@ function timestampOf(
   const { roles, keys } = set.root.signed;
   const held = heldKeys(roles.timestamp, keys, online);
   if (held.length < roles.timestamp.threshold) {
-    const standing = set.timestamp;
-    if (standing !== undefined && set.snapshot?.bytes === snapshot.bytes)
-      return { role: 'timestamp', version: standing.signed.version, bytes: standing.bytes };
+    const existing = set.timestamp;
+    if (existing !== undefined && set.snapshot?.bytes === snapshot.bytes)
+      return { role: 'timestamp', version: existing.signed.version, bytes: existing.bytes };
     const why = 'no timestamp was included in update and server does not hold current timestamp key for repository';
     return invalidUpdate('ErrBadHierarchy', why, 'timestamp');
   }

@@ -54,15 +54,15 @@ export function createCollections(store: TrustStore, vault: KeyVault, judge: Jud
 
   const renewed = (gun: string, dialect: Dialect): Promise<Standing> =>
     inLine(gun, async () => {
-      const standing = await load(gun, dialect);
+      const existing = await load(gun, dialect);
       const now = clock();
-      if (now < standing.freshUntil || standing.withheld) return standing;
-      const made = renewOnline(dialect, bytesOf(standing.files), await vault.keysOf(gun), now);
-      if (made.length === 0) return standing;
+      if (now < existing.freshUntil || existing.withheld) return existing;
+      const made = renewOnline(dialect, bytesOf(existing.files), await vault.keysOf(gun), now);
+      if (made.length === 0) return existing;
       const files = made.map((file) => fileToKeep(digested(file), now));
       const kept = await store.keep(gun, [{ dialect, files }], { at: now, withholdTuf: false });
       forget(gun);
-      return kept ? remember(gun, dialect, merged(standing.files, files), false) : load(gun, dialect);
+      return kept ? remember(gun, dialect, merged(existing.files, files), false) : load(gun, dialect);
     });
 
   const publish: Collections['publish'] = (gun, uploads) =>
@@ -102,11 +102,11 @@ export function createCollections(store: TrustStore, vault: KeyVault, judge: Jud
 
   return {
     async read(gun, dialect, role, which) {
-      let standing = await load(gun, dialect);
-      if (which === 'current' && (role === 'timestamp' || role === 'snapshot') && clock() >= standing.freshUntil)
-        standing = await renewed(gun, dialect);
-      if (standing.withheld) return undefined;
-      const current = standing.files.get(role);
+      let existing = await load(gun, dialect);
+      if (which === 'current' && (role === 'timestamp' || role === 'snapshot') && clock() >= existing.freshUntil)
+        existing = await renewed(gun, dialect);
+      if (existing.withheld) return undefined;
+      const current = existing.files.get(role);
       if (which === 'current') return current;
       if ('hash' in which) return current?.sha256 === which.hash ? current : store.fileByHash(gun, dialect, role, which.hash);
       return current?.version === which.version ? current : store.fileByVersion(gun, dialect, role, which.version);

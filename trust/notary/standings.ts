@@ -32,14 +32,14 @@ export function createStandings(store: Pick<TrustStore, 'currentFiles' | 'isWith
       if (remembered !== undefined) return remembered;
       const files = new Map((await store.currentFiles(gun, dialect)).map((file) => [file.role, file]));
       const withheld = dialect === 'tuf' && (await store.isWithheld(gun));
-      const standing = standingOf(dialect, files, withheld);
-      if (files.size > 0) known.set(key, standing);
-      return standing;
+      const existing = standingOf(dialect, files, withheld);
+      if (files.size > 0) known.set(key, existing);
+      return existing;
     },
     remember(gun, dialect, files, withheld) {
-      const standing = standingOf(dialect, files, withheld);
-      known.set(`${dialect}\n${gun}`, standing);
-      return standing;
+      const existing = standingOf(dialect, files, withheld);
+      known.set(`${dialect}\n${gun}`, existing);
+      return existing;
     },
     forget(gun) {
       known.delete(`notary\n${gun}`);

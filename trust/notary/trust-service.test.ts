@@ -224,8 +224,8 @@ describe('the trust service in Notary’s dialect', () => {
     assert.deepEqual(await fetchJson(`${address}timestamp.key`), online.timestamp, 'the root still names the old one');
     assert.equal((await post(address, multipart([{ name: 'root', bytes: owner.root(2, { ...online, timestamp: fresh }) }]))).status, 200);
     assert.deepEqual(await fetchJson(`${address}timestamp.key`), fresh);
-    const stranger = { ...online, timestamp: testKey('notary').entry as OnlineEntries['timestamp'] };
-    const { detail } = await post(address, multipart([{ name: 'root', bytes: owner.root(3, stranger) }]));
+    const foreign = { ...online, timestamp: testKey('notary').entry as OnlineEntries['timestamp'] };
+    const { detail } = await post(address, multipart([{ name: 'root', bytes: owner.root(3, foreign) }]));
     assert.deepEqual(detail, { Name: 'ErrBadRoot', Error: { Msg: 'no  timestamp keys exist on the server' } });
   });
 

@@ -3,7 +3,7 @@ import type { IncomingMessage, RequestListener, Server } from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
 import { join } from 'node:path';
 import type { Duplex } from 'node:stream';
-import { connectionsCheckingInterval, createTurns, openHttpDoor } from '../../base/connections/index.ts';
+import { connectionsCheckingInterval, createTurns, limitHttpConnections } from '../../base/connections/index.ts';
 import { asPortcullisError } from '../../base/errors/index.ts';
 import type { PortcullisError } from '../../base/errors/index.ts';
 import { lockFolder } from '../../base/storage/index.ts';
@@ -95,11 +95,11 @@ export async function startTrustService(options: TrustServiceOptions): Promise<T
     const turns = createTurns();
     // answerInTime never rejects. A rejection would end the process, and with it every other connection.
     const listener: RequestListener = (request, response) =>
-      void answerInTime(context, turns, door.placeOf(request.socket), request, response).catch(() => response.destroy());
+      void answerInTime(context, turns, connections.placeOf(request.socket), request, response).catch(() => response.destroy());
     const server = options.tls === undefined ? createServer(timeLimits, listener) : tlsServer(options.tls, listener);
     const { connections: most = 4096, connectionsOfAddress: mostOfPeer = 256 } = options;
-    const door = openHttpDoor(server, { most, mostOfPeer }, options.tls !== undefined);
-    metrics.watch(door.counts);
+    const connections = limitHttpConnections(server, { most, mostOfPeer }, options.tls !== undefined);
+    metrics.watch(connections.counts);
     // Without a listener, Node closes the connection without an answer.
     server.on('connect', refuseTunnel);
     server.on('error', (thrown) => options.onFailure?.(acceptFailure(thrown, options.listen)));

@@ -37,7 +37,7 @@ function partsOf(files: Readonly<Record<string, Buffer>>, without: readonly stri
     .map(([name, bytes]) => ({ name, bytes }));
 }
 
-const publish = (parts: readonly Part[]): Promise<Answered> => post(tuf, multipart(parts));
+const publish = (pluginAttachments: readonly Part[]): Promise<Answered> => post(tuf, multipart(pluginAttachments));
 
 const nameOf = ({ detail }: Answered): string | undefined => (detail as { Name?: string } | undefined)?.Name;
 
@@ -128,7 +128,7 @@ describe('the trust service in TUF’s dialect', () => {
     await publish(partsOf(files));
     const state = async (): Promise<string[]> =>
       Promise.all(['root', 'targets', 'snapshot', 'timestamp'].map(async (name) => (await fetch(`${tuf}${name}.json`)).text()));
-    const standing = await state();
+    const existing = await state();
     repository.versions['targets'] = 2;
     const next = written(repository)['targets'] as Buffer;
     const stranger = testRepository('tuf');
@@ -149,8 +149,8 @@ describe('the trust service in TUF’s dialect', () => {
       ['Notary’s form', 'ErrBadTargets', [{ name: 'targets', bytes: publisher(gun).targets(2) }]],
       ['expired targets', 'ErrBadTargets', [{ name: 'targets', bytes: expired() }]],
     ];
-    for (const [what, name, parts] of table) {
-      const answer = await publish(parts);
+    for (const [what, name, pluginAttachments] of table) {
+      const answer = await publish(pluginAttachments);
       assert.deepEqual([answer.status, answer.code, nameOf(answer)], [400, 'INVALID_UPDATE', name], what);
     }
     for (const [name, code] of [
@@ -161,7 +161,7 @@ describe('the trust service in TUF’s dialect', () => {
       assert.equal((await publish([{ name, bytes: next }])).code, code, name);
     assert.equal((await publish([{ name: 'targets', bytes: '{"signed":' }])).code, 'MALFORMED_JSON');
     assert.equal((await post(tuf, Buffer.from('x'), 'text/plain')).code, 'MALFORMED_UPLOAD');
-    assert.deepEqual(await state(), standing);
+    assert.deepEqual(await state(), existing);
     assert.deepEqual(await lookUp(files['root'] as Buffer, 'v1'), [digest('one'), digest('one')]);
   });
 

@@ -25,7 +25,7 @@ for (const steps of [2, 3])
       [...dump.values()].flat(),
     );
     const raw = new DatabaseSync(path, { readOnly: true });
-    const standing = raw.prepare('SELECT gun, dialect, role, version FROM standing').all() as {
+    const existing = raw.prepare('SELECT gun, dialect, role, version FROM standing').all() as {
       gun: string;
       dialect: 'notary' | 'tuf';
       role: string;
@@ -33,16 +33,16 @@ for (const steps of [2, 3])
     }[];
     const [count] = raw.prepare('SELECT (SELECT count(*) FROM keys) AS keys, (SELECT count(*) FROM changes) AS changes').all();
     raw.close();
-    assert.ok(standing.length > 5);
+    assert.ok(existing.length > 5);
     const store = await openTrustStore(folder);
     try {
-      for (const { gun, dialect, role, version } of standing) {
+      for (const { gun, dialect, role, version } of existing) {
         const file = (await store.currentFiles(gun, dialect)).find((one) => one.role === role);
         assert.equal(file?.version, version, `${gun} ${dialect} ${role}`);
         assert.equal(createHash('sha256').update(file.bytes).digest('hex'), file.sha256);
         assert.equal((await store.fileByHash(gun, dialect, role, file.sha256))?.version, version);
       }
-      const guns = [...new Set(standing.map(({ gun }) => gun))];
+      const guns = [...new Set(existing.map(({ gun }) => gun))];
       const keys = (await Promise.all(guns.map((gun) => store.keys(gun)))).flat();
       assert.deepEqual({ keys: keys.length, changes: (await store.changes({ most: 1000 })).length }, { ...count });
       assert.ok(keys.length > 0);

@@ -36,7 +36,7 @@ const signatures: Collector = {
   renewable: {
     kinds: ['ocsp-response', 'crl'],
     keyOf: ({ kind, annotations }) => JSON.stringify([kind, annotations[urlAnnotation], annotations[certificateAnnotation]]),
-    standing,
+    standing: existing,
   },
 };
 
@@ -75,7 +75,7 @@ function decidingChains({ collection, input, wanted }: GatheringContext): readon
 }
 
 /** Returns the status of each chain that decides. */
-function standing(context: GatheringContext): readonly FactsStanding[] {
+function existing(context: GatheringContext): readonly FactsStanding[] {
   const { collection, input } = context;
   return decidingChains(context).map((chain) => {
     const { status, until } = judgeChain(chain, collection.items(), input.now.getTime());

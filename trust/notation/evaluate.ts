@@ -161,8 +161,8 @@ const names = { authenticity: 'authenticity', authenticTimestamp: 'authentic tim
  */
 function provenBy(envelope: Envelope, validations: readonly Validation[]): NonNullable<SignatureFinding['proven']> {
   const stamped = validations.find(({ stampedAt }) => stampedAt !== undefined)?.stampedAt;
-  const told = envelope.scheme === 'notary.x509.signingAuthority' ? envelope.signingTime : undefined;
-  const time = stamped ?? told;
+  const reported = envelope.scheme === 'notary.x509.signingAuthority' ? envelope.signingTime : undefined;
+  const time = stamped ?? reported;
   return {
     signer: `x509 sha256:${envelope.leaf.thumbprint}`,
     annotations: envelope.target.annotations,

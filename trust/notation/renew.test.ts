@@ -77,7 +77,7 @@ describe('answers about revocation in recorded evidence', () => {
   const list = (hours: number): void => void files.set('/root.crl', authority.list(root, ['-crlhours', String(hours)]));
   const renew = (dossier: Dossier, now = new Date(), answers = keepAnswers()): Promise<Dossier | undefined> =>
     renewEvidence({ dossier, references: [reference], policy, now, answers, milliseconds: 2000 });
-  const standing = (dossier: Dossier, now = new Date()) => evidenceStanding({ dossier, references: [reference], policy, now });
+  const existing = (dossier: Dossier, now = new Date()) => evidenceStanding({ dossier, references: [reference], policy, now });
   const outcome = (dossier: Dossier, now = new Date()): string =>
     decide({ dossier, reference, namespace: '', platform: amd64, policy, now }).outcome;
   const gathered = async (): Promise<Dossier> => {
@@ -88,12 +88,12 @@ describe('answers about revocation in recorded evidence', () => {
 
   it('are asked for where they are missing, and are renewed before they end', async () => {
     const bare = sealDossier(unsealed);
-    assert.deepEqual(await standing(bare), { missing: true });
+    assert.deepEqual(await existing(bare), { missing: true });
     assert.equal(outcome(bare), 'undecided');
     list(2);
     const first = await gathered();
     assert.equal(outcome(first), 'admit');
-    const { until } = (await standing(first)) ?? {};
+    const { until } = (await existing(first)) ?? {};
     assert.ok(until !== undefined && Math.abs(until.getTime() - Date.now() - 2 * hour) < 60_000);
     assert.equal(outcome(first, new Date(Date.now() + 3 * hour)), 'undecided');
     // The same list again changes nothing.

@@ -59,14 +59,14 @@ export async function makeNotationSignature(input: NotationSignatureInput): Prom
   return { mediaType: type, envelope, thumbprints: chain.map(({ thumbprint }) => thumbprint) };
 }
 
-interface Parts {
+interface Deps {
   readonly input: NotationSignatureInput;
   readonly algorithm: string;
   readonly payload: Buffer;
   readonly chain: readonly Buffer[];
 }
 
-async function makeJws({ input, algorithm, payload, chain }: Parts): Promise<Buffer> {
+async function makeJws({ input, algorithm, payload, chain }: Deps): Promise<Buffer> {
   const { now, expiry } = input;
   const header = {
     alg: algorithm,
@@ -92,7 +92,7 @@ async function makeJws({ input, algorithm, payload, chain }: Parts): Promise<Buf
   );
 }
 
-async function makeCose({ input, algorithm, payload, chain }: Parts): Promise<Buffer> {
+async function makeCose({ input, algorithm, payload, chain }: Deps): Promise<Buffer> {
   const { now, expiry } = input;
   const header = cbor(
     new Map<unknown, unknown>([

@@ -109,9 +109,9 @@ function damaged(one: EvidenceItem): EvidenceItem {
 }
 for (const [name, pki, made, outcome, says] of rows) {
   test(`${name}: ${outcome}`, async () => {
-    const told = verdict(await policyOf(pki), [made()]);
-    assert.equal(told.outcome, outcome, explainVerdict(told));
-    assert.match(explainVerdict(told), says);
+    const reported = verdict(await policyOf(pki), [made()]);
+    assert.equal(reported.outcome, outcome, explainVerdict(reported));
+    assert.match(explainVerdict(reported), says);
   });
 }
 

@@ -63,16 +63,16 @@ export function explainPolicy(policy: TrustPolicy, text: string, namespace: stri
 export function describePolicy(policy: TrustPolicy, now: Date): Reason {
   const exceptions = standingExceptions(policy, now);
   const children = policy.rules.map((rule): Reason => {
-    const told = explainRule(rule, 'the image');
-    return withStanding(rule, { ...told, text: `${told.text}; for ${describeScope(rule)}` }, exceptions);
+    const reported = explainRule(rule, 'the image');
+    return withStanding(rule, { ...reported, text: `${reported.text}; for ${describeScope(rule)}` }, exceptions);
   });
   const count = `${policy.rules.length} rule${policy.rules.length === 1 ? '' : 's'}`;
   return { counted: true, text: `${count}; every rule that matches an image must admit it, and an unmatched image is denied`, children };
 }
 
-function withStanding(rule: TrustRule, told: Reason, exceptions: readonly StandingException[]): Reason {
-  const standing = exceptions.filter((one) => one.rule === rule.name).map(describeStanding);
-  return standing.length === 0 ? told : { ...told, children: [...(told.children ?? []), ...standing] };
+function withStanding(rule: TrustRule, reported: Reason, exceptions: readonly StandingException[]): Reason {
+  const existing = exceptions.filter((one) => one.rule === rule.name).map(describeStanding);
+  return existing.length === 0 ? reported : { ...reported, children: [...(reported.children ?? []), ...existing] };
 }
 
 function describeScope({ images, except, namespaces, narrows }: TrustRule): string {
@@ -111,9 +111,9 @@ function explainRequirement(requirement: Requirement, name: string): Reason {
         : `${requirement.kind} of`;
     return { counted: true, text: `${needed}:`, children: requirement.of.map((one) => explainRequirement(one, name)) };
   }
-  const told = explainAuthority(requirement);
+  const reported = explainAuthority(requirement);
   const asked = describeConstraints(requirement.constraints, name).map((text): Reason => ({ counted: true, text: `and ${text}` }));
-  return asked.length === 0 ? told : { ...told, children: [...(told.children ?? []), ...asked] };
+  return asked.length === 0 ? reported : { ...reported, children: [...(reported.children ?? []), ...asked] };
 }
 
 function explainAuthority(requirement: Exclude<Requirement, { readonly of: unknown }>): Reason {

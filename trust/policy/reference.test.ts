@@ -40,10 +40,10 @@ test('docs/policy.md lists every reason code, and there are no others', () => {
       : [],
   );
   const codesOf = (source: string): readonly string[] => source.match(/(?<=')TRUST_[A-Z_0-9]*[A-Z0-9](?=')/g) ?? [];
-  const told = Object.keys(reasonCodes);
+  const reported = Object.keys(reasonCodes);
   const used = new Set(sources.flatMap(({ source }) => codesOf(source)));
   assert.deepEqual(
-    told.filter((code) => !used.has(code)),
+    reported.filter((code) => !used.has(code)),
     [],
   );
   // Errors have codes of their own: files that throw them, Workers, the verification of the log, and failures
@@ -56,7 +56,7 @@ test('docs/policy.md lists every reason code, and there are no others', () => {
       name !== 'sigstore/verify-artifact.ts',
   );
   const untold = ofReasons.flatMap(({ name, source }) =>
-    codesOf(source).flatMap((code) => (told.includes(code) ? [] : [`${name}: ${code}`])),
+    codesOf(source).flatMap((code) => (reported.includes(code) ? [] : [`${name}: ${code}`])),
   );
   assert.deepEqual(untold, [], 'reasons without a meaning: add them to reason-codes.ts');
   // The checks above would miss a code that is built from pieces.

@@ -81,13 +81,13 @@ export async function daemonFindings(config: DaemonConfig, answers: Answers | st
           fix: 'systemctl start portcullisd',
         }
       : { topic: 'daemon', state: 'fine', found: `${answers.version} at ${config.socket}` };
-  const told = typeof answers === 'string' ? undefined : answers;
+  const reported = typeof answers === 'string' ? undefined : answers;
   return [
     running,
-    ...policyFindings(told?.policy ?? (await policyOnDisk(config))),
-    told === undefined ? networkOnDisk(config) : networkFinding(told, config),
-    ...networkPolicyFindings(told, config),
-    ...monitorFindings(told?.unmonitored ?? []),
+    ...policyFindings(reported?.policy ?? (await policyOnDisk(config))),
+    reported === undefined ? networkOnDisk(config) : networkFinding(reported, config),
+    ...networkPolicyFindings(reported, config),
+    ...monitorFindings(reported?.unmonitored ?? []),
     ...(await lostLinkFindings(config)),
   ];
 }

@@ -70,8 +70,8 @@ const idRange = 2 ** 47;
  * @param tell called with the problem of credentials whose files changed and cannot be used; with '' when
  * they can @throws OVERLAY_ETCD_UNREACHABLE when certificates or key are invalid
  */
-export function openEtcd(access: EtcdAccess, tell?: (problem: string) => void): EtcdClient {
-  const credentials = openOrThrow(access, tell);
+export function openEtcd(access: EtcdAccess, report?: (problem: string) => void): EtcdClient {
+  const credentials = openOrThrow(access, report);
   const all = access.endpoints.map((endpoint) => connectionsAt(endpoint, credentials));
   let closed = false;
   // A member without a leader would return stale data for as long as it is cut off.
@@ -141,13 +141,13 @@ export function openEtcd(access: EtcdAccess, tell?: (problem: string) => void): 
   };
 }
 
-function openOrThrow(access: EtcdAccess, tell: ((problem: string) => void) | undefined): CredentialSource {
+function openOrThrow(access: EtcdAccess, report: ((problem: string) => void) | undefined): CredentialSource {
   const { ca, cert, key } = access;
   try {
     return openCredentials(
       { ...(ca !== undefined && { ca }), ...(cert !== undefined && { cert }), ...(key !== undefined && { key }) },
       access.files,
-      tell,
+      report,
     );
   } catch (thrown) {
     throw unreachable('read the certificates for etcd', access.endpoints.join(', '), reasonOf(thrown), thrown);

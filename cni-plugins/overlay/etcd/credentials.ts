@@ -39,16 +39,16 @@ const certificatePem = /-----BEGIN (?:TRUSTED |X509 )?CERTIFICATE-----[^-]*-----
 export function openCredentials(
   texts: Credentials,
   files: Credentials = {},
-  tell: (problem: string) => void = () => undefined,
+  report: (problem: string) => void = () => undefined,
 ): CredentialSource {
   const isFromFiles = Object.values(files).some((file) => file !== undefined);
   let current: Credentials = { ...texts, ...readAll(files) };
   requireUsable(current);
   let checkedAt = performance.now();
-  let told = '';
+  let reported = '';
   const say = (problem: string): void => {
-    if (told !== problem) tell(problem);
-    told = problem;
+    if (reported !== problem) report(problem);
+    reported = problem;
   };
   const look = (): void => {
     checkedAt = performance.now();

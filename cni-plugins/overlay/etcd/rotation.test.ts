@@ -58,9 +58,9 @@ describe('certificates of a client are replaced', { skip: etcdTool.skip }, () =>
     symlinkSync(`generation-${generation}`, join(mounted, 'next'));
     renameSync(join(mounted, 'next'), join(mounted, 'now'));
   }
-  function open(tell: (problem: string) => void = () => undefined): EtcdClient {
+  function open(report: (problem: string) => void = () => undefined): EtcdClient {
     const at = (name: string): string => join(mounted, `${name}.pem`);
-    const client = openEtcd({ endpoints: [endpoint], files: { ca: at('ca'), cert: at('cert'), key: at('key') } }, tell);
+    const client = openEtcd({ endpoints: [endpoint], files: { ca: at('ca'), cert: at('cert'), key: at('key') } }, report);
     clients.push(client);
     return client;
   }
@@ -90,25 +90,25 @@ describe('certificates of a client are replaced', { skip: etcdTool.skip }, () =>
 
   test('a pair of which one half is written is not used, and told without the key; the whole one is', async () => {
     swapIn(authority.issue('whole'));
-    const told: string[] = [];
-    const client = open((problem) => told.push(problem));
+    const reported: string[] = [];
+    const client = open((problem) => reported.push(problem));
     await client.list('/');
     const { cert, key } = authority.issue('later');
     const now = join(mounted, 'now');
     writeFileSync(join(now, 'cert.pem'), readFileSync(cert));
-    await eventually('it is reported', () => told.length > 0);
-    assert.match(told[0]!, /the certificate does not belong to the key/u);
-    assert.doesNotMatch(told.join('\n'), /PRIVATE/u);
+    await eventually('it is reported', () => reported.length > 0);
+    assert.match(reported[0]!, /the certificate does not belong to the key/u);
+    assert.doesNotMatch(reported.join('\n'), /PRIVATE/u);
     await client.list('/');
     writeFileSync(join(now, 'ca.pem'), readFileSync(authority.ca).subarray(0, 100));
-    await eventually('half an authority is reported', () => told.some((each) => each.includes('not whole')));
+    await eventually('half an authority is reported', () => reported.some((each) => each.includes('not whole')));
     await client.list('/');
     writeFileSync(join(now, 'ca.pem'), readFileSync(authority.ca));
     writeFileSync(join(now, 'key.pem'), readFileSync(key));
-    await eventually('it is used', () => told.at(-1) === '');
+    await eventually('it is used', () => reported.at(-1) === '');
     await client.list('/');
     rmSync(join(now, 'key.pem'));
-    await eventually('a file that is gone is reported', () => told.at(-1)!.includes('key.pem'));
+    await eventually('a file that is gone is reported', () => reported.at(-1)!.includes('key.pem'));
     await client.list('/');
   });
 });

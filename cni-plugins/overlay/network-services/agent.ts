@@ -1,7 +1,7 @@
 import { openNetworkDatabase } from '../../attach/database.ts';
 import { watchCommits } from '../../attach/commits.ts';
 import { rulesOf } from '../../attach/memberships.ts';
-import { ownRealm } from '../../attach/realm.ts';
+import { ownNamespaceId } from '../../attach/namespace-id.ts';
 import { createMemberReader } from '../../services/network-services/members.ts';
 import type { Change } from '../etcd/follow.ts';
 import type { Member } from '../membership.ts';
@@ -56,10 +56,10 @@ const settleMs = 5;
 /** @throws NETWORK_NEWER_SCHEMA */
 export function openSpannedServices({ settings, member, networks, link, peers, log }: SpannedDeps): SpannedServices {
   const database = openNetworkDatabase(settings.databasePath);
-  const realm = ownRealm();
+  const namespaceId = ownNamespaceId();
   const rules = rulesOf(settings.services ?? {}, settings.name);
-  const store = openSpannedStore(database, realm, settings.name, link, rules);
-  const readMembers = createMemberReader(database, realm);
+  const store = openSpannedStore(database, namespaceId, settings.name, link, rules);
+  const readMembers = createMemberReader(database, namespaceId);
   const selectVersion = database.db.prepare('PRAGMA data_version');
   const merged = createMerged(member.host, member.keys, settings.holdSeconds * 1000, store.known);
   const readLocal = (): LocalMember[] => readMembers().filter(({ network }) => network === settings.name);

@@ -47,7 +47,7 @@ export async function sayService(
   networks: readonly OverlayNetwork[],
   service: string,
   record: VirtualRecord,
-  { standing, said }: { readonly standing: StandingService | undefined; readonly said: Said },
+  { standing: existing, said }: { readonly standing: StandingService | undefined; readonly said: Said },
 ): Promise<number | undefined> {
   const { client, keys, host, id, view } = member;
   const own = keys.own(host);
@@ -69,7 +69,7 @@ export async function sayService(
     { put: { key: own.holder(service), value: encode({ host, id, ingressPorts } satisfies Holding) } },
     { put: { key: own.members(service), value: encode({ members } satisfies HostMembers), lease } },
   ];
-  const { succeeded, revision } = await client.commit(standing === undefined ? [] : [unchanged(standing.key, standing.revision)], steps);
+  const { succeeded, revision } = await client.commit(existing === undefined ? [] : [unchanged(existing.key, existing.revision)], steps);
   return succeeded ? revision : undefined;
 }
 
@@ -87,12 +87,12 @@ function claimsOf({ keys, host, view }: Member, service: string): string[] {
  */
 export async function withdraw({ client, view, host }: Member, claims: readonly string[]): Promise<number | undefined> {
   const written = view.keysOf(host);
-  const standing = claims.filter((key) => written.has(key));
-  if (standing.length === 0) return undefined;
+  const existing = claims.filter((key) => written.has(key));
+  if (existing.length === 0) return undefined;
   return (
     await client.commit(
       [],
-      standing.map((key) => ({ deleteRange: { key } })),
+      existing.map((key) => ({ deleteRange: { key } })),
     )
   ).revision;
 }

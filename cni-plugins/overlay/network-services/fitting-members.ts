@@ -30,15 +30,15 @@ export interface Fitting {
 export function fittingMembers(
   service: string,
   local: readonly LocalMember[],
-  standing: StandingService | undefined,
+  existing: StandingService | undefined,
   { rules, others }: { readonly rules: Pick<ServiceRules, 'sharedServices'>; readonly others: Pick<Merged, 'service'> },
 ): Fitting {
-  const mode = standing?.record.mode ?? local[0]?.mode ?? 'vip';
-  const owner = standing === undefined ? ownerOf(local[0]) : (standing.record.owner ?? '');
+  const mode = existing?.record.mode ?? local[0]?.mode ?? 'vip';
+  const owner = existing === undefined ? ownerOf(local[0]) : (existing.record.owner ?? '');
   const isShared = rules.sharedServices.some((shared) => shared === '*' || shared === service);
   const isOwn = (each: LocalMember): boolean => isShared || ownerOf(each) === owner;
   const members = local.filter((each) => each.mode === mode && isOwn(each));
-  const refusals = standing === undefined ? [] : misfits(local, standing, { hosts: hostsOf(others, service), isOwn });
+  const refusals = existing === undefined ? [] : misfits(local, existing, { hosts: hostsOf(others, service), isOwn });
   return { mode, owner, members, refusals };
 }
 

@@ -49,13 +49,13 @@ export async function joinService(deps: JoinDeps, service: string, local: readon
   const { member, networks, merged, rules, leaveUnfit } = deps;
   for (let attempt = 0; attempt < attempts; attempt += 1) {
     if (attempt > 0) await pause(Math.random() * 100);
-    const standing = findService(member, service);
-    const { mode, owner, members, refusals } = fittingMembers(service, local, standing, { rules, others: merged });
+    const existing = findService(member, service);
+    const { mode, owner, members, refusals } = fittingMembers(service, local, existing, { rules, others: merged });
     if (members.length === 0) {
       await leaveUnfit(service);
       return { refusals };
     }
-    if (standing === undefined && merged.countOf(owner, service) >= rules.servicesPerNamespace)
+    if (existing === undefined && merged.countOf(owner, service) >= rules.servicesPerNamespace)
       return {
         refusals: [`NETWORK_SERVICES_EXHAUSTED: the namespace ${owner} has ${rules.servicesPerNamespace} services of this network`],
       };
@@ -63,9 +63,9 @@ export async function joinService(deps: JoinDeps, service: string, local: readon
     // have it.
     const open = members.flatMap((each) => each.ingressPorts.filter((port) => whyClosed(rules, ownerOf(each), port) === undefined));
     const ports = [...new Set(open.map(portText))].toSorted();
-    const record = standing?.record ?? { mode, owner, addresses: mode === 'vip' ? choose(deps, service, members) : [] };
+    const record = existing?.record ?? { mode, owner, addresses: mode === 'vip' ? choose(deps, service, members) : [] };
     const saying = { members: members.map(published), ingressPorts: ports, lease };
-    const revision = await sayService(member, networks, service, record, { standing, said: saying });
+    const revision = await sayService(member, networks, service, record, { standing: existing, said: saying });
     if (revision === undefined) continue;
     await member.view.reached(revision);
     // Another host was first: the next round joins its service.

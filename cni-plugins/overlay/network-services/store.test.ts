@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { openNetworkDatabase } from '../../attach/database.ts';
 import { createMembershipStore } from '../../attach/memberships.ts';
-import { bootOf } from '../../attach/realm.ts';
+import { bootOf } from '../../attach/namespace-id.ts';
 import { createSpannedReader } from '../../services/network-services/spanned.ts';
 import { parsePrefix } from '../../spec/address.ts';
 import { readMemberships } from '../../spec/memberships.ts';
@@ -21,7 +21,7 @@ after(() => {
   database.close();
   rmSync(folder, { recursive: true, force: true });
 });
-const realm = `${bootOf()}/1`;
+const namespaceId = `${bootOf()}/1`;
 const member = (id: string, addresses: readonly string[]): PublishedMember => ({
   id,
   addresses,
@@ -40,7 +40,7 @@ const changes = (): unknown => database.db.prepare('SELECT total_changes() AS ch
 
 test('known services are stored for the load balancer and for the next run; unchanged ones are not written', () => {
   const two = [member('a', ['10.128.2.2'])];
-  const store = openSpannedStore(database, realm, 'shop', 'br0');
+  const store = openSpannedStore(database, namespaceId, 'shop', 'br0');
   store.put(
     new Map([
       [
@@ -52,7 +52,7 @@ test('known services are stored for the load balancer and for the next run; unch
       ],
     ]),
   );
-  const read = createSpannedReader(database, realm);
+  const read = createSpannedReader(database, namespaceId);
   const found = (): string[] =>
     read()
       .get('shop')
@@ -64,21 +64,21 @@ test('known services are stored for the load balancer and for the next run; unch
   assert.equal(Number(changes()) - before, 1, 'one host left');
   store.put(new Map([['web', web([['two', two]])]]));
   assert.equal(Number(changes()) - before, 1);
-  assert.deepEqual(openSpannedStore(database, realm, 'shop', 'br0').known.get('web'), web([['two', two]]));
+  assert.deepEqual(openSpannedStore(database, namespaceId, 'shop', 'br0').known.get('web'), web([['two', two]]));
   assert.equal(createSpannedReader(database, `${bootOf()}/2`)().size, 0, 'it is of this host namespace alone');
-  const other = openSpannedStore(database, realm, 'vault', 'br0');
+  const other = openSpannedStore(database, namespaceId, 'vault', 'br0');
   assert.deepEqual([...read().keys()], ['vault'], 'this host takes part in one network over hosts');
   other.forget();
   assert.equal(read().size, 0);
 });
 
 test('a member that joins here in another mode than on other hosts is refused, and the message names those hosts', () => {
-  const store = openSpannedStore(database, realm, 'shop', 'br0');
+  const store = openSpannedStore(database, namespaceId, 'shop', 'br0');
   store.put(new Map([['web', web([['two', [member('a', ['10.128.2.2'])]]])]]));
   const join1 = (): void =>
     database.transaction(() =>
       createMembershipStore(database).put(
-        { realm, network: 'shop', holder: 'c/eth0', attachment: 1 },
+        { namespaceId, network: 'shop', holder: 'c/eth0', attachment: 1 },
         { memberships: readMemberships([{ name: 'web', ports: [80] }], 'test'), addresses: [], ipam: undefined },
       ),
     );

@@ -24,7 +24,7 @@ export interface SpannedStore {
  */
 export function openSpannedStore(
   { db, transaction }: NetworkDatabase,
-  realm: string,
+  namespaceId: string,
   network: string,
   link: string,
   rules: ServiceRules = noServiceRules,
@@ -45,7 +45,7 @@ export function openSpannedStore(
 
   transaction(() => {
     forgetOthers.run(network);
-    begin.run(network, realm, link);
+    begin.run(network, namespaceId, link);
     putRules.run(network, JSON.stringify(rules));
   });
   const members = Map.groupBy(

@@ -135,13 +135,13 @@ const textOfKey = ({ network, containerId, interface: name }: AttachmentKey): st
 
 function ensure(resource: BridgeLinkResource, kernel: ResourceKernel, key: AttachmentKey): void {
   const { route } = kernel.host;
-  const standing = observed.get(resource) ?? lookUp(route, { name: resource.name });
+  const existing = observed.get(resource) ?? lookUp(route, { name: resource.name });
   observed.delete(resource);
-  const link = standing ?? make(resource, route);
+  const link = existing ?? make(resource, route);
   if (link.kind !== 'bridge') throw unusable(resource.name, `it is a link of kind ${link.kind === '' ? 'hardware' : link.kind}`);
   const seen = seenAs(link, route);
   const { stamps } = seen;
-  if (standing === undefined) seen.madeFor = textOfKey(key);
+  if (existing === undefined) seen.madeFor = textOfKey(key);
   else if (seen.madeFor !== textOfKey(key)) delete seen.madeFor;
   const isOurs = link.group === bridgeGroup;
   const mac = macFor(resource, link, route);

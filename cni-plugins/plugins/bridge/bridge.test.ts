@@ -15,13 +15,13 @@ const upstream = `${process.env['PEERS'] ?? '/var/cache/portcullis-peers'}/bin/c
 
 if (inPrivateNetns(import.meta.filename, 600_000)) {
   let fixture: PluginFixture;
-  let standing: { readonly conf: Conf; readonly of: Of }[] = [];
+  let existing: { readonly conf: Conf; readonly of: Of }[] = [];
   before(() => {
     fixture = createPluginFixture();
   });
   afterEach(async () => {
-    for (const { conf, of } of standing) await fixture.call('del', conf, of);
-    standing = [];
+    for (const { conf, of } of existing) await fixture.call('del', conf, of);
+    existing = [];
     tried('for l in br.100 br.200 br up; do ip link del dev $l; done');
   });
   after(() => fixture.end());
@@ -45,7 +45,7 @@ if (inPrivateNetns(import.meta.filename, 600_000)) {
     const of = { id: name, netns: fixture.pin(name) };
     const conf = config(more);
     const result = await fixture.add([conf], of);
-    standing.push({ conf, of });
+    existing.push({ conf, of });
     await fixture.check([conf], of, result);
     const address = result.ips.map(({ address: each }) => each.split('/')[0] ?? '');
     return { of, conf, result, address, port: result.interfaces[1]?.name ?? '' };
@@ -76,7 +76,7 @@ if (inPrivateNetns(import.meta.filename, 600_000)) {
       const other = { ...of, name: 'eth1' };
       const kept = config({ ipam: { ...ipam, ranges: [[{ subnet: '10.91.0.0/24' }]] } });
       await fixture.add([kept], { ...other, network: 'kept' });
-      standing.push({ conf: kept, of: { ...other, network: 'kept' } });
+      existing.push({ conf: kept, of: { ...other, network: 'kept' } });
       const host = result.interfaces.find(({ sandbox, name }) => sandbox === undefined && name.startsWith('pc'))?.name ?? '';
       shell(`ip link set ${host} down && ip link set ${host} name stray0`);
       await fixture.call('del', conf, of);
@@ -95,11 +95,11 @@ if (inPrivateNetns(import.meta.filename, 600_000)) {
       new RegExp(`${own}/64 scope global`, 'u'),
     );
     assert.doesNotMatch(fixture.inside(first.of.netns, 'ip -6 -o addr show dev eth0 scope global') ?? '', /tentative|dadfailed/u);
-    const stranger = fixture.pin('stranger');
+    const foreign = fixture.pin('stranger');
     const taken = 'fd00:90::77';
-    shell(`ip link add strange type veth peer name eth0 netns ${stranger}; ip link set strange master br up`);
-    fixture.inside(stranger, 'ip link set eth0 up');
-    fixture.inside(stranger, `ip addr add ${taken}/64 dev eth0 nodad`);
+    shell(`ip link add strange type veth peer name eth0 netns ${foreign}; ip link set strange master br up`);
+    fixture.inside(foreign, 'ip link set eth0 up');
+    fixture.inside(foreign, `ip addr add ${taken}/64 dev eth0 nodad`);
     const conf = config({ enabledad: true, runtimeConfig: { ips: [`${taken}/64`] }, capabilities: { ips: true } });
     const of = { id: 'second', netns: fixture.pin('second') };
     await assert.rejects(fixture.add([conf], of), /a neighbour has the same IPv6 address/u);
@@ -113,7 +113,7 @@ if (inPrivateNetns(import.meta.filename, 600_000)) {
     const of = { id: 'closed', netns: fixture.pin('closed') };
     const conf: Conf = { type: 'portcullis-bridge', bridge: 'br', disableContainerInterface: true };
     const result = await fixture.add([conf], of);
-    standing.push({ conf, of });
+    existing.push({ conf, of });
     const flags = (): string => /<(.*)>/u.exec(fixture.inside(of.netns, 'ip -o link show dev eth0') ?? '')?.[1] ?? 'none';
     assert.match(flags(), /BROADCAST/u);
     assert.ok(!flags().split(',').includes('UP'), flags());
@@ -179,7 +179,7 @@ if (inPrivateNetns(import.meta.filename, 600_000)) {
     assert.deepEqual(links(), before);
     const pod = await attached('stays', {});
     await fixture.call('del', pod.conf, pod.of);
-    standing = [];
+    existing = [];
     await assert.rejects(fixture.add([config({})], of), { code: 'NETWORK_INTERFACE_TAKEN' });
     assert.deepEqual(links(), [...before, 'br'].toSorted());
   });
@@ -266,7 +266,7 @@ if (inPrivateNetns(import.meta.filename, 600_000)) {
         const ours = await attached(`ours${index}`, more);
         const found = state(ours.port);
         await fixture.call('del', ours.conf, ours.of);
-        standing = [];
+        existing = [];
         tried('ip link del dev br');
         const netns = fixture.pin(`theirs${index}`);
         const ipam = { type: 'static', addresses: [{ address: '10.90.0.9/24', gateway: '10.90.0.1' }] };

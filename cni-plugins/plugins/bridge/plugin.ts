@@ -36,8 +36,8 @@ export const bridge: Plugin<BridgeConfig> = {
     const gateways = config.isGateway ? addresses.map(gatewayOf) : [];
     const hostMac = hostMacOf(input.hostInterface);
     const mac = config.mac ?? macOf(addresses[0] === undefined ? Buffer.from(input.hostInterface) : ipBytes(addresses[0].address.address));
-    const standing = input.observed as ObservedBridge | undefined;
-    const bridgeMac = standing?.mac ?? macOf(gateways[0] === undefined ? Buffer.from(config.bridge) : ipBytes(gateways[0].address));
+    const existing = input.observed as ObservedBridge | undefined;
+    const bridgeMac = existing?.mac ?? macOf(gateways[0] === undefined ? Buffer.from(config.bridge) : ipBytes(gateways[0].address));
     const mtu = config.mtu ?? input.host.defaultMtu;
     const routes = routesOf(config, input);
     const link: BridgeLinkResource = {
@@ -79,7 +79,7 @@ export const bridge: Plugin<BridgeConfig> = {
     const guard: MacGuard[] = config.macSpoofCheck ? [{ kind: 'mac-guard', hostInterface: input.hostInterface, mac }] : [];
     const masquerade = config.ipMasq ? masqueradeOf(addresses) : [];
     const resources: Resource[] = [
-      planBridge(link, standing),
+      planBridge(link, existing),
       ...guard,
       ...masquerade,
       port,

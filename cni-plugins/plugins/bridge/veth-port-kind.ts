@@ -52,18 +52,18 @@ function ensure(resource: VethPort, kernel: ResourceKernel): void {
   } catch (thrown) {
     if (!isRefusal(thrown, 'EEXIST')) throw thrown;
     const master = masterOf(resource, route);
-    const standing = lookUp(route, { name: resource.hostInterface });
+    const existing = lookUp(route, { name: resource.hostInterface });
     // The conflict is not our own link, but a link in the pod that has the interface's name.
-    if (standing === undefined) throw interfaceTaken(resource);
-    if (isPair(resource, standing, pod.route)) rejoin(resource, route, master, pod.route);
+    if (existing === undefined) throw interfaceTaken(resource);
+    if (isPair(resource, existing, pod.route)) rejoin(resource, route, master, pod.route);
     else {
-      deleteLink(kernel, 'host', standing.index);
+      deleteLink(kernel, 'host', existing.index);
       create(resource, route, master, pod.netnsFd);
     }
   }
   if (resource.vlan !== 0 || resource.trunk.length > 0) {
-    const standing = lookUp(route, { name: resource.hostInterface });
-    if (standing !== undefined) ensurePortVlans(route, standing.index, resource);
+    const existing = lookUp(route, { name: resource.hostInterface });
+    if (existing !== undefined) ensurePortVlans(route, existing.index, resource);
   }
   const index = indexOf(pod.route, resource.interface);
   if (index !== undefined) rememberIndex(pod.route, resource.interface, index);
@@ -110,19 +110,19 @@ function create(resource: VethPort, route: NetlinkSocket, master: number, netnsF
   if (refused !== undefined) throw refused.error();
 }
 
-const isPair = (resource: VethPort, standing: Link, pod: NetlinkSocket): boolean => {
+const isPair = (resource: VethPort, existing: Link, pod: NetlinkSocket): boolean => {
   const inside = findLink(pod, { name: resource.interface });
-  return inside?.kind === 'veth' && inside.peer === standing.index;
+  return inside?.kind === 'veth' && inside.peer === existing.index;
 };
 
 function rejoin(resource: VethPort, route: NetlinkSocket, master: number, pod: NetlinkSocket): void {
   const own = { name: resource.hostInterface };
-  const standing = lookUp(route, { name: resource.hostInterface });
-  if (standing !== undefined && standing.master !== master) route.run([setMaster(own, master)]);
-  if (standing !== undefined)
+  const existing = lookUp(route, { name: resource.hostInterface });
+  if (existing !== undefined && existing.master !== master) route.run([setMaster(own, master)]);
+  if (existing !== undefined)
     route.run([
-      setMtu(standing.index, resource.mtu),
-      ...(standing.mac === resource.hostMac ? [] : [setMac(standing.index, resource.hostMac)]),
+      setMtu(existing.index, resource.mtu),
+      ...(existing.mac === resource.hostMac ? [] : [setMac(existing.index, resource.hostMac)]),
     ]);
   route.run([setPort(own, resource)]);
   const inside = findLink(pod, { name: resource.interface });

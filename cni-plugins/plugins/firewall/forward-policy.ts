@@ -113,12 +113,12 @@ export const forwardPolicyKind: ResourceKind<ForwardPolicy> = {
     const { filter } = kernel.host;
     const entries = entriesOf(resource);
     const tables = [...new Set([routed, ...entries.map(({ table }) => table)])];
-    const missing = tables.filter((table) => !stands(filter, table));
+    const missing = tables.filter((table) => !exists(filter, table));
     const made = tables.filter((table) => lackedRules(filter, table) || missing.includes(table));
-    const standing = entries.filter(({ table, set, element }) => !missing.includes(table) && holds(filter, table, set, element));
+    const existing = entries.filter(({ table, set, element }) => !missing.includes(table) && holds(filter, table, set, element));
     // When two pods of a bridge differ, the stricter policy stays, whichever came first.
-    const kept = standing.filter(({ ofBridge }) => ofBridge && resource.separation?.isolated !== true);
-    const replaced = standing.filter((entry) => !kept.includes(entry));
+    const kept = existing.filter(({ ofBridge }) => ofBridge && resource.separation?.isolated !== true);
+    const replaced = existing.filter((entry) => !kept.includes(entry));
     // One transaction: there is no open moment between the old and the new policy.
     transact(filter, [
       ...(made.includes(routed) ? createRouted() : []),
@@ -161,7 +161,7 @@ function isLast({ bridge, ports }: NonNullable<ForwardPolicy['separation']>, ker
   );
 }
 
-function stands(filter: NetlinkSocket, table: Table): boolean {
+function exists(filter: NetlinkSocket, table: Table): boolean {
   try {
     return filter.ask(getTable(table)).length > 0;
   } catch (thrown) {

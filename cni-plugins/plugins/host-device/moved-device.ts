@@ -28,15 +28,15 @@ export const movedDeviceKind: ResourceKind<MovedDevice> = {
   kind: 'moved-device',
   ensure(resource, kernel) {
     const pod = podOf(kernel, resource.interface);
-    const standing = inPod(resource, pod.route) ?? moveIn(resource, kernel);
-    if (standing.name !== resource.interface)
-      pod.route.run([setFlag(standing.index, 'up', false), rename(standing.index, resource.interface)]);
+    const existing = inPod(resource, pod.route) ?? moveIn(resource, kernel);
+    if (existing.name !== resource.interface)
+      pod.route.run([setFlag(existing.index, 'up', false), rename(existing.index, resource.interface)]);
     const { podMtu } = resource;
     pod.route.run([
-      ...(standing.mac === macInPod(resource) ? [] : [setMac(standing.index, macInPod(resource))]),
-      ...(podMtu === undefined || standing.mtu === podMtu ? [] : [setMtu(standing.index, podMtu)]),
+      ...(existing.mac === macInPod(resource) ? [] : [setMac(existing.index, macInPod(resource))]),
+      ...(podMtu === undefined || existing.mtu === podMtu ? [] : [setMtu(existing.index, podMtu)]),
     ]);
-    pod.route.run([setFlag(standing.index, 'up', true)]);
+    pod.route.run([setFlag(existing.index, 'up', true)]);
   },
   differences(resource, kernel) {
     const { interface: name } = resource;
@@ -53,8 +53,8 @@ export const movedDeviceKind: ResourceKind<MovedDevice> = {
   },
   remove(resource, kernel) {
     const pod = kernel.pod;
-    const standing = pod === undefined ? undefined : inPod(resource, pod.route);
-    if (pod !== undefined && standing !== undefined) moveOut(resource, standing, pod.route, kernel);
+    const existing = pod === undefined ? undefined : inPod(resource, pod.route);
+    if (pod !== undefined && existing !== undefined) moveOut(resource, existing, pod.route, kernel);
     // A hardware device returns by itself when its namespace ends, under the pod's name or one of the
     // kernel's.
     const back = ofHost(resource, kernel.host.route);

@@ -36,9 +36,9 @@ export const childLinkKind: ResourceKind<ChildLink> = {
   kind: 'child-link',
   ensure(resource, kernel, key) {
     const pod = podOf(kernel, resource.interface);
-    const standing = findLink(pod.route, { name: resource.interface });
-    if (standing !== undefined && standing.kind !== resource.of.kind) throw takenBy(standing);
-    if (standing !== undefined) return settle(resource, standing, pod.route);
+    const existing = findLink(pod.route, { name: resource.interface });
+    if (existing !== undefined && existing.kind !== resource.of.kind) throw takenBy(existing);
+    if (existing !== undefined) return settle(resource, existing, pod.route);
     const temporary = linkNameOf('pc', key);
     const born = findLink(pod.route, { name: temporary }) ?? create(resource, temporary, kernel);
     pod.route.run([rename(born.index, resource.interface)]);
@@ -71,8 +71,8 @@ export const childLinkKind: ResourceKind<ChildLink> = {
  * section 2). @throws NETWORK_INTERFACE_TAKEN
  */
 export function requireFree(name: string, kernel: ResourceKernel): void {
-  const standing = findLink(podOf(kernel, name).route, { name });
-  if (standing !== undefined) throw takenBy(standing);
+  const existing = findLink(podOf(kernel, name).route, { name });
+  if (existing !== undefined) throw takenBy(existing);
 }
 
 const takenBy = ({ name, kind }: LinkSettings): PortcullisError =>

@@ -14,8 +14,8 @@ const read = (config: object): { dns: CniDns | undefined; problems: Problems } =
 test('the capability dns goes before the configuration’s own, where it says anything', () => {
   const dns = { nameservers: ['10.0.0.1'], domain: 'own' };
   const runtime = { servers: ['10.0.0.53', 'fd00::53'], searches: ['pods.test'], options: ['ndots:5'] };
-  const told = { nameservers: runtime.servers, search: runtime.searches, options: runtime.options };
-  assert.deepEqual(read({ dns, runtimeConfig: { dns: runtime } }), { dns: told, problems: [] });
+  const reported = { nameservers: runtime.servers, search: runtime.searches, options: runtime.options };
+  assert.deepEqual(read({ dns, runtimeConfig: { dns: runtime } }), { dns: reported, problems: [] });
   assert.deepEqual(read({ runtimeConfig: { dns: { searches: ['a'] } } }).dns, { search: ['a'] });
   for (const empty of [{}, { servers: [], searches: null }]) assert.deepEqual(read({ dns, runtimeConfig: { dns: empty } }).dns, dns);
   assert.equal(read({}).dns, undefined);

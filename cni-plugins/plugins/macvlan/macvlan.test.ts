@@ -42,12 +42,12 @@ if (inPrivateNetns(import.meta.filename)) {
       const result = await ours.add({ ...config, ...addressed(2) });
       const expected = theirs.debian('ADD', { ...config, ...addressed(3) });
       assert.deepEqual(state(ours), state(theirs));
-      const told = (given: typeof result | undefined): unknown => ({
+      const reported = (given: typeof result | undefined): unknown => ({
         ...given,
         interfaces: given?.interfaces.map(({ name }) => name),
         ips: given?.ips.map((ip) => ip.interface),
       });
-      assert.deepEqual(told(result), told(expected));
+      assert.deepEqual(reported(result), reported(expected));
       assert.deepEqual(result.interfaces[0]?.mac, json(ours.run('ip -j link show dev eth0'))[0]?.['address']);
       assert.deepEqual(await ours.check(config), []);
       await ours.del(config);

@@ -33,7 +33,7 @@ export interface HostPorts extends Resource {
 const protocolNumbers: Readonly<Record<PortMapping['protocol'], number>> = { tcp: 6, udp: 17, sctp: 132 };
 const families: readonly IpFamily[] = [4, 6];
 
-interface Parts {
+interface Deps {
   readonly elements: readonly MapElement[];
   readonly chains: readonly SubnetChain[];
 }
@@ -42,7 +42,7 @@ function prefixesOf({ addresses }: HostPorts, family: IpFamily): IpPrefix[] {
   return addresses.flatMap((text) => parsePrefix(text) ?? []).filter(({ address }) => address.family === family);
 }
 
-function partsOf(resource: HostPorts, family: IpFamily): Parts {
+function partsOf(resource: HostPorts, family: IpFamily): Deps {
   // A host port leads to one address: the first one of each family, as upstream.
   const prefix = prefixesOf(resource, family)[0];
   if (prefix === undefined) return { elements: [], chains: [] };

@@ -53,7 +53,7 @@ export const routedPairKind: ResourceKind<RoutedPair> = {
   kind: 'routed-pair',
   ensure(resource, kernel) {
     const { route } = kernel.host;
-    const end = standing(resource, kernel) ?? create(resource, kernel);
+    const end = existing(resource, kernel) ?? create(resource, kernel);
     // The host resolves the pod's MAC address from the link-local address of its end, which is then valid at
     // once.
     kernel.inHost(() => put(`/proc/sys/net/ipv6/conf/${end.name}/accept_dad`, '0'));
@@ -93,7 +93,7 @@ export const routedPairKind: ResourceKind<RoutedPair> = {
 };
 
 /** Returns the host's end when the pair is complete. */
-function standing(resource: RoutedPair, kernel: ResourceKernel): LinkSettings | undefined {
+function existing(resource: RoutedPair, kernel: ResourceKernel): LinkSettings | undefined {
   const { route } = kernel.host;
   const { route: inside } = podOf(kernel, resource.interface);
   const end = findLink(route, { name: resource.hostInterface });

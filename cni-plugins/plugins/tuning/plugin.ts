@@ -72,8 +72,8 @@ export const tuning: Plugin<TuningConfig> = {
       wanted,
       before: Object.fromEntries(changed.map((setting) => [setting, before[setting]])),
     };
-    const told = { ...(wanted.mac === undefined ? {} : { mac: wanted.mac }), ...(wanted.mtu === undefined ? {} : { mtu: wanted.mtu }) };
-    return { resources: [resource], result: withInterface(previous, name, told) };
+    const reported = { ...(wanted.mac === undefined ? {} : { mac: wanted.mac }), ...(wanted.mtu === undefined ? {} : { mtu: wanted.mtu }) };
+    return { resources: [resource], result: withInterface(previous, name, reported) };
   },
 };
 

@@ -59,7 +59,7 @@ export const overlayLinkKind: ResourceKind<OverlayLink> = {
     const { route } = kernel.host;
     const bridge = findLink(route, { name: resource.bridge });
     if (bridge?.kind !== 'bridge') throw interfaceMissing(resource.bridge, 'host');
-    const link = standing(resource, kernel) ?? create(resource, kernel);
+    const link = existing(resource, kernel) ?? create(resource, kernel);
     route.run([
       ...(link.mtu === resource.mtu ? [] : [setMtu(link.index, resource.mtu)]),
       ...(link.master === bridge.index ? [] : [links.setMaster({ index: link.index }, bridge.index)]),
@@ -117,7 +117,7 @@ export const overlayLinkKind: ResourceKind<OverlayLink> = {
 
 const parts = (bytes: Uint8Array): string => (bytes.length === 4 ? bytes.join('.') : Buffer.from(bytes).toString('hex'));
 
-function standing(resource: OverlayLink, kernel: ResourceKernel): LinkSettings | undefined {
+function existing(resource: OverlayLink, kernel: ResourceKernel): LinkSettings | undefined {
   const link = findLink(kernel.host.route, { name: resource.name });
   if (link === undefined) return undefined;
   if (link.kind !== 'vxlan') throw interfaceTaken(resource.name, 'the host has a link of that name that is no VXLAN');

@@ -54,7 +54,7 @@ if (inPrivateNetns(import.meta.filename)) {
       const result = await pod.add(config, { prevResult });
       assert.ok(pod.run(`busybox ping -c1 -W2 ${far}`));
       assert.deepEqual(
-        result.interfaces.map(({ mtu: told }) => told),
+        result.interfaces.map(({ mtu: reported }) => reported),
         [undefined, undefined, mtu, mtu],
       );
       assert.equal(json(pod.run('ip -j link show eth0'))[0]?.['mtu'], mtu);

@@ -14,7 +14,7 @@ import { judgeEnd, nameOf } from './judge.ts';
 import type { JudgedEnd } from './judge.ts';
 import type { Seen } from './allowance.ts';
 
-export interface ExplainParts {
+export interface ExplainDeps {
   /** The current attachments. */
   readonly records: readonly AttachmentRecord[];
   readonly policy: Pick<Enforcer, 'rulesOf'>;
@@ -27,8 +27,8 @@ export interface ExplainParts {
  * the pod.
  * @throws NETWORK_POD_UNKNOWN · NETWORK_POD_AMBIGUOUS · NETWORK_BAD_PEER
  */
-export function explainDenial({ pod, connection }: DenialQuestion, parts: ExplainParts): DenialExplanation {
-  const record = podCalled(pod, parts.records);
+export function explainDenial({ pod, connection }: DenialQuestion, deps: ExplainDeps): DenialExplanation {
+  const record = podCalled(pod, deps.records);
   const { spec, id } = record;
   const about = {
     id,
@@ -36,38 +36,38 @@ export function explainDenial({ pod, connection }: DenialQuestion, parts: Explai
     network: spec.network,
     addresses: spec.addresses.map(({ ip }) => ip),
     class: record.class,
-    denied: parts.denials.filter((denial) => denial.id === id),
+    denied: deps.denials.filter((denial) => denial.id === id),
   };
-  if (connection === undefined) return { ...about, steps: [], problems: problemsOf(record, parts) };
-  const judged = judgeConnection(record, connection, parts);
+  if (connection === undefined) return { ...about, steps: [], problems: problemsOf(record, deps) };
+  const judged = judgeConnection(record, connection, deps);
   return { ...about, ...judged };
 }
 
-function problemsOf(record: AttachmentRecord, { kernel }: ExplainParts): readonly string[] {
+function problemsOf(record: AttachmentRecord, { kernel }: ExplainDeps): readonly string[] {
   return isHeld(record.spec) ? linkStateOf(record, kernel).problems.map((problem) => `${nameOf(record)}: ${problem}`) : [];
 }
 
 function judgeConnection(
   record: AttachmentRecord,
   asked: AskedConnection,
-  parts: ExplainParts,
+  deps: ExplainDeps,
 ): Pick<DenialExplanation, 'connection' | 'outcome' | 'steps' | 'problems'> {
-  const named = peerOf(asked.peer, record, parts.records);
+  const named = peerOf(asked.peer, record, deps.records);
   const { direction, protocol } = asked;
-  const led = direction === 'egress' ? hostPortOf(named, asked, parts) : undefined;
+  const led = direction === 'egress' ? hostPortOf(named, asked, deps) : undefined;
   const peer = led?.address ?? named;
   const port = led?.port ?? asked.port ?? (peer.family === 4 ? echo[4] : echo[6]);
   const own = record.spec.addresses.flatMap(({ ip }) => parseIp(ip) ?? []).find(({ family }) => family === peer.family);
   if (own === undefined) throw badPeer(asked.peer, `the pod has no IPv${peer.family} address`);
-  const other = led?.record ?? ownerOf(peer, parts.records);
-  const peerIsHost = other === undefined && parts.kernel.isOwnAddress(formatIp(peer));
+  const other = led?.record ?? ownerOf(peer, deps.records);
+  const peerIsHost = other === undefined && deps.kernel.isOwnAddress(formatIp(peer));
 
   const seen: Seen = { direction, peer, peerIsHost, protocol, port, ...(other !== undefined && { peerPod: peerPodOf(other) }) };
-  const ends = [judgeEnd(endOf(record, direction, parts), seen)];
+  const ends = [judgeEnd(endOf(record, direction, deps), seen)];
   if (other !== undefined && other.id !== record.id) {
     const reverse: Direction = direction === 'egress' ? 'ingress' : 'egress';
     const back: Seen = { direction: reverse, peer: own, peerIsHost: false, peerPod: peerPodOf(record), protocol, port };
-    ends.push(judgeEnd(endOf(other, reverse, parts), back));
+    ends.push(judgeEnd(endOf(other, reverse, deps), back));
   }
   // In the order in which the connection meets them: the initiator first.
   const ordered = direction === 'egress' ? ends : ends.toReversed();
@@ -89,7 +89,7 @@ function outcomeOf(steps: readonly ExplainedStep[]): 'allowed' | 'denied' | 'unk
   return steps.some(({ says }) => says === 'unknown') ? 'unknown' : 'allowed';
 }
 
-function endOf(record: AttachmentRecord, direction: Direction, { policy, kernel }: ExplainParts): JudgedEnd {
+function endOf(record: AttachmentRecord, direction: Direction, { policy, kernel }: ExplainDeps): JudgedEnd {
   const rules: PodRules = policy.rulesOf(record.id) ?? { profile: {}, policies: {} };
   const inKernel = (layer: keyof PodRules): readonly LinkRule[] | undefined => {
     const chain = `${record.spec.hostInterface}_${direction}_${layer}`;
@@ -106,7 +106,7 @@ interface HostPort {
 }
 
 /** Resolves a host port to the pod and port behind it. */
-function hostPortOf(host: IpAddress, { protocol, port }: AskedConnection, { records, kernel }: ExplainParts): HostPort | undefined {
+function hostPortOf(host: IpAddress, { protocol, port }: AskedConnection, { records, kernel }: ExplainDeps): HostPort | undefined {
   if (port === undefined || !kernel.isOwnAddress(formatIp(host))) return undefined;
   for (const record of records) {
     const mapping = record.spec.portMappings.find((each) => {

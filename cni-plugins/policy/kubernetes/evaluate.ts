@@ -63,7 +63,7 @@ export function evaluate({ policies, namespaces, isolated }: PolicySet, pods: re
     // For ingress, a name refers to a port of the pod itself.
     if (direction === 'ingress' && rule.ports?.some(({ port }) => typeof port === 'string') === true)
       return ruleGrants(rule, direction, pod, nameOf(policy), context);
-    const kept = hangsOnPods(rule) ? shared : standing;
+    const kept = hangsOnPods(rule) ? shared : existing;
     const found = kept.get(rule) ?? ruleGrants(rule, direction, pod, nameOf(policy), context);
     kept.set(rule, found);
     return found;
@@ -137,7 +137,7 @@ const hangsOnPods = ({ peers = [], ports = [] }: PolicyRule): boolean =>
  * Grants of rules that depend on no pod. The same values are returned as long as the policy exists, so that
  * one comparison and one copy serve all pods.
  */
-const standing = new WeakMap<PolicyRule, readonly Grant[]>();
+const existing = new WeakMap<PolicyRule, readonly Grant[]>();
 const blocks = new WeakMap<PolicyRule, Peers>();
 
 function blocksOf(rule: PolicyRule, peers: readonly Exclude<Peer, SelectingPeer>[]): Peers {

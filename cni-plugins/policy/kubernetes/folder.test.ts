@@ -278,8 +278,8 @@ test('a damaged stored set isolates every pod until the files are read', async (
     opened?.close();
     writeFileSync(storedAt, damaged);
     rmSync(folder, { recursive: true, force: true });
-    for (const stands of [false, true]) {
-      if (stands) mkdirSync(folder);
+    for (const exists of [false, true]) {
+      if (exists) mkdirSync(folder);
       await open();
       assert.match(names(), /^\(NetworkPolicies that are lost\)$/u);
       assert.match(problems(), /is damaged: every pod is isolated/u);

@@ -91,7 +91,7 @@ export async function openPolicyFolder(options: PolicyFolderOptions): Promise<Po
   }
   let set: PolicySet = none;
   let report: PolicyReport = { policies: 0, problems: [] };
-  let [told, toldProblems] = ['', ''];
+  let [reported, toldProblems] = ['', ''];
 
   const whole = createFolderLook(files, {
     folder,
@@ -119,8 +119,8 @@ export async function openPolicyFolder(options: PolicyFolderOptions): Promise<Po
       if (problems.length > 0) log.error({ folder, problems }, 'NetworkPolicies are not in force as they are written');
     }
     const now = JSON.stringify([next.policies, [...next.namespaces], isolated]);
-    if (now !== told) {
-      [told, set] = [now, next];
+    if (now !== reported) {
+      [reported, set] = [now, next];
       log.info({ folder, policies: next.policies.length, ...(isolated !== undefined && { isolated }) }, 'NetworkPolicies are in force');
     }
     if (unknown === undefined) store.keep({ folder, identity: whole.identity(), files: files.held() });

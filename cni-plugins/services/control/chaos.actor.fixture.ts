@@ -17,7 +17,7 @@ import { startServices } from './services.ts';
  */
 const [databasePath = '', first = '0', kinds = 'nftables'] = process.argv.slice(2);
 const balancers = kinds.split(',') as Balancer['kind'][];
-const tell = (line: string): void => void writeSync(1, `${line}\n`);
+const report = (line: string): void => void writeSync(1, `${line}\n`);
 const services = await startServices({ databasePath, balancer: balancers[0] ?? 'nftables' }, createLogger({ level: 'silent' }));
 const list = async (): Promise<ServiceList> => JSON.parse(await services.ask('{"do":"list"}')) as ServiceList;
 
@@ -28,10 +28,10 @@ const isSettled = ({ retiring, services: all }: ServiceList): boolean =>
   retiring === undefined &&
   all.every(({ source, backends: each }) => source !== undefined && each.every(({ state }) => state === 'in service'));
 for (let looks = 0, now = await list(); !isSettled(now); looks += 1, now = await list()) {
-  if (looks % 100 === 0) tell(`waits ${JSON.stringify(now)}`);
+  if (looks % 100 === 0) report(`waits ${JSON.stringify(now)}`);
   await pause(50);
 }
-tell(`settled ${JSON.stringify(await list())}`);
+report(`settled ${JSON.stringify(await list())}`);
 await Promise.race([once(process.stdin, 'data'), once(process.stdin.resume(), 'end')]);
 if (process.stdin.readableEnded) {
   await services.close();
@@ -41,7 +41,7 @@ if (process.stdin.readableEnded) {
 for (let turn = Number(first); ; turn += 1) {
   const number = turn % 6;
   const backends = [[], ['10.2.0.2'], ['10.2.0.3'], ['10.2.0.2', '10.2.0.3']][Math.floor(turn / 6) % 4] ?? [];
-  tell(`+ ${number} ${backends.join(' ')}`);
+  report(`+ ${number} ${backends.join(' ')}`);
   if (backends.length === 0) await services.remove('command', [`s${number}`]);
   else await services.put('command', [service(number, backends)]);
   if (backends.length === 2 && turn % 2 === 0) {
@@ -49,7 +49,7 @@ for (let turn = Number(first); ; turn += 1) {
     await services.ask(JSON.stringify({ ...question, is: true }));
     await services.ask(JSON.stringify({ ...question, is: false }));
   }
-  tell(`= ${number}`);
+  report(`= ${number}`);
   if (balancers.length > 1 && turn % 4 === 0)
     await services.ask(JSON.stringify({ do: 'switch', balancer: balancers[(turn / 4) % balancers.length] }));
 }

@@ -57,7 +57,7 @@ test(`${kills} kills leave no stale rule and no black hole`, async (context) => 
   const backends = [await openHost('b1', 2, 2), await openHost('b2', 2, 3)];
   context.after(() => Promise.all([client, ...backends].map((host) => host.stop())));
   for (const backend of backends) await backend.serve('tcp', backend.address, 8080);
-  const told = new Map<number, Told>();
+  const reported = new Map<number, Told>();
   const program = new URL('./chaos.actor.fixture.ts', import.meta.url).pathname;
   const environment = { ...process.env, NODE_COMPILE_CACHE: join(folder, 'compiled') };
   // A killed process keeps no compile cache, and compiling takes most of the time in an emulated machine.
@@ -89,10 +89,10 @@ test(`${kills} kills leave no stale rule and no black hole`, async (context) => 
       rest = lines.pop() ?? '';
       for (const line of lines) {
         const [mark, number = '', ...given] = line.split(' ');
-        const one = told.get(Number(number)) ?? { stands: [] };
-        if (mark === '+') told.set(Number(number), { ...one, begun: given.filter((word) => word !== '') });
+        const one = reported.get(Number(number)) ?? { stands: [] };
+        if (mark === '+') reported.set(Number(number), { ...one, begun: given.filter((word) => word !== '') });
         else if (mark === '=') {
-          told.set(Number(number), { stands: one.begun ?? [] });
+          reported.set(Number(number), { stands: one.begun ?? [] });
           acts += 1;
         } else if (mark === 'waits') waits = line;
         else isSettled(JSON.parse(line.slice('settled '.length)) as ServiceList);
@@ -115,7 +115,7 @@ test(`${kills} kills leave no stale rule and no black hole`, async (context) => 
     child.kill('SIGKILL');
     await ended;
     assert.equal(child.signalCode, 'SIGKILL', 'it failed by itself');
-    underWay += [...told.values()].filter(({ begun: one }) => one !== undefined).length;
+    underWay += [...reported.values()].filter(({ begun: one }) => one !== undefined).length;
     if (count % 10 === 0) process.stdout.write(`# ${count} kills: ${acts} acts, ${underWay} under way at the kills\n`);
   }
   assert.ok(acts > 0, 'nothing was done');
@@ -139,17 +139,17 @@ test(`${kills} kills leave no stale rule and no black hole`, async (context) => 
    * that it printed.
    */
   async function look({ balancer, services }: ServiceList): Promise<void> {
-    const standing = new Map(services.map(({ name, backends: each }) => [name, each.map(({ address }) => address).toSorted()]));
+    const existing = new Map(services.map(({ name, backends: each }) => [name, each.map(({ address }) => address).toSorted()]));
     for (const kind of kinds) {
-      const expected = kind === balancer ? [...standing.keys()].map((name) => `10.96.2.${name.slice(1)}`).toSorted() : [];
+      const expected = kind === balancer ? [...existing.keys()].map((name) => `10.96.2.${name.slice(1)}`).toSorted() : [];
       assert.deepEqual(inKernel[kind](), expected, `a stale rule of ${kind}, or one too few`);
       if (kind !== balancer) assert.doesNotMatch(shell(whatStands), remains[kind]);
     }
-    for (const [number, { stands, begun }] of told) {
-      const found = standing.get(`s${number}`) ?? [];
-      const possible = [stands, ...(begun === undefined ? [] : [begun])].map((each) => each.toSorted().join());
+    for (const [number, { stands: exists, begun }] of reported) {
+      const found = existing.get(`s${number}`) ?? [];
+      const possible = [exists, ...(begun === undefined ? [] : [begun])].map((each) => each.toSorted().join());
       assert.ok(possible.includes(found.join()), `s${number}: ${found.join()} is neither of ${possible.join(' · ')}`);
-      told.set(number, { stands: found });
+      reported.set(number, { stands: found });
       // An address without a service leads wherever it is routed.
       if (found.length === 0) continue;
       const answers = [...new Set((await client.greet(`10.96.2.${number}`, 80, 4)).map((greeting) => greeting.split(' ')[0] ?? ''))];

@@ -130,7 +130,7 @@ test('services are listed in pages, in the order of their names, or by name', ()
   core.apply('command', all.toReversed(), false);
   core.apply('command', [service('web-7', 'addresses: [10.96.0.8]\nports: [80]\nbackends: [10.0.0.2]')], false);
   core.remove('command', ['web-7']);
-  const told = (page: ReportPage): { names: string[]; next: string | undefined } => {
+  const reported = (page: ReportPage): { names: string[]; next: string | undefined } => {
     const reports = reportServices(core, noChecks, page);
     const found: string[] = [];
     for (;;) {
@@ -145,11 +145,11 @@ test('services are listed in pages, in the order of their names, or by name', ()
     }
   };
   const ending = [...names, 'web-7'];
-  assert.deepEqual(told({}), { names: ending, next: undefined });
-  assert.deepEqual(told({ most: 3 }), { names: ending.slice(0, 3), next: 'web-2' });
-  assert.deepEqual(told({ most: 3, after: 'web-2' }), { names: ending.slice(3, 6), next: 'web-5' });
-  assert.deepEqual(told({ most: 3, after: 'web-5' }), { names: ending.slice(6), next: undefined });
-  assert.deepEqual(told({ most: 1, names: ['web-6', 'nobody', 'web-1'] }), { names: ['web-1'], next: 'web-1' });
+  assert.deepEqual(reported({}), { names: ending, next: undefined });
+  assert.deepEqual(reported({ most: 3 }), { names: ending.slice(0, 3), next: 'web-2' });
+  assert.deepEqual(reported({ most: 3, after: 'web-2' }), { names: ending.slice(3, 6), next: 'web-5' });
+  assert.deepEqual(reported({ most: 3, after: 'web-5' }), { names: ending.slice(6), next: undefined });
+  assert.deepEqual(reported({ most: 1, names: ['web-6', 'nobody', 'web-1'] }), { names: ['web-1'], next: 'web-1' });
 });
 
 test('a removed backend keeps established connections until its grace period is over, across restarts', () => {

@@ -77,9 +77,9 @@ export function createServiceCore({ store, log, checks, now }: CoreDeps, first: 
     const note = (each: ServiceInForce | undefined): void => keysOf(each).forEach((key) => keys.add(key));
     for (const name of removed) note(held.get(name));
     for (const { service } of admitted) note(held.get(service.name));
-    const forgotten = admitted.flatMap(({ service: { name }, next: { unwell } }) =>
+    const forgotten = admitted.flatMap(({ service: { name }, next: { unwell: unhealthy } }) =>
       [...(held.get(name)?.unwell ?? [])]
-        .filter((backend) => !unwell.has(backend))
+        .filter((backend) => !unhealthy.has(backend))
         .map((backend) => ({ service: name, backend, state: 'unwell' as const, is: false })),
     );
     for (const name of removed) held.delete(name);

@@ -78,11 +78,11 @@ export function dueOf(
 }
 
 /** Returns the state with these drains over: their destinations leave the virtual server. */
-export function withOver(standing: Standing, ended: readonly Place[]): Standing {
+export function withOver(existing: Standing, ended: readonly Place[]): Standing {
   const over = new Set(ended.map(idOf));
   return {
-    ...standing,
-    server: { ...standing.server, destinations: standing.server.destinations.filter((each) => !over.has(idOf(each))) },
-    drains: standing.drains.map((each) => (over.has(idOf(each)) ? { ...each, over: true } : each)),
+    ...existing,
+    server: { ...existing.server, destinations: existing.server.destinations.filter((each) => !over.has(idOf(each))) },
+    drains: existing.drains.map((each) => (over.has(idOf(each)) ? { ...each, over: true } : each)),
   };
 }

@@ -26,17 +26,17 @@ const familyOf = (address: string): Family => parseIp(address)?.family ?? 4;
  * backends of a virtual server that could take connections are unhealthy, all of them take connections, so
  * that a faulty check does not stop a working service. Pure.
  */
-export function expand(service: Service, standing: (backend: Backend) => BackendStanding): Expanded[] {
-  const backends = service.backends.map((backend) => ({ backend, family: familyOf(backend.address), ...standing(backend) }));
+export function expand(service: Service, existing: (backend: Backend) => BackendStanding): Expanded[] {
+  const backends = service.backends.map((backend) => ({ backend, family: familyOf(backend.address), ...existing(backend) }));
   const place = (port: ServicePort, family: Family): Placed[] => {
     const own = backends.filter((each) => each.family === family && each.backend.without?.includes(port.name) !== true);
     const takes = own.filter(
       ({ backend, drained }) =>
         !drained && backend.draining !== true && backend.weight !== 0 && backend.quiescentPorts?.includes(port.name) !== true,
     );
-    const allUnwell = takes.every(({ unwell }) => unwell);
-    return own.map(({ backend, drained, unwell }) => {
-      const ending = drained || backend.draining === true || (unwell && !allUnwell);
+    const allUnwell = takes.every(({ unwell: unhealthy }) => unhealthy);
+    return own.map(({ backend, drained, unwell: unhealthy }) => {
+      const ending = drained || backend.draining === true || (unhealthy && !allUnwell);
       return {
         address: backend.address,
         port: portAt(backend, port),

@@ -16,10 +16,10 @@ export function figuresOf(core: ServiceCore, checks: HealthChecks, upkeep: Upkee
   }
   const backends: ServiceFigures['backends'][number][] = [];
   const denied: ServiceFigures['denied'][number][] = [];
-  for (const { name, backends: told, denied: packets } of reportServices(core, checks)) {
+  for (const { name, backends: reported, denied: packets } of reportServices(core, checks)) {
     if (packets !== undefined) denied.push({ service: name, packets });
-    if (backends.length + told.length > mostBackends) break;
-    for (const { portName, address, port, weight, health, active, connections } of told)
+    if (backends.length + reported.length > mostBackends) break;
+    for (const { portName, address, port, weight, health, active, connections } of reported)
       backends.push({
         service: name,
         portName,

@@ -26,7 +26,7 @@ interface FolderSourceOptions extends Omit<ServiceFolderOptions, 'log'> {
   standing(name: string): Service | undefined;
 }
 
-export function openFolderSource({ apply, standing, log, ...options }: FolderSourceOptions): FolderSource {
+export function openFolderSource({ apply, standing: existing, log, ...options }: FolderSourceOptions): FolderSource {
   const { folder } = options;
   const files = openServiceFolder({ ...options, log });
   let problems: readonly string[] = [];
@@ -40,7 +40,7 @@ export function openFolderSource({ apply, standing, log, ...options }: FolderSou
       if (found === undefined) return;
       again = found;
       const { described, kept, isWhole } = found;
-      const refused = apply([...described.map(({ service }) => service), ...kept.flatMap((name) => standing(name) ?? [])], isWhole);
+      const refused = apply([...described.map(({ service }) => service), ...kept.flatMap((name) => existing(name) ?? [])], isWhole);
       again = undefined;
       problems = [...found.problems.slice(0, mostTold), ...(refused.length === 0 ? [] : await refusals(folder, found, refused))];
       for (const problem of problems)
@@ -59,13 +59,13 @@ async function refusals(folder: string, { described }: FolderServices, refused: 
   ]);
   const writtenOf = new Map(described.map(({ service, written }) => [service.name, written]));
   const start = { file: folder, line: 1, column: 1 };
-  const told = refused.slice(0, mostTold).map(({ name, field, why }) => {
+  const reported = refused.slice(0, mostTold).map(({ name, field, why }) => {
     const written = writtenOf.get(name);
     return { position: written === undefined ? start : positionIn(written, field), path: `${name}: ${fieldText(field)}`, message: why };
   });
   const more = refused.length - mostTold;
   return formatProblems([
-    ...told,
+    ...reported,
     ...(more > 0 ? [{ position: start, path: '', message: `${more} more services are refused` }] : []),
   ]).split('\n');
 }

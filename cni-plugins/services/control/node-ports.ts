@@ -1,7 +1,7 @@
 import type { NetworkDatabase } from '../../attach/database.ts';
 import { hostPortHolderText } from '../../attach/host-port-holder.ts';
 import type { HostPortHolder } from '../../attach/host-port-holder.ts';
-import { ownRealm } from '../../attach/realm.ts';
+import { ownNamespaceId } from '../../attach/namespace-id.ts';
 import type { ServerKey } from '../model.ts';
 
 /**
@@ -21,7 +21,7 @@ export interface NodePorts {
    */
   services(): ReadonlyMap<string, string>;
   /** Writes all node ports in force, for this host network namespace and boot. */
-  writeAll(standing: Iterable<readonly [ServerKey, { readonly service: string }]>): void;
+  writeAll(existing: Iterable<readonly [ServerKey, { readonly service: string }]>): void;
   /** Writes one row inside the caller's transaction. @param service absent: the port is no longer in force */
   write(key: ServerKey, service: string | undefined): void;
 }
@@ -45,7 +45,7 @@ export function placeTextOf(key: ServerKey): string {
 
 /** Acts in the network namespace of the calling thread. */
 export function createNodePorts({ db, transaction }: Pick<NetworkDatabase, 'db' | 'transaction'>): NodePorts {
-  const realm = ownRealm();
+  const namespaceId = ownNamespaceId();
   const holder = db.prepare(
     `SELECT container_id, spec, origin FROM host_port JOIN attachment ON number = attachment
      WHERE host_port.realm = ? AND protocol = ? AND port = ? LIMIT 1`,
@@ -53,17 +53,17 @@ export function createNodePorts({ db, transaction }: Pick<NetworkDatabase, 'db' 
   const put = db.prepare('INSERT OR REPLACE INTO service_node_port (key, realm, protocol, port, service) VALUES (?, ?, ?, ?, ?)');
   const remove = db.prepare('DELETE FROM service_node_port WHERE key = ?');
   const removeAll = db.prepare('DELETE FROM service_node_port');
-  const list = db.prepare('SELECT key, realm, service FROM service_node_port');
+  const list = db.prepare('SELECT key, realm AS namespaceId, service FROM service_node_port');
   const write: NodePorts['write'] = (key, service) => {
     const place = portOf(key);
     if (place === undefined) return;
     if (service === undefined) remove.run(key);
-    else put.run(key, realm, place.protocol, place.port, service);
+    else put.run(key, namespaceId, place.protocol, place.port, service);
   };
   return {
     holderOf(key) {
       const place = portOf(key);
-      const row = place && (holder.get(realm, place.protocol, place.port) as HostPortHolder | undefined);
+      const row = place && (holder.get(namespaceId, place.protocol, place.port) as HostPortHolder | undefined);
       return row && hostPortHolderText(row);
     },
     services: () =>
@@ -73,11 +73,12 @@ export function createNodePorts({ db, transaction }: Pick<NetworkDatabase, 'db' 
           return text === undefined ? [] : [[text, service] as const];
         }),
       ),
-    writeAll(standing) {
-      const wanted = new Map([...standing].map(([key, { service }]) => [key, service]));
-      const found = list.all() as unknown as { key: string; realm: string; service: string }[];
+    writeAll(existing) {
+      const wanted = new Map([...existing].map(([key, { service }]) => [key, service]));
+      const found = list.all() as unknown as { key: string; namespaceId: string; service: string }[];
       // A full disk takes no write, and a daemon that starts there with unchanged rows needs none.
-      if (found.length === wanted.size && found.every((row) => row.realm === realm && wanted.get(row.key) === row.service)) return;
+      if (found.length === wanted.size && found.every((row) => row.namespaceId === namespaceId && wanted.get(row.key) === row.service))
+        return;
       transaction(() => {
         removeAll.run();
         for (const [key, service] of wanted) write(key, service);

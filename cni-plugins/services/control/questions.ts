@@ -13,7 +13,7 @@ import type { ReportPage } from './report.ts';
 /** The source of services that commands apply. */
 const commandSource = 'command';
 
-export interface AnsweringParts {
+export interface AnsweringDeps {
   readonly core: ServiceCore;
   readonly checks: HealthChecks;
   readonly balancer: SwitchableBalancer;
@@ -30,7 +30,7 @@ export interface AppliedServices {
  * @throws NETWORK_BALANCER_MISSING · NETWORK_SERVICE_UNKNOWN · NETWORK_SERVICE_NOT_YOURS ·
  * NETWORK_SERVICE_BACKEND_UNKNOWN
  */
-export function answerQuestion(question: ServiceQuestion, { core, checks, balancer, log, problems }: AnsweringParts): string {
+export function answerQuestion(question: ServiceQuestion, { core, checks, balancer, log, problems }: AnsweringDeps): string {
   switch (question.do) {
     case 'list':
       return listPage(question, { core, checks, balancer, problems });
@@ -65,7 +65,7 @@ export function answerQuestion(question: ServiceQuestion, { core, checks, balanc
 }
 
 /** Builds text service by service: thousands of objects would take many times the memory of their texts. */
-function listPage(page: ReportPage, { core, checks, balancer, problems }: Omit<AnsweringParts, 'log'>): string {
+function listPage(page: ReportPage, { core, checks, balancer, problems }: Omit<AnsweringDeps, 'log'>): string {
   const retiring = balancer.retiring();
   const reports = reportServices(core, checks, page);
   const services: string[] = [];

@@ -88,8 +88,8 @@ export function* reportServices(
     const service = held?.service;
     const own = held === undefined || service === undefined ? undefined : { held, service };
     const standings = [...keysOf(name, service)].flatMap((key) => {
-      const standing = core.standings.get(key);
-      return standing === undefined ? [] : [{ server: standing.server, drains: standing.drains }];
+      const existing = core.standings.get(key);
+      return existing === undefined ? [] : [{ server: existing.server, drains: existing.drains }];
     });
     const of = (kind: VirtualServer['kind']): string[] => [
       ...new Set(standings.flatMap(({ server }) => (server.kind === kind && server.address !== undefined ? [server.address] : []))),
@@ -141,7 +141,7 @@ function backendsOf(
   own: Own | undefined,
   checks: HealthChecks,
 ): ReportedBackend[] {
-  const told = new Map<string, ReportedBackend>();
+  const reported = new Map<string, ReportedBackend>();
   for (const { server, drains } of standings) {
     const counted = counts.get(keyOf(server));
     const places = new Map([...server.destinations, ...drains].map(({ address, port }) => [`${address} ${port}`, { address, port }]));
@@ -149,9 +149,9 @@ function backendsOf(
       const id = `${server.portName} ${place}`;
       const weight = server.destinations.find((each) => each.address === address && each.port === port)?.weight ?? 0;
       const drain = drains.find((each) => each.address === address && each.port === port);
-      const before = told.get(id);
+      const before = reported.get(id);
       const connections = sum(before?.connections, countOf(counted, address, port)?.connections);
-      told.set(id, {
+      reported.set(id, {
         portName: server.portName,
         address,
         port,
@@ -163,7 +163,7 @@ function backendsOf(
       });
     }
   }
-  return [...told.values()];
+  return [...reported.values()];
 }
 
 function stateOf(
@@ -176,12 +176,12 @@ function stateOf(
   );
   if (own === undefined || backend === undefined) return { state: 'removed', health: 'not checked' };
   const { service, held } = own;
-  const { unwell } = held;
+  const { unwell: unhealthy } = held;
   const id = healthIdOf(backend, checkedPortOf(service));
-  const isUnwell = unwell.has(id);
+  const isUnhealthy = unhealthy.has(id);
   const why = checks.why(service.name, id);
-  const health = isUnwell ? 'unhealthy' : checks.isChecked(service.name, id) ? 'healthy' : 'not checked';
-  const state = drain?.over === true ? 'over' : drain === undefined ? 'in service' : isUnwell ? 'unhealthy' : 'draining';
+  const health = isUnhealthy ? 'unhealthy' : checks.isChecked(service.name, id) ? 'healthy' : 'not checked';
+  const state = drain?.over === true ? 'over' : drain === undefined ? 'in service' : isUnhealthy ? 'unhealthy' : 'draining';
   return { state, health, ...(why !== undefined && { why }) };
 }
 

@@ -58,10 +58,10 @@ export function loadServers({ store, log, now, balancer, services }: ServersInFo
   const ending = new Set<ServerKey>();
   let behind = false;
 
-  const setStanding = (key: ServerKey, standing: Standing | undefined): void => {
-    if (standing === undefined) standings.delete(key);
-    else standings.set(key, new PackedStanding(standing));
-    if (standing !== undefined && standing.drains.length > 0) ending.add(key);
+  const setStanding = (key: ServerKey, existing: Standing | undefined): void => {
+    if (existing === undefined) standings.delete(key);
+    else standings.set(key, new PackedStanding(existing));
+    if (existing !== undefined && existing.drains.length > 0) ending.add(key);
     else ending.delete(key);
   };
 
@@ -74,11 +74,11 @@ export function loadServers({ store, log, now, balancer, services }: ServersInFo
     return after === undefined || graceSeconds === undefined ? after : { ...after, graceSeconds };
   };
 
-  for (const [key, standing] of store.standings()) setStanding(key, standing);
+  for (const [key, existing] of store.standings()) setStanding(key, existing);
 
   const all: Iterable<VirtualServer> = {
     *[Symbol.iterator]() {
-      for (const standing of standings.values()) yield standing.server;
+      for (const existing of standings.values()) yield existing.server;
     },
   };
 
@@ -116,13 +116,13 @@ export function loadServers({ store, log, now, balancer, services }: ServersInFo
       }
     },
     resettleAll(wanted) {
-      const standing = new Set<ServerKey>();
+      const existing = new Set<ServerKey>();
       for (const { key, server, graceSeconds } of wanted) {
-        standing.add(key);
+        existing.add(key);
         setStanding(key, settled(standings.get(key), server, graceSeconds));
       }
       for (const [key, before] of standings)
-        if (!standing.has(key))
+        if (!existing.has(key))
           setStanding(key, services.claims.holderOf(key) === undefined ? settle(before, undefined, now()) : undefined);
       store.nodePorts.writeAll(nodePortsIn(standings));
     },
@@ -136,5 +136,5 @@ export function loadServers({ store, log, now, balancer, services }: ServersInFo
 }
 
 function* nodePortsIn(standings: ReadonlyMap<ServerKey, Standing>): Generator<[ServerKey, VirtualServer]> {
-  for (const [key, standing] of standings) if (key.includes(' * ')) yield [key, standing.server];
+  for (const [key, existing] of standings) if (key.includes(' * ')) yield [key, existing.server];
 }

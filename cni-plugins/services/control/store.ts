@@ -71,9 +71,9 @@ export function createServiceStore(database: NetworkDatabase): ServiceStore {
         for (const name of change.remove ?? []) remove.run(name);
         for (const { name, source, document } of change.put ?? []) put.run(name, source, document);
         for (const { service, backend, state, is } of change.states ?? []) (is ? set : unset).run(service, backend, state);
-        for (const [key, standing] of change.standings ?? []) {
-          if (standing === undefined) drainEnds.run(key);
-          else drain.run(key, JSON.stringify(standing));
+        for (const [key, existing] of change.standings ?? []) {
+          if (existing === undefined) drainEnds.run(key);
+          else drain.run(key, JSON.stringify(existing));
         }
         for (const [key, service] of change.servers ?? []) nodePorts.write(key, service);
       });

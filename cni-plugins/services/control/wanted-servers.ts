@@ -18,11 +18,11 @@ export interface WantedServer {
 }
 
 /** Returns the virtual servers of a service, with the drained and unhealthy backends of `standing`. Pure. */
-export function serversOf(standing: Pick<ServiceInForce, 'drained' | 'unwell'>, service: Service): Expanded[] {
-  const { drained, unwell } = standing;
+export function serversOf(existing: Pick<ServiceInForce, 'drained' | 'unwell'>, service: Service): Expanded[] {
+  const { drained, unwell: unhealthy } = existing;
   return expand(service, (backend: Backend): BackendStanding => ({
     drained: drained.has(backend.address),
-    unwell: unwell.has(healthIdOf(backend, checkedPortOf(service))),
+    unwell: unhealthy.has(healthIdOf(backend, checkedPortOf(service))),
   }));
 }
 

@@ -57,9 +57,9 @@ const problems = (): string => {
   services();
   return found.problems.join('\n').replaceAll(`${folder}/`, '');
 };
-const becomes = async (tell: () => string, wanted: string | RegExp): Promise<void> => {
-  const is = (): boolean => (typeof wanted === 'string' ? tell() === wanted : wanted.test(tell()));
-  for (const end = performance.now() + 30_000; !is(); await pause(20)) if (performance.now() > end) assert.equal(tell(), wanted);
+const becomes = async (report: () => string, wanted: string | RegExp): Promise<void> => {
+  const is = (): boolean => (typeof wanted === 'string' ? report() === wanted : wanted.test(report()));
+  for (const end = performance.now() + 30_000; !is(); await pause(20)) if (performance.now() > end) assert.equal(report(), wanted);
 };
 /** Checks for longer than any change takes until it is in force. */
 const stays = async (wanted: string): Promise<void> => {

@@ -168,11 +168,11 @@ test('an error is refused with its position, and the rest is in force', () => {
 
 test('a field that a balancer refuses is reported, and found, as it was written', () => {
   const { described } = read('addresses: [10.96.0.1]\nports: [{ port: 80, nodePort: 30080 }]\npersistence: 3h\ndrainGrace: 2m\n');
-  const told = ['persistenceSeconds', 'drainGraceSeconds', 'addresses.0', 'nodePort', 'name'].map((field) => {
+  const reported = ['persistenceSeconds', 'drainGraceSeconds', 'addresses.0', 'nodePort', 'name'].map((field) => {
     const { line, column } = described[0] === undefined ? { line: 0, column: 0 } : positionIn(described[0].written, field);
     return `${fieldText(field)} ${line}:${column}`;
   });
-  assert.deepEqual(told, ['persistence 6:14', 'drainGrace 7:13', 'addresses[0] 4:13', 'nodePort 5:8', 'name 3:11']);
+  assert.deepEqual(reported, ['persistence 6:14', 'drainGrace 7:13', 'addresses[0] 4:13', 'nodePort 5:8', 'name 3:11']);
 });
 
 test('10,000 backends are refused at their list', () => {

@@ -136,12 +136,12 @@ describe('on a kernel with IPVS', { skip: absent, timeout: 240_000 }, () => {
     client.run('timeout 3 bash -c "exec 3<>/dev/tcp/10.96.0.1/82" || true');
     const counted = denied(balancer);
     assert.ok(counted > 0n, String(counted));
-    const standing = [server(), restricted];
-    balancer.reconcile(standing);
+    const existing = [server(), restricted];
+    balancer.reconcile(existing);
     assert.equal(denied(balancer), counted);
     const next = openIpvsBalancer();
     try {
-      next.reconcile(standing);
+      next.reconcile(existing);
       assert.equal(denied(next), counted);
     } finally {
       next.close();

@@ -85,7 +85,7 @@ function balancerOver({ own, kernel, link, netfilter, close }: IpvsBalancerDeps)
 
     reconcile(servers) {
       link.make();
-      const standing = ours();
+      const existing = ours();
       known.clear();
       tables.reset();
       for (const server of givingMemoryBack(servers)) {
@@ -98,7 +98,7 @@ function balancerOver({ own, kernel, link, netfilter, close }: IpvsBalancerDeps)
       const wanted = new Map(tables.addresses().map((address) => [address.toString('hex'), address]));
       tables.rebuild();
       link.add([...wanted].filter(([hex]) => !held.has(hex)).map(([, address]) => address));
-      const differed = bringServices(known.servers(), standing, kernel);
+      const differed = bringServices(known.servers(), existing, kernel);
       const stale = [...held].filter((hex) => !wanted.has(hex));
       link.remove(stale.map((hex) => Buffer.from(hex, 'hex')));
       // A route ends with the address that is its source. Only an address's own route lives as long as the
@@ -135,8 +135,8 @@ function balancerOver({ own, kernel, link, netfilter, close }: IpvsBalancerDeps)
       if (!link.stands() || !tables.stand()) return true;
       looks += 1;
       if (looks % looksBetweenListings !== 0) return false;
-      const standing = new Set(ours().map(({ key }) => serviceId(key)));
-      return standing.size !== known.size || [...known.keys()].some((key) => !standing.has(serviceId(serviceKey(readKey(key)))));
+      const existing = new Set(ours().map(({ key }) => serviceId(key)));
+      return existing.size !== known.size || [...known.keys()].some((key) => !existing.has(serviceId(serviceKey(readKey(key)))));
     },
 
     tick() {
@@ -174,8 +174,8 @@ function balancerOver({ own, kernel, link, netfilter, close }: IpvsBalancerDeps)
  * Brings IPVS to exactly these servers, one service at a time. Returns how many services differed.
  * @param standing our services as IPVS has them
  */
-function bringServices(servers: Iterable<VirtualServer>, standing: readonly IpvsService[], kernel: IpvsKernel): number {
-  const left = new Map(standing.map((service) => [serviceId(service.key), service]));
+function bringServices(servers: Iterable<VirtualServer>, existing: readonly IpvsService[], kernel: IpvsKernel): number {
+  const left = new Map(existing.map((service) => [serviceId(service.key), service]));
   let changed = 0;
   for (const server of givingMemoryBack(servers)) {
     const service = serviceOf(server);

@@ -154,8 +154,8 @@ function ifPresent<T>(read: () => T): T | undefined {
 
 function noRestrictions(netfilter: NetlinkSocket, family: TableFamily): Request[] {
   try {
-    const standing = netfilter.dump(listElements(tableOf(family), restrictedMap)).flatMap(readListedElements);
-    return takeFrom(family, new Map([[restrictedMap, standing]]));
+    const existing = netfilter.dump(listElements(tableOf(family), restrictedMap)).flatMap(readListedElements);
+    return takeFrom(family, new Map([[restrictedMap, existing]]));
   } catch (thrown) {
     // The table is from a version that did not have source ranges.
     if (isRefusal(thrown, 'ENOENT')) return [];

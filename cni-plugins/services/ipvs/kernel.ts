@@ -15,7 +15,7 @@ export interface IpvsKernel {
    * Changes what differs. Returns whether anything differed.
    * @param standing the service as IPVS has it, if the caller knows
    */
-  put(service: IpvsService, destinations: readonly IpvsDestination[], standing?: IpvsService): boolean;
+  put(service: IpvsService, destinations: readonly IpvsDestination[], existing?: IpvsService): boolean;
   /** Sets the weight of every destination to 0. Established connections go on. */
   refuseNew(key: IpvsServiceKey): void;
   /** Deletes a service. A missing service is not an error. */
@@ -42,10 +42,10 @@ export function openIpvsKernel(generic: NetlinkSocket, ipvs: IpvsRequests): Ipvs
     services: () => generic.dump(ipvs.listServices()).flatMap((message) => readService(message) ?? []),
     service,
     destinations,
-    put(wanted, all, standing = service(wanted.key)) {
-      const { add, set, remove } = destinationChanges(unique(all), standing === undefined ? [] : destinations(wanted.key));
+    put(wanted, all, existing = service(wanted.key)) {
+      const { add, set, remove } = destinationChanges(unique(all), existing === undefined ? [] : destinations(wanted.key));
       const requests = [
-        ...(standing === undefined ? [ipvs.newService(wanted)] : sameService(standing, wanted) ? [] : [ipvs.setService(wanted)]),
+        ...(existing === undefined ? [ipvs.newService(wanted)] : sameService(existing, wanted) ? [] : [ipvs.setService(wanted)]),
         ...add.map((each) => ipvs.newDestination(wanted.key, each)),
         ...set.map((each) => ipvs.setDestination(wanted.key, each)),
         ...remove.map((each) => ipvs.deleteDestination(wanted.key, each)),
@@ -54,7 +54,7 @@ export function openIpvsKernel(generic: NetlinkSocket, ipvs: IpvsRequests): Ipvs
         generic.run(requests);
       } catch (thrown) {
         // None of the named objects exists yet, so it is the scheduler that is missing.
-        if (isRefusal(thrown, 'ENOENT') && standing === undefined) throw schedulerMissing(wanted.scheduler);
+        if (isRefusal(thrown, 'ENOENT') && existing === undefined) throw schedulerMissing(wanted.scheduler);
         throw thrown;
       }
       return requests.length > 0;

@@ -99,10 +99,10 @@ export function openLedger(first: HostAddresses): Ledger {
       const added: Entry[] = [];
       const taken: Entry[] = [];
       for (const [entry, stood] of touched) {
-        const stands = (uses.get(entry) ?? 0) > 0;
-        if (!stands) uses.delete(entry);
-        if (stands && !stood) added.push(entry);
-        if (!stands && stood) taken.push(entry);
+        const exists = (uses.get(entry) ?? 0) > 0;
+        if (!exists) uses.delete(entry);
+        if (exists && !stood) added.push(entry);
+        if (!exists && stood) taken.push(entry);
       }
       const places = new Set(added.map(placeOf));
       const rest = taken.filter((entry) => !places.has(placeOf(entry)));

@@ -35,23 +35,24 @@ const digestOf = (service: Service): number => hash('sha1', JSON.stringify(servi
 
 export function createDeliveredState(): DeliveredState {
   /** Digests of what was delivered, by our names, and notes by Kubernetes names. */
-  const told = new Map<string, number>();
+  const reported = new Map<string, number>();
   const noted = new Map<string, string>();
   return {
     advance(key, now, { put, remove, notes }) {
       for (const one of now?.services ?? []) {
         const digest = digestOf(one);
-        if (told.get(one.name) !== digest) put.push(one);
-        told.set(one.name, digest);
+        if (reported.get(one.name) !== digest) put.push(one);
+        reported.set(one.name, digest);
       }
-      for (const name of namesOf(key)) if (now?.services.some((one) => one.name === name) !== true && told.delete(name)) remove.push(name);
+      for (const name of namesOf(key))
+        if (now?.services.some((one) => one.name === name) !== true && reported.delete(name)) remove.push(name);
       const said = now?.notes.join('; ') ?? '';
       if (now !== undefined && said !== (noted.get(key) ?? '')) notes.set(key, now.notes);
       if (said === '') noted.delete(key);
       else noted.set(key, said);
     },
     clear() {
-      told.clear();
+      reported.clear();
       noted.clear();
     },
   };

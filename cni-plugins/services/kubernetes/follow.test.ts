@@ -41,7 +41,7 @@ const timing: FollowTiming = { page: 2, streamSeconds: 300, silence: 100_000, fi
 /** Answers as scripted, one request each. Records the requests and the follower's events, in order. */
 async function scripted(t: TestContext, script: readonly Answer[], more: Partial<FollowTiming> = {}) {
   const asked: string[] = [];
-  const told: string[] = [];
+  const reported: string[] = [];
   const rest = [...script];
   const server = createServer((request, response) => {
     const url = new URL(request.url ?? '', 'http://server');
@@ -62,14 +62,14 @@ async function scripted(t: TestContext, script: readonly Answer[], more: Partial
   const ended = new AbortController();
   const name = (one: unknown): string => (one as { metadata: { name: string } }).metadata.name;
   const follower: Follower = {
-    begin: () => void told.push('begin'),
-    listed: (one) => void told.push(name(one)),
+    begin: () => void reported.push('begin'),
+    listed: (one) => void reported.push(name(one)),
     paged: () => undefined,
-    complete: () => void told.push('complete'),
-    reached: () => void told.push('reached'),
-    changed: (one) => void told.push(`+${name(one)}`),
-    removed: (one) => void told.push(`-${name(one)}`),
-    failed: (thrown, listing) => void told.push(`failed: ${reasonOf(thrown)}${listing ? ', listing' : ''}`),
+    complete: () => void reported.push('complete'),
+    reached: () => void reported.push('reached'),
+    changed: (one) => void reported.push(`+${name(one)}`),
+    removed: (one) => void reported.push(`-${name(one)}`),
+    failed: (thrown, listing) => void reported.push(`failed: ${reasonOf(thrown)}${listing ? ', listing' : ''}`),
   };
   const access = { server: new URL(`http://127.0.0.1:${port}/prefix/`), tls: {}, id: 'one', authorization: 'Bearer of-the-test' };
   const client = createApiClient(() => Promise.resolve(access), 'portcullis');
@@ -86,7 +86,7 @@ async function scripted(t: TestContext, script: readonly Answer[], more: Partial
   });
   return {
     asked,
-    told,
+    told: reported,
     /** Waits until this many requests were made and the script is over. */
     async over(requests: number): Promise<void> {
       while (asked.length < requests) await sleep(2);
@@ -98,7 +98,11 @@ const limits = { timeout: 60_000 };
 
 test('pages form one list; the stream begins at its version, and the next stream where that one ended', limits, async (t) => {
   const paths: string[] = [];
-  const { asked, told, over } = await scripted(t, [
+  const {
+    asked,
+    told: reported,
+    over,
+  } = await scripted(t, [
     (response, url, request) => {
       paths.push(url.pathname, url.searchParams.get('labelSelector') ?? '', request.headers.authorization ?? '');
       give(200, page(['a', 'b'], '7', 'next'))(response, url, request);
@@ -116,27 +120,35 @@ test('pages form one list; the stream begins at its version, and the next stream
   await over(4);
   assert.deepEqual(asked, ['list 2', 'list 2 next', 'watch 7', 'watch 12']);
   assert.deepEqual(paths, ['/prefix/api/v1/things', '!a', 'Bearer of-the-test']);
-  while (told.length < 9) await sleep(2);
+  while (reported.length < 9) await sleep(2);
   assert.deepEqual(
-    told.filter((one) => !one.startsWith('failed')),
+    reported.filter((one) => !one.startsWith('failed')),
     ['begin', 'a', 'b', 'c', 'complete', 'reached', '+d-é', '-a', 'reached'],
   );
 });
 
 test('a page that expired: the whole list in one answer', limits, async (t) => {
-  const { asked, told, over } = await scripted(t, [
+  const {
+    asked,
+    told: reported,
+    over,
+  } = await scripted(t, [
     give(200, page(['a'], '7', 'next')),
     give(410, status(410, 'the continue token is too old')),
     give(200, page(['a', 'b'], '9')),
   ]);
   await over(4);
   assert.deepEqual(asked, ['list 2', 'list 2 next', 'list all', 'watch 9']);
-  assert.deepEqual(told.slice(0, 6), ['begin', 'a', 'begin', 'a', 'b', 'complete']);
+  assert.deepEqual(reported.slice(0, 6), ['begin', 'a', 'begin', 'a', 'b', 'complete']);
 });
 
 test('a version that the server forgot, told by an answer or within the stream: listed again', limits, async (t) => {
   const gone = `${JSON.stringify({ type: 'ERROR', object: { kind: 'Status', code: 410, message: 'too old' } })}\n`;
-  const { asked, told, over } = await scripted(t, [
+  const {
+    asked,
+    told: reported,
+    over,
+  } = await scripted(t, [
     give(200, page(['a'], '7')),
     stream(event('MODIFIED', 'a', '8'), gone),
     give(200, page(['b'], '20')),
@@ -145,11 +157,15 @@ test('a version that the server forgot, told by an answer or within the stream: 
   ]);
   await over(6);
   assert.deepEqual(asked, ['list 2', 'watch 7', 'list 2', 'watch 20', 'list 2', 'watch 30']);
-  assert.deepEqual(told.slice(0, 7), ['begin', 'a', 'complete', 'reached', '+a', 'failed: it answered 410: too old, listing', 'begin']);
+  assert.deepEqual(reported.slice(0, 7), ['begin', 'a', 'complete', 'reached', '+a', 'failed: it answered 410: too old, listing', 'begin']);
 });
 
 test('a stream that breaks off or says nothing is opened again from the last version', limits, async (t) => {
-  const { asked, told, over } = await scripted(
+  const {
+    asked,
+    told: reported,
+    over,
+  } = await scripted(
     t,
     [
       give(200, page([], '7')),
@@ -166,7 +182,7 @@ test('a stream that breaks off or says nothing is opened again from the last ver
   );
   await over(7);
   assert.deepEqual(asked.slice(0, 7), ['list 2', 'watch 7', 'watch 8', 'watch 9', 'watch 9', 'watch 9', 'watch 10']);
-  const failed = told.filter((one) => one.startsWith('failed'));
+  const failed = reported.filter((one) => one.startsWith('failed'));
   assert.match(failed[0]!, /broke the connection off/u);
   assert.deepEqual(failed.slice(1, 4), ['failed: nothing came for 1.5 s', 'failed: it answered 500', 'failed: it answered 429: too many']);
 });
@@ -188,7 +204,7 @@ test('one version that fails again and again is given up', limits, async (t) => 
 });
 
 test('an answer that is not a list is not taken for an empty list', limits, async (t) => {
-  const { told, over } = await scripted(t, [
+  const { told: reported, over } = await scripted(t, [
     give(200, '{}'),
     give(200, '[1'),
     give(200, JSON.stringify({ metadata: { resourceVersion: '5' }, items: 'none' })),
@@ -197,7 +213,7 @@ test('an answer that is not a list is not taken for an empty list', limits, asyn
     give(200, page(['a'], '7')),
   ]);
   await over(7);
-  assert.equal(told.filter((one) => one === 'complete').length, 1);
-  assert.equal(told.indexOf('complete'), told.indexOf('a') + 1);
-  assert.match(told.join('\n'), /not a list of Kubernetes objects[\s\S]*403: forbidden[\s\S]*301/u);
+  assert.equal(reported.filter((one) => one === 'complete').length, 1);
+  assert.equal(reported.indexOf('complete'), reported.indexOf('a') + 1);
+  assert.match(reported.join('\n'), /not a list of Kubernetes objects[\s\S]*403: forbidden[\s\S]*301/u);
 });

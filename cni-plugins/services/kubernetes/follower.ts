@@ -43,9 +43,10 @@ export function createFollower(name: string, collection: Collection, { figures, 
     failed(thrown, listing) {
       figures.failures++;
       const why = reasonOf(thrown);
-      const told = isPortcullisError(thrown) ? { code: thrown.code, on: thrown.failure.on, fix: thrown.failure.fix } : {};
+      const reported = isPortcullisError(thrown) ? { code: thrown.code, on: thrown.failure.on, fix: thrown.failure.fix } : {};
       // Logs each reason once, however often it is retried.
-      if (away.get(name) !== why) log.warn({ watched: name, why, ...told, listing }, 'the API server is not watched; it is asked again');
+      if (away.get(name) !== why)
+        log.warn({ watched: name, why, ...reported, listing }, 'the API server is not watched; it is asked again');
       away.set(name, why);
     },
   };

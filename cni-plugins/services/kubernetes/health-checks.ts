@@ -1,6 +1,6 @@
 import { createServer } from 'node:http';
 import type { Server } from 'node:http';
-import { connectionsCheckingInterval, openHttpDoor } from '../../../base/connections/index.ts';
+import { connectionsCheckingInterval, limitHttpConnections } from '../../../base/connections/index.ts';
 import { reasonOf } from '../../../base/errors/index.ts';
 import type { HealthCheckPort } from './table.ts';
 
@@ -42,7 +42,7 @@ export function openHealthChecks(log: { warn(fields: object, message: string): v
     );
     // Load balancers ask from several addresses. Another client that holds connections must not make the node
     // look unhealthy.
-    openHttpDoor(server, { most: 128, mostOfPeer: 16 }, false);
+    limitHttpConnections(server, { most: 128, mostOfPeer: 16 }, false);
     server.on('error', (error) => {
       servers.delete(port);
       const check = current.get(port);

@@ -56,17 +56,17 @@ test('for any events in any order, the delivered state is the one that a new tab
         services: new Map(services.map((one) => [keyOf(one), one])),
         slices: new Map(slices.map((one) => [keyOf(one), one])),
       };
-      const standing = new Map(table.changes().put.map((one) => [one.name, one]));
-      const tell = (): void => {
+      const existing = new Map(table.changes().put.map((one) => [one.name, one]));
+      const report = (): void => {
         const { put, remove } = table.changes();
-        for (const name of remove) assert.ok(standing.delete(name), `${name} stood`);
+        for (const name of remove) assert.ok(existing.delete(name), `${name} stood`);
         for (const one of put) {
-          assert.notDeepEqual(standing.get(one.name), one, 'only differences are told');
-          standing.set(one.name, one);
+          assert.notDeepEqual(existing.get(one.name), one, 'only differences are told');
+          existing.set(one.name, one);
         }
       };
       for (const each of steps) {
-        if (!('kind' in each)) tell();
+        if (!('kind' in each)) report();
         else if ('object' in each) {
           table[each.kind][each.act](each.object);
           if (each.act === 'changed') truth[each.kind].set(keyOf(each.object), each.object);
@@ -80,10 +80,10 @@ test('for any events in any order, the delivered state is the one that a new tab
           truth[each.kind] = new Map(each.objects.map((one) => [keyOf(one), one]));
         }
       }
-      tell();
+      report();
       const fresh = filled([...truth.services.values()], [...truth.slices.values()]).changes().put;
       const byName = (a: Service, b: Service): number => (a.name < b.name ? -1 : 1);
-      assert.deepEqual([...standing.values()].sort(byName), fresh.toSorted(byName));
+      assert.deepEqual([...existing.values()].sort(byName), fresh.toSorted(byName));
     }),
     { numRuns: 300 },
   );
@@ -91,19 +91,19 @@ test('for any events in any order, the delivered state is the one that a new tab
 
 /** Records the calls of a control, and answers as the test sets. */
 function recorder() {
-  const told: string[] = [];
+  const reported: string[] = [];
   let answer: (names: readonly string[]) => readonly RefusedService[] | Promise<readonly RefusedService[]> = () => [];
   const take = async (what: string, services: readonly Service[]): Promise<readonly RefusedService[]> => {
     const names = services.map(({ name }) => name.replace('shop/', ''));
-    told.push(`${what} ${names.join()}`);
+    reported.push(`${what} ${names.join()}`);
     return answer(services.map(({ name }) => name));
   };
   const control: PortionControl = {
-    retain: async (_source, names) => void told.push(`retain ${names.map((name) => name.replace('shop/', '')).join()}`),
+    retain: async (_source, names) => void reported.push(`retain ${names.map((name) => name.replace('shop/', '')).join()}`),
     put: (_source, services) => take('put', services),
-    remove: async (_source, names) => void told.push(`remove ${names.map((name) => name.replace('shop/', '')).join()}`),
+    remove: async (_source, names) => void reported.push(`remove ${names.map((name) => name.replace('shop/', '')).join()}`),
   };
-  return { told, control, answerWith: (next: typeof answer) => void (answer = next) };
+  return { told: reported, control, answerWith: (next: typeof answer) => void (answer = next) };
 }
 
 /** Waits until the condition is true. The test's own timeout ends it. */
@@ -115,31 +115,31 @@ const quiet = { info: () => undefined, warn: () => undefined };
 const timing = { gather: 5, retryRefused: 40, retryFailed: 10 };
 
 test('nothing is delivered before both lists have arrived; then everything at once, then each change', { timeout: 60_000 }, async () => {
-  const { told, control } = recorder();
+  const { told: reported, control } = recorder();
   const table = createServiceTable({ nodeName: 'here' });
   const delivery = createDelivery(table, control, quiet, () => undefined, timing);
   list(table.services, [service('a'), service('b')]);
   delivery.poke();
   await sleep(30);
-  assert.deepEqual(told, []);
+  assert.deepEqual(reported, []);
   list(table.slices, []);
   delivery.poke();
-  await until(() => told.length === 2);
+  await until(() => reported.length === 2);
   table.slices.changed(slice('a-1', 'a', ['10.0.0.1']));
   table.slices.changed(slice('a-1', 'a', ['10.0.0.1', '10.0.0.2']));
   delivery.poke();
-  await until(() => told.length === 3);
+  await until(() => reported.length === 3);
   // The same state again is not a change.
   table.slices.changed(slice('a-1', 'a', ['10.0.0.2', '10.0.0.1']));
   table.services.removed(service('b'));
   delivery.poke();
-  await until(() => told.length === 4);
-  assert.deepEqual(told, ['retain a,b', 'put a,b', 'put a', 'remove b']);
+  await until(() => reported.length === 4);
+  assert.deepEqual(reported, ['retain a,b', 'put a,b', 'put a', 'remove b']);
   delivery.close();
 });
 
 test('a refused service is reported once, and put again until it is in force', { timeout: 60_000 }, async () => {
-  const { told, control, answerWith } = recorder();
+  const { told: reported, control, answerWith } = recorder();
   const warned: string[] = [];
   const log = { info: () => undefined, warn: (fields: object) => void warned.push(JSON.stringify(fields)) };
   const refusal = (name: string): RefusedService => ({
@@ -152,33 +152,33 @@ test('a refused service is reported once, and put again until it is in force', {
   const table = filled([service('a'), service('b')], []);
   const delivery = createDelivery(table, control, log, () => undefined, timing);
   delivery.poke();
-  await until(() => told.length >= 4);
+  await until(() => reported.length >= 4);
   assert.deepEqual(delivery.refused(), ['shop/a']);
   assert.equal(warned.length, 1);
   answerWith(() => []);
   await until(() => delivery.refused().length === 0);
-  assert.deepEqual(told.slice(0, 4), ['retain a,b', 'put a,b', 'put a', 'put a']);
+  assert.deepEqual(reported.slice(0, 4), ['retain a,b', 'put a,b', 'put a', 'put a']);
   delivery.close();
 });
 
 test('after a failed call everything is delivered again', { timeout: 60_000 }, async () => {
-  const { told, control, answerWith } = recorder();
+  const { told: reported, control, answerWith } = recorder();
   const table = filled([service('a'), service('b')], []);
   const delivery = createDelivery(table, control, quiet, () => undefined, timing);
   delivery.poke();
-  await until(() => told.length === 2);
+  await until(() => reported.length === 2);
   answerWith(() => Promise.reject(new Error('the thread ended')));
   table.slices.changed(slice('a-1', 'a', ['10.0.0.1']));
   delivery.poke();
-  await until(() => told.length === 3);
+  await until(() => reported.length === 3);
   answerWith(() => []);
-  await until(() => told.length >= 5 && told.at(-1) === 'put a,b');
-  assert.deepEqual(told.slice(2, 4), ['put a', 'retain a,b']);
+  await until(() => reported.length >= 5 && reported.at(-1) === 'put a,b');
+  assert.deepEqual(reported.slice(2, 4), ['put a', 'retain a,b']);
   delivery.close();
 });
 
 test('thousands of services go in portions, and an address that one portion frees goes to the next', { timeout: 60_000 }, async () => {
-  const { told, control, answerWith } = recorder();
+  const { told: reported, control, answerWith } = recorder();
   const warned: object[] = [];
   const log = { info: (fields: object) => void warned.push(fields), warn: (fields: object) => void warned.push(fields) };
   const names = Array.from({ length: 120 }, (_, index) => `s${index}`);
@@ -198,7 +198,7 @@ test('thousands of services go in portions, and an address that one portion free
   const delivery = createDelivery(table, control, log, () => (delivered += 1), timing);
   delivery.poke();
   await until(() => delivered === 1);
-  const put = told.filter((line) => line.startsWith('put')).map((line) => line.split(' ')[1]!.split(','));
+  const put = reported.filter((line) => line.startsWith('put')).map((line) => line.split(' ')[1]!.split(','));
   assert.ok(put.length > 3 && put.every((each) => each.length <= 50));
   assert.deepEqual(put.flat(), [...names, 's0']);
   assert.deepEqual([delivery.refused(), warned], [[], []]);

@@ -60,7 +60,7 @@ const outside = ({ services }: Translation): Service => services.find(({ name })
 /**
  * Returns `address:weight`, without a weight of 1, followed by ports that differ and ports that are missing.
  */
-const told = ({ backends }: Service): string =>
+const reported = ({ backends }: Service): string =>
   backends
     .map(
       ({ address, weight, ports, without, quiescentPorts }) =>
@@ -101,8 +101,8 @@ test('which endpoints take new connections, and which keep those that they have'
     ['none', [], '', ''],
   ];
   for (const [what, endpoints, expectedTcp, expectedUdp] of rows) {
-    assert.equal(told(inside(translated({}, [slice(endpoints)]))), expectedTcp, what);
-    assert.equal(told(inside(translated(udp, [slice(endpoints, udpPorts)]))), expectedUdp, `${what}, UDP`);
+    assert.equal(reported(inside(translated({}, [slice(endpoints)]))), expectedTcp, what);
+    assert.equal(reported(inside(translated(udp, [slice(endpoints, udpPorts)]))), expectedUdp, `${what}, UDP`);
   }
 });
 
@@ -175,10 +175,10 @@ test('Local policies take the endpoints of this node, those that end where no ot
   ];
   for (const [what, spec, expectedInside, expectedOutside, source, last] of rows) {
     const translation = translated({ spec }, slices);
-    assert.equal(told(inside(translation)), expectedInside, what);
-    assert.equal(told(outside(translation)), expectedOutside, what);
+    assert.equal(reported(inside(translation)), expectedInside, what);
+    assert.equal(reported(outside(translation)), expectedOutside, what);
     assert.deepEqual([inside(translation).sourceAddress, outside(translation).sourceAddress], ['keep', source], what);
-    assert.equal(told(outside(translated({ spec }, lastOnes))), last, `${what}, the last ones`);
+    assert.equal(reported(outside(translated({ spec }, lastOnes))), last, `${what}, the last ones`);
   }
   assert.equal(localReady(slicesOf(slices), 'here'), 1);
   assert.equal(localReady(slicesOf(lastOnes), 'here'), 0);
@@ -214,7 +214,7 @@ test('addresses of each kind: both families, external ones, those of a load bala
   ];
   assert.deepEqual(inside(translation).addresses, ['10.96.0.1', 'fd00:10:96::1']);
   assert.deepEqual(inside(translation).ports, ports);
-  assert.equal(told(inside(translation)), '10.0.0.1 | fd00::1 {"http":8081} -dns');
+  assert.equal(reported(inside(translation)), '10.0.0.1 | fd00::1 {"http":8081} -dns');
   assert.deepEqual(outside(translation).externalAddresses, ['192.0.2.1']);
   assert.deepEqual(outside(translation).loadBalancerAddresses, ['192.0.2.7', '192.0.2.8']);
   assert.deepEqual(outside(translation).ports, [{ ...ports[0], nodePort: 30080 }, ports[1]]);
@@ -228,13 +228,13 @@ test('each of two families is separate: ready endpoints, hints, and the number t
   const six = (...endpoints: readonly object[]): object => slice(endpoints, { addressType: 'IPv6' });
   const both = { spec: { clusterIPs: ['10.96.0.1', 'fd96::1'] } };
   assert.equal(
-    told(inside(translated(both, [slice([endpoint('10.0.0.1')]), six(endpoint('fd00::1', ending))]))),
+    reported(inside(translated(both, [slice([endpoint('10.0.0.1')]), six(endpoint('fd00::1', ending))]))),
     '10.0.0.1 | fd00::1',
     'the last one of IPv6 ends: it takes connections as no other does',
   );
   const zoned = { ...place, zone: 'a' };
   assert.equal(
-    told(
+    reported(
       inside(
         translated(
           both,
@@ -324,14 +324,14 @@ test('each port is separate: readiness at one says nothing about another', () =>
       '',
     ],
   ];
-  for (const [what, slices, expected] of rows) assert.equal(told(inside(translated({ spec }, slices))), expected, what);
+  for (const [what, slices, expected] of rows) assert.equal(reported(inside(translated({ spec }, slices))), expected, what);
   const hints = (zone: string): WrittenEndpoint => ({ hints: { forZones: [{ name: zone }] } });
   const zoned = [
     at(onlyA, endpoint('10.0.0.1', hints('east')), endpoint('10.0.0.2', hints('west'))),
     at(onlyB, endpoint('10.0.0.1'), endpoint('10.0.0.2')),
   ];
   assert.equal(
-    told(inside(translated({ spec }, zoned, { nodeName: 'here', zone: 'east' }))),
+    reported(inside(translated({ spec }, zoned, { nodeName: 'here', zone: 'east' }))),
     '10.0.0.1 | 10.0.0.2 -a',
     'hints are of a port, too',
   );
@@ -340,7 +340,7 @@ test('each port is separate: readiness at one says nothing about another', () =>
     at(onlyA, endpoint('10.0.0.1', { node: 'here' }), endpoint('10.0.0.2', { node: 'there' })),
     at(onlyB, endpoint('10.0.0.1', { node: 'here', ...ending }), endpoint('10.0.0.2', { node: 'there' })),
   ];
-  assert.equal(told(inside(translated(local, nodes))), '10.0.0.1', 'of this node: b falls back, whatever another node has');
+  assert.equal(reported(inside(translated(local, nodes))), '10.0.0.1', 'of this node: b falls back, whatever another node has');
   const mixed = [
     slice([endpoint('10.0.0.1'), endpoint('10.0.0.2', unready)], {
       ports: [
@@ -357,7 +357,7 @@ test('each port is separate: readiness at one says nothing about another', () =>
       ],
     },
   };
-  assert.equal(told(inside(translated(dns, mixed))), '10.0.0.1 | 10.0.0.2:0 -u', 'one that is not ready keeps its connections of TCP');
+  assert.equal(reported(inside(translated(dns, mixed))), '10.0.0.1 | 10.0.0.2:0 -u', 'one that is not ready keeps its connections of TCP');
 });
 
 test('affinity and annotations', () => {
@@ -411,8 +411,8 @@ test('hints are followed where all ready endpoints have them and one is meant fo
     ],
   ];
   for (const [what, endpoints, expected, withoutZone] of rows) {
-    assert.equal(told(inside(translated({}, [slice(endpoints)], where))), expected, what);
-    assert.equal(told(inside(translated({}, [slice(endpoints)]))), withoutZone, `${what}, without a zone`);
+    assert.equal(reported(inside(translated({}, [slice(endpoints)], where))), expected, what);
+    assert.equal(reported(inside(translated({}, [slice(endpoints)]))), withoutZone, `${what}, without a zone`);
   }
 });
 

@@ -95,11 +95,11 @@ test(
         users: [{ name: 'u', user: { tokenFile: 'token' } }],
       }),
     );
-    const told: string[] = [];
+    const reported: string[] = [];
     const control: PortionControl = {
-      retain: async (source, names) => void told.push(`${source} retain ${names.join()}`),
-      put: async (_source, some) => (told.push(`put ${some.map(({ name, backends }) => `${name} ${backends.length}`).join()}`), []),
-      remove: async (_source, names) => void told.push(`remove ${names.join()}`),
+      retain: async (source, names) => void reported.push(`${source} retain ${names.join()}`),
+      put: async (_source, some) => (reported.push(`put ${some.map(({ name, backends }) => `${name} ${backends.length}`).join()}`), []),
+      remove: async (_source, names) => void reported.push(`remove ${names.join()}`),
     };
     const logged: string[] = [];
     const write = (fields: object, message: string): void => void logged.push(`${message} ${JSON.stringify(fields)}`);
@@ -117,7 +117,7 @@ test(
     });
 
     await watch.synced;
-    assert.deepEqual(told, [
+    assert.deepEqual(reported, [
       'kubernetes retain shop/web,shop/local,shop/local.external',
       'put shop/web 1,shop/local 1,shop/local.external 1',
     ]);
@@ -130,8 +130,8 @@ test(
 
     await until(() => api.streams.length === 2);
     api.send(slices, 'MODIFIED', { ...slice('local', 'here'), endpoints: [] });
-    await until(() => told.length === 3);
-    assert.equal(told[2], 'put shop/local 0,shop/local.external 0');
+    await until(() => reported.length === 3);
+    assert.equal(reported[2], 'put shop/local 0,shop/local.external 0');
     await until(async () => (await ask()).startsWith('503 0 '));
 
     // The token is renewed: the old one is refused, the new one is accepted.
@@ -142,8 +142,8 @@ test(
     await until(() => watch.figures().away === undefined);
     await until(() => api.streams.length === 4);
     api.send(services, 'DELETED', service('local'));
-    await until(() => told.length === 4);
-    assert.equal(told[3], 'remove shop/local,shop/local.external');
+    await until(() => reported.length === 4);
+    assert.equal(reported[3], 'remove shop/local,shop/local.external');
     await until(() => ask().then(() => false, () => true)); // prettier-ignore
     assert.deepEqual(
       { ...watch.figures(), failures: 0 },

@@ -39,10 +39,10 @@ export interface AgentDeps {
 
 export function openNetworkServices({ database, log, apply, isEnding }: AgentDeps): NetworkServicesAgent {
   const leases = openVirtualAddresses(database, log);
-  const { realm } = leases;
-  const readMembers = createMemberReader(database, realm);
-  const readSpanned = createSpannedReader(database, realm);
-  const names = createServiceNames(database, realm);
+  const { namespaceId } = leases;
+  const readMembers = createMemberReader(database, namespaceId);
+  const readSpanned = createSpannedReader(database, namespaceId);
+  const names = createServiceNames(database, namespaceId);
   const host = openHostSide();
   const ingress = createIngressGuard(database);
   const problems = createServiceProblems(log);
@@ -81,7 +81,7 @@ export function openNetworkServices({ database, log, apply, isEnding }: AgentDep
       if (isCrowded(service)) problems.crowded(serviceNameOf(service));
       const guard = ingress.of(service);
       guard.problems.forEach((why) => problems.portClosed(serviceNameOf(service), why));
-      append(balanced, balancedServices(service, made.own, realm, guard.isOpen));
+      append(balanced, balancedServices(service, made.own, namespaceId, guard.isOpen));
       append(scoped, made.scoped);
       found.push({ service, given: serviceNames(service, made.own) });
     }

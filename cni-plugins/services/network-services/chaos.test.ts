@@ -115,11 +115,11 @@ if (inPrivateNetns(import.meta.filename, 120_000 + kills * 10_000)) {
       answered: wanted.length,
       scoped: wanted.length > 0,
     });
-    for (const deadline = Date.now() + 60_000; told() !== expected; await pause(50))
-      if (Date.now() > deadline) assert.equal(told(), expected, `${what}, seed ${seed}`);
+    for (const deadline = Date.now() + 60_000; reported() !== expected; await pause(50))
+      if (Date.now() > deadline) assert.equal(reported(), expected, `${what}, seed ${seed}`);
   }
 
-  function told(): string {
+  function reported(): string {
     return JSON.stringify({
       standing: rows('SELECT service FROM network_service ORDER BY service'),
       leased: rows("SELECT container_id FROM attachment WHERE container_id LIKE 'service.%' ORDER BY container_id"),

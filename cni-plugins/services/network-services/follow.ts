@@ -14,7 +14,7 @@ export interface NetworkServices {
   close(): Promise<void>;
 }
 
-export interface FollowParts extends Omit<AgentDeps, 'database' | 'log'> {
+export interface FollowDeps extends Omit<AgentDeps, 'database' | 'log'> {
   readonly databasePath: string;
   readonly log: Pick<Logger, 'error' | 'info' | 'warn'>;
 }
@@ -29,7 +29,7 @@ const restMs = 40;
 const compareEveryMs = 2000;
 
 /** @throws NETWORK_NEWER_SCHEMA */
-export function followNetworkServices({ databasePath, ...parts }: FollowParts): NetworkServices {
+export function followNetworkServices({ databasePath, ...parts }: FollowDeps): NetworkServices {
   const database = openNetworkDatabase(databasePath);
   const selectAny = database.db.prepare(anyMembers);
   let agent: NetworkServicesAgent | undefined;
@@ -37,7 +37,7 @@ export function followNetworkServices({ databasePath, ...parts }: FollowParts): 
   let looking: Promise<void> | undefined;
   let timer: NodeJS.Timeout | undefined;
   let comparedAt = 0;
-  let told = '';
+  let reported = '';
 
   /** Plugins are loaded only once an attachment joins a service. */
   const agentOf = async (): Promise<NetworkServicesAgent | undefined> => {
@@ -52,11 +52,11 @@ export function followNetworkServices({ databasePath, ...parts }: FollowParts): 
       if (current === undefined || (!current.isBehind() && performance.now() - comparedAt < compareEveryMs)) return;
       comparedAt = performance.now();
       await current.look();
-      told = '';
+      reported = '';
     } catch (thrown) {
       const why = reasonOf(thrown);
-      if (why !== told) parts.log.error({ why }, 'services of networks could not be updated from the database; it is tried again');
-      told = why;
+      if (why !== reported) parts.log.error({ why }, 'services of networks could not be updated from the database; it is tried again');
+      reported = why;
     }
   };
   const soon = (afterMs: number): void => {

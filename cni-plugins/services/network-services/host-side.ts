@@ -87,7 +87,7 @@ function rulesOf(family: 4 | 6): readonly Buffer[][] {
 export function openHostSide(): HostSide {
   const route = openNetlink(NETLINK_ROUTE);
   const filter = openNetlink(NETLINK_NETFILTER);
-  let standing = '';
+  let existing = '';
 
   const rulesStand = (family: 4 | 6): boolean => {
     try {
@@ -142,10 +142,10 @@ export function openHostSide(): HostSide {
     scope(scoped) {
       const wanted = JSON.stringify(scoped);
       const first = scoped.length === 0 ? [] : families;
-      if (wanted === standing && first.every(rulesStand)) return;
+      if (wanted === existing && first.every(rulesStand)) return;
       const requests = families.flatMap((family) => scopeRequests(family, scoped));
       if (requests.length > 0) transact(filter, requests);
-      standing = wanted;
+      existing = wanted;
     },
     close() {
       route.close();

@@ -1,6 +1,6 @@
 import type { NetworkDatabase } from '../../attach/database.ts';
 import { isListenedAt } from '../../attach/host-sockets.ts';
-import { ownRealm } from '../../attach/realm.ts';
+import { ownNamespaceId } from '../../attach/namespace-id.ts';
 import type { MemberPort } from '../../spec/memberships.ts';
 import { noServiceRules } from '../../spec/service-rules.ts';
 import type { Member, NetworkService } from './members.ts';
@@ -20,13 +20,14 @@ export interface IngressGuard {
 
 /** Acts in the network namespace of the calling thread. */
 export function createIngressGuard({ db }: Pick<NetworkDatabase, 'db'>): IngressGuard {
-  const realm = ownRealm();
-  const standing = db.prepare('SELECT 1 FROM service_node_port WHERE realm = ? AND protocol = ? AND port = ? AND service = ? LIMIT 1');
+  const namespaceId = ownNamespaceId();
+  const existing = db.prepare('SELECT 1 FROM service_node_port WHERE realm = ? AND protocol = ? AND port = ? AND service = ? LIMIT 1');
   return {
     of(service) {
       const problems = new Set<string>();
       const known = new Map<string, boolean>();
-      const stands = ({ protocol, port }: MemberPort): boolean => standing.get(realm, protocol, port, ingressNameOf(service)) !== undefined;
+      const exists = ({ protocol, port }: MemberPort): boolean =>
+        existing.get(namespaceId, protocol, port, ingressNameOf(service)) !== undefined;
       const judge = (member: Member, port: MemberPort): boolean => {
         const text = `${port.port}/${port.protocol}`;
         const why = whyNotPublished(service, member, port);
@@ -36,7 +37,7 @@ export function createIngressGuard({ db }: Pick<NetworkDatabase, 'db'>): Ingress
         }
         const rules = (service.spanned === undefined ? member.rules : service.spanned.rules) ?? noServiceRules;
         if (rules.ingress?.heldPorts === true || !isListenedAt({ ...port, hostIp: '' })) return true;
-        if (stands(port)) {
+        if (exists(port)) {
           problems.add(`${text}: a program of the host has taken the port since; connections from outside go to the service`);
           return true;
         }

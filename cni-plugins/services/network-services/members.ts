@@ -52,10 +52,10 @@ export interface Spanned extends SpannedService {
 }
 
 /**
- * Reads members on this host, of networks whose links are in the host network namespace `realm`. Synchronous,
+ * Reads members on this host, of networks whose links are in the namespace `namespaceId`. Synchronous,
  * for a Worker.
  */
-export function createMemberReader({ db }: Pick<NetworkDatabase, 'db'>, realm: string): () => readonly Member[] {
+export function createMemberReader({ db }: Pick<NetworkDatabase, 'db'>, namespaceId: string): () => readonly Member[] {
   const select = db.prepare(
     `SELECT number, container_id, service_member.network AS network, service, document, owner,
        (origin <> 'pod' OR (state = 'ready' AND class <> 'deny'))
@@ -63,25 +63,27 @@ export function createMemberReader({ db }: Pick<NetworkDatabase, 'db'>, realm: s
      FROM service_member JOIN attachment ON number = attachment WHERE service_member.realm = ? ORDER BY number, service`,
   );
   return () =>
-    (select.all(realm) as unknown as MemberRow[]).map(({ number, container_id: id, network, service, document, owner, ready }): Member => {
-      const { mode, aliases, ports, ingressPorts, virtualIPs, addresses, rules, ipam } = parseJson(document) as MemberDocument;
-      return {
-        id,
-        attachment: number,
-        network,
-        service,
-        owner,
-        mode,
-        aliases,
-        ports,
-        ingressPorts,
-        virtualIPs,
-        addresses,
-        ...(rules !== undefined && { rules }),
-        ipam,
-        isReady: ready === 1,
-      };
-    });
+    (select.all(namespaceId) as unknown as MemberRow[]).map(
+      ({ number, container_id: id, network, service, document, owner, ready }): Member => {
+        const { mode, aliases, ports, ingressPorts, virtualIPs, addresses, rules, ipam } = parseJson(document) as MemberDocument;
+        return {
+          id,
+          attachment: number,
+          network,
+          service,
+          owner,
+          mode,
+          aliases,
+          ports,
+          ingressPorts,
+          virtualIPs,
+          addresses,
+          ...(rules !== undefined && { rules }),
+          ipam,
+          isReady: ready === 1,
+        };
+      },
+    );
 }
 
 interface MemberRow {

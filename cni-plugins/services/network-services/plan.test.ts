@@ -202,10 +202,10 @@ test('members of another namespace than that of a service over hosts are not its
     members: [far, { ...far, id: 'strange', owner: 'evil' }],
   } as const;
   const mine = member({ ports: ['80'] }, ['10.0.1.2']);
-  const stranger: Member = { ...member({ ports: ['80'] }, ['10.0.1.3']), owner: 'evil' };
+  const foreign: Member = { ...member({ ports: ['80'] }, ['10.0.1.3']), owner: 'evil' };
   const over = (rules?: ServiceRules): readonly string[] => {
     const spanned = new Map([['shop', { link: 'br0', ...(rules && { rules }), services: new Map([['web', service]]) }]]);
-    const [web] = servicesOf([mine, stranger], spanned);
+    const [web] = servicesOf([mine, foreign], spanned);
     return web?.members.map(({ addresses }) => addresses.join()) ?? [];
   };
   assert.deepEqual(over(), ['10.0.1.2', '10.0.2.2']);

@@ -17,14 +17,14 @@ export interface ServiceProblems {
 
 export function createServiceProblems(log: Pick<Logger, 'warn'>): ServiceProblems {
   /** What was logged, by problem. */
-  const told = new Map<string, string>();
+  const reported = new Map<string, string>();
   /** Problems that this look found. */
   const failing = new Set<string>();
 
   const isNew = (key: string, why = ''): boolean => {
     failing.add(key);
-    if (told.get(key) === why) return false;
-    told.set(key, why);
+    if (reported.get(key) === why) return false;
+    reported.set(key, why);
     return true;
   };
 
@@ -48,7 +48,7 @@ export function createServiceProblems(log: Pick<Logger, 'warn'>): ServiceProblem
         );
     },
     endLook() {
-      for (const key of told.keys()) if (!failing.has(key)) told.delete(key);
+      for (const key of reported.keys()) if (!failing.has(key)) reported.delete(key);
     },
   };
 }

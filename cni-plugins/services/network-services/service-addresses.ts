@@ -49,22 +49,22 @@ export function createServiceAddresses({ leases, host, log, isEnding, attempt }:
       }),
     scope(scoped) {
       const known = new Set(scoped.map(({ address }) => address));
-      const others = leases.standing().flatMap((standing) => standing.addresses.filter((address) => !known.has(address)));
+      const others = leases.standing().flatMap((existing) => existing.addresses.filter((address) => !known.has(address)));
       host.scope([...scoped, ...others.map((address): Scoped => ({ address }))]);
     },
     async giveBack(services) {
       let waiting = false;
       const wanted = new Set(services.filter((service) => modeOf(service) === 'vip').map(serviceNameOf));
-      for (const standing of leases.standing()) {
-        if (wanted.has(serviceNameOf(standing))) continue;
-        if (isEnding(serviceNameOf(standing))) {
+      for (const existing of leases.standing()) {
+        if (wanted.has(serviceNameOf(existing))) continue;
+        if (isEnding(serviceNameOf(existing))) {
           waiting = true;
           continue;
         }
-        await attempt(serviceNameOf(standing), async () => {
-          host.silence(standing.addresses);
-          await leases.release(standing);
-          log.info({ service: serviceNameOf(standing), addresses: standing.addresses }, 'a service of a network gave its addresses back');
+        await attempt(serviceNameOf(existing), async () => {
+          host.silence(existing.addresses);
+          await leases.release(existing);
+          log.info({ service: serviceNameOf(existing), addresses: existing.addresses }, 'a service of a network gave its addresses back');
         });
       }
       return waiting;

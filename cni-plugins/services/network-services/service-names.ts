@@ -22,8 +22,8 @@ export interface ServiceNames {
 const holderOf = ({ name }: Pick<ServiceId, 'name'>): string => `service/${name}`;
 const keyOf = (network: string, holder: string): string => `${network} ${holder}`;
 
-/** @param realm the host network namespace of the services */
-export function createServiceNames(database: NetworkDatabase, realm: string): ServiceNames {
+/** @param namespaceId the host network namespace of the services */
+export function createServiceNames(database: NetworkDatabase, namespaceId: string): ServiceNames {
   const names = createNameStore(database);
   const selectHolders = database.db.prepare("SELECT DISTINCT network, holder FROM name WHERE realm = ? AND holder LIKE 'service/%'");
   const selectNames = database.db.prepare('SELECT count(*) AS count FROM name WHERE realm = ? AND network = ? AND holder = ?');
@@ -39,16 +39,16 @@ export function createServiceNames(database: NetworkDatabase, realm: string): Se
       const key = keyOf(network, holder);
       const text = JSON.stringify([owner, given]);
       // A boot, or the end of the namespace, removes names as well.
-      const stands = put.get(key) === text && (selectNames.get(realm, network, holder) as { count: number }).count > 0;
-      if (stands) return;
-      database.transaction(() => names.put({ realm, network, holder, owner }, given));
+      const exists = put.get(key) === text && (selectNames.get(namespaceId, network, holder) as { count: number }).count > 0;
+      if (exists) return;
+      database.transaction(() => names.put({ namespaceId, network, holder, owner }, given));
       put.set(key, text);
     },
     retain(services) {
       const kept = new Set(services.map((service) => keyOf(service.network, holderOf(service))));
-      for (const { network, holder } of selectHolders.all(realm) as unknown as { network: string; holder: string }[]) {
+      for (const { network, holder } of selectHolders.all(namespaceId) as unknown as { network: string; holder: string }[]) {
         if (kept.has(keyOf(network, holder))) continue;
-        database.transaction(() => names.take({ realm, network, holder }));
+        database.transaction(() => names.take({ namespaceId, network, holder }));
         put.delete(keyOf(network, holder));
       }
     },

@@ -1,6 +1,6 @@
 import { parseJson } from '../../../base/json/index.ts';
 import type { NetworkDatabase } from '../../attach/database.ts';
-import { bootOf } from '../../attach/realm.ts';
+import { bootOf } from '../../attach/namespace-id.ts';
 import type { Membership } from '../../spec/memberships.ts';
 import type { ServiceRules } from '../../spec/service-rules.ts';
 
@@ -41,10 +41,10 @@ export interface SpannedNetwork {
 }
 
 /**
- * Reads networks of the host network namespace `realm`, and those of a former boot that the overlay has not
+ * Reads networks of the namespace `namespaceId`, and those of a former boot that the overlay has not
  * updated yet, by network. Synchronous, for a Worker.
  */
-export function createSpannedReader({ db }: Pick<NetworkDatabase, 'db'>, realm: string): () => ReadonlyMap<string, SpannedNetwork> {
+export function createSpannedReader({ db }: Pick<NetworkDatabase, 'db'>, namespaceId: string): () => ReadonlyMap<string, SpannedNetwork> {
   const selectNetworks = db.prepare(
     `SELECT network, link, document AS rules FROM spanned_network LEFT JOIN spanned_rules USING (network) WHERE realm = ?1 OR substr(realm, 1, ?2) <> ?3`,
   );
@@ -53,7 +53,7 @@ export function createSpannedReader({ db }: Pick<NetworkDatabase, 'db'>, realm: 
   const selectMembers = db.prepare('SELECT service, host, document FROM spanned_member WHERE network = ? ORDER BY service, host');
   return () =>
     new Map(
-      (selectNetworks.all(realm, boot.length, boot) as unknown as { network: string; link: string; rules: string | null }[]).map(
+      (selectNetworks.all(namespaceId, boot.length, boot) as unknown as { network: string; link: string; rules: string | null }[]).map(
         ({ network, link, rules }) => {
           const members = Map.groupBy(
             selectMembers.all(network) as unknown as { service: string; host: string; document: string }[],

@@ -2,9 +2,9 @@ import { parseJson } from '../../../base/json/index.ts';
 import type { NetworkDatabase } from '../../attach/database.ts';
 import { leasingTypes } from '../../attach/addresses.ts';
 import { openHosts } from '../../attach/caller.ts';
-import { createDeadRealms } from '../../attach/dead-realms.ts';
+import { createEndedNamespaces } from '../../attach/ended-namespaces.ts';
 import { virtualHolder } from '../../attach/memberships.ts';
-import { createPartStore } from '../../attach/parts.ts';
+import { createPluginAttachmentStore } from '../../attach/plugin-attachments.ts';
 import { createPluginCore } from '../../attach/plugin-engine.ts';
 import type { PluginCall } from '../../attach/plugin-call.ts';
 import { bareType } from '../../attach/plugin-type.ts';
@@ -51,12 +51,12 @@ type Document = Pick<VirtualService, 'addresses' | 'ipam'>;
 export function openVirtualAddresses(
   database: NetworkDatabase,
   log: Pick<Logger, 'info' | 'warn'>,
-): VirtualAddresses & { readonly realm: string } {
+): VirtualAddresses & { readonly namespaceId: string } {
   const { db } = database;
   const hosts = openHosts();
-  const { realm } = hosts.own;
-  const plugins = createPluginCore({ database, hosts, realms: createDeadRealms(database, hosts.own.route, realm), log });
-  const parts = createPartStore(database);
+  const { namespaceId } = hosts.own;
+  const plugins = createPluginCore({ database, hosts, namespaceIds: createEndedNamespaces(database, hosts.own.route, namespaceId), log });
+  const pluginAttachments = createPluginAttachmentStore(database);
   const select = db.prepare('SELECT network, service, document FROM network_service WHERE realm = ? ORDER BY network, service');
   const selectOne = db.prepare('SELECT document FROM network_service WHERE realm = ? AND network = ? AND service = ?');
   const put = db.prepare(
@@ -84,30 +84,32 @@ export function openVirtualAddresses(
 
   const leased = async ({ network, name, members }: NetworkService, ipam: LeasingPlugin): Promise<readonly string[]> => {
     // The process was killed between the lease and the record of it.
-    const held = parts.part(realm, keyOf(network, name), bareType(ipam.type));
+    const held = pluginAttachments.part(namespaceId, keyOf(network, name), bareType(ipam.type));
     const result = held?.result ?? (await plugins.call(call('add', network, name, ipam, wantedOf(members))));
     return (result?.ips ?? []).map(({ address }) => address.replace(/\/\d+$/u, ''));
   };
 
   const documentOf = (network: string, name: string): Document | undefined => {
-    const row = selectOne.get(realm, network, name) as { document: string } | undefined;
+    const row = selectOne.get(namespaceId, network, name) as { document: string } | undefined;
     return row && (parseJson(row.document) as Document);
   };
   const write = (network: string, name: string, document: Document, owner: string): void =>
-    void put.run(realm, network, name, JSON.stringify(document), owner);
+    void put.run(namespaceId, network, name, JSON.stringify(document), owner);
   const release: VirtualAddresses['release'] = async ({ network, name, ipam }) => {
     if (ipam !== undefined) await plugins.call(call('del', network, name, ipam, []));
-    remove.run(realm, network, name);
+    remove.run(namespaceId, network, name);
   };
 
   return {
-    realm,
+    namespaceId,
     standing: () =>
-      (select.all(realm) as unknown as { network: string; service: string; document: string }[]).map(({ network, service, document }) => ({
-        network,
-        name: service,
-        ...(parseJson(document) as Document),
-      })),
+      (select.all(namespaceId) as unknown as { network: string; service: string; document: string }[]).map(
+        ({ network, service, document }) => ({
+          network,
+          name: service,
+          ...(parseJson(document) as Document),
+        }),
+      ),
     async ensure(service) {
       const { network, name, members } = service;
       const known = documentOf(network, name);

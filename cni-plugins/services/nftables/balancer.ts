@@ -45,7 +45,7 @@ export function openNftablesBalancer(): Balancer {
   const all = (): VirtualServer[] =>
     holdings === undefined
       ? [...owed]
-      : Object.values(holdings).flatMap(({ standing }) => [...standing.values()].map(({ packed }) => unpackServer(packed)));
+      : Object.values(holdings).flatMap(({ standing: existing }) => [...existing.values()].map(({ packed }) => unpackServer(packed)));
   const find = (key: ServerKey): VirtualServer | undefined => {
     if (holdings === undefined) return all().find((server) => keyOf(server) === key);
     const kept = holdings[4].standing.get(key) ?? holdings[6].standing.get(key);

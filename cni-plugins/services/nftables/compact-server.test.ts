@@ -53,9 +53,9 @@ test('the kept state of a server restores the full state, whatever its history',
         if (before !== undefined) modes.release(before.mode);
         const plan = planOf(server, before?.plan?.slots, weights);
         const { number } = modes.use(plan, false, before?.mode);
-        const standing: Standing = { server, mode: number, digest: digestOf(server), key: keyBytes(server), ...(plan && { plan }) };
-        before = standingOf(compactServer(standing), modes);
-        assert.deepEqual(before, standing);
+        const existing: Standing = { server, mode: number, digest: digestOf(server), key: keyBytes(server), ...(plan && { plan }) };
+        before = standingOf(compactServer(existing), modes);
+        assert.deepEqual(before, existing);
       }
     }),
     { numRuns: 300 },

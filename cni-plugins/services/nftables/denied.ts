@@ -12,20 +12,20 @@ import { tableOf } from './rules.ts';
  */
 export function withDenied(
   filter: NetlinkSocket,
-  { family, restricted, standing }: TableContent,
+  { family, restricted, standing: existing }: TableContent,
   counts: readonly ServerCounts[],
   of?: ReadonlySet<ServerKey>,
 ): readonly ServerCounts[] {
   const keys = [...restricted].filter((key) => of?.has(key) !== false);
   if (keys.length === 0) return counts;
   const denied = readDenied(filter, tableOf(family));
-  const told = new Map(counts.map((each) => [each.key, each]));
+  const reported = new Map(counts.map((each) => [each.key, each]));
   for (const key of keys) {
-    const kept = standing.get(key);
+    const kept = existing.get(key);
     if (kept === undefined) continue;
     const server = unpackServer(kept.packed);
     const idle = { key, destinations: server.destinations.map(({ address, port }) => ({ address, port, active: 0 })) };
-    told.set(key, { ...(told.get(key) ?? idle), denied: denied.get(keyBytes(server).toString('hex')) ?? 0n });
+    reported.set(key, { ...(reported.get(key) ?? idle), denied: denied.get(keyBytes(server).toString('hex')) ?? 0n });
   }
-  return [...told.values()];
+  return [...reported.values()];
 }

@@ -38,13 +38,13 @@ export interface Modes {
 }
 
 export function createModes(): Modes {
-  const standing = new Map<number, { readonly mode: Mode; users: number }>();
+  const existing = new Map<number, { readonly mode: Mode; users: number }>();
   const numbers = new Map<string, number>();
   const holders = new Map<Draw, number>();
   let next = restrictedRefuseMode + 1;
 
   const adopt = (number: number, mode: Mode): void => {
-    standing.set(number, { mode, users: 0 });
+    existing.set(number, { mode, users: 0 });
     numbers.set(chainOf(mode), number);
     next = Math.max(next, number + 1);
   };
@@ -55,7 +55,7 @@ export function createModes(): Modes {
     return 'random';
   };
   const join = (number: number): void => {
-    const entry = standing.get(number);
+    const entry = existing.get(number);
     if (entry === undefined) return;
     entry.users += 1;
     if (entry.mode.draw.startsWith('turn')) holders.set(entry.mode.draw, number);
@@ -66,7 +66,7 @@ export function createModes(): Modes {
     use(plan, restricted, former) {
       if (plan === undefined) return { number: restricted ? restrictedRefuseMode : refuseMode };
       const { at, size, hold, masquerade } = plan;
-      const draw = plan.draw === 'turn' ? counterFor(standing.get(former ?? refuseMode)?.mode.draw) : plan.draw;
+      const draw = plan.draw === 'turn' ? counterFor(existing.get(former ?? refuseMode)?.mode.draw) : plan.draw;
       const mode: Mode = { at, size, draw, masquerade, restricted, ...(hold === undefined ? {} : { hold }) };
       const known = numbers.get(chainOf(mode));
       const number = known ?? next;
@@ -75,20 +75,20 @@ export function createModes(): Modes {
       return known === undefined ? { number, made: mode } : { number };
     },
     release(number) {
-      const entry = standing.get(number);
+      const entry = existing.get(number);
       if (entry === undefined) return;
       entry.users -= 1;
       if (holders.get(entry.mode.draw) === number) holders.delete(entry.mode.draw);
     },
-    modeOf: (number) => standing.get(number)?.mode,
+    modeOf: (number) => existing.get(number)?.mode,
     takeUnused() {
-      const unused = [...standing].filter(([, { users }]) => users === 0).map(([number, { mode }]) => [number, mode] as const);
+      const unused = [...existing].filter(([, { users }]) => users === 0).map(([number, { mode }]) => [number, mode] as const);
       for (const [number, mode] of unused) {
-        standing.delete(number);
+        existing.delete(number);
         numbers.delete(chainOf(mode));
       }
       return unused;
     },
-    all: () => [...standing].map(([number, { mode }]) => [number, mode]),
+    all: () => [...existing].map(([number, { mode }]) => [number, mode]),
   };
 }

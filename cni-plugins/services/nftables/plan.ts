@@ -48,7 +48,7 @@ const longestHold = 365 * 86_400;
  * @param weights other weights by the destinations' names, for `lc`
  * @returns undefined: there is no destination for a connection
  */
-export function planOf(server: VirtualServer, standing: readonly string[] = [], weights?: ReadonlyMap<string, number>): Plan | undefined {
+export function planOf(server: VirtualServer, existing: readonly string[] = [], weights?: ReadonlyMap<string, number>): Plan | undefined {
   const all = server.destinations
     .filter(({ weight }) => weight > 0)
     .map((destination): Weighted => {
@@ -72,9 +72,9 @@ export function planOf(server: VirtualServer, standing: readonly string[] = [], 
   const size = held ? mostSlots : weights === undefined ? sizeFor(all) : all.length <= 16 ? 64 : mostSlots;
   if (server.clientAffinity || server.scheduler === 'sh') {
     // The table only grows: sampling its slots would move clients of backends that stay.
-    const kept = slotSizes.find((each) => each >= Math.max(size, standing.length)) ?? mostSlots;
-    return { ...common, size: kept, draw: 'client', slots: keepingOwners(standing, sharesOf(all, kept)) };
+    const kept = slotSizes.find((each) => each >= Math.max(size, existing.length)) ?? mostSlots;
+    return { ...common, size: kept, draw: 'client', slots: keepingOwners(existing, sharesOf(all, kept)) };
   }
   const shares = sharesOf(all, size);
-  return { ...common, size, draw: 'turn', slots: held ? keepingOwners(standing, shares) : inTurn(shares) };
+  return { ...common, size, draw: 'turn', slots: held ? keepingOwners(existing, shares) : inTurn(shares) };
 }

@@ -123,8 +123,8 @@ function rebuild(filter: NetlinkSocket, family: Family, servers: Iterable<Virtua
 }
 
 /** Yields what was taken over unchanged. */
-function* adopted({ standing, modes }: TableContent): Generator<{ readonly key: Buffer; readonly size: SlotSize }> {
-  for (const { packed, mode } of standing.values()) {
+function* adopted({ standing: existing, modes }: TableContent): Generator<{ readonly key: Buffer; readonly size: SlotSize }> {
+  for (const { packed, mode } of existing.values()) {
     const size = modes.modeOf(mode)?.size;
     if (size !== undefined) yield { key: keyBytes(unpackServer(packed)), size };
   }
@@ -219,9 +219,9 @@ function addressChanges(filter: NetlinkSocket, { family, addresses }: TableConte
 }
 
 /** Returns the changes that bring the source range sets to the ranges of all restricted servers. */
-function standingRangeChanges(filter: NetlinkSocket, { family, restricted, standing, own }: TableContent): ElementChange[] {
+function standingRangeChanges(filter: NetlinkSocket, { family, restricted, standing: existing, own }: TableContent): ElementChange[] {
   const wanted = [...restricted].flatMap((key) => {
-    const server = unpackServer(standing.get(key)?.packed ?? '');
+    const server = unpackServer(existing.get(key)?.packed ?? '');
     return rangeElements(server, keyBytes(server), own);
   });
   const found = [rangesSet, deniedSet, restrictedMap].flatMap((set) =>

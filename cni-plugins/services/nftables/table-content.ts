@@ -45,17 +45,17 @@ export const emptyTableContent = (family: Family, own: Buffer | undefined): Tabl
 const weighsConnections = ({ scheduler }: VirtualServer): boolean => scheduler === 'lc';
 
 /** @param standing absent: the server is gone */
-export function hold({ standing: all, weighed, restricted }: TableContent, key: ServerKey, standing: Standing | undefined): void {
-  if (standing === undefined) all.delete(key);
-  else all.set(key, compactServer(standing));
-  if (standing !== undefined && weighsConnections(standing.server)) weighed.add(key);
+export function hold({ standing: all, weighed, restricted }: TableContent, key: ServerKey, existing: Standing | undefined): void {
+  if (existing === undefined) all.delete(key);
+  else all.set(key, compactServer(existing));
+  if (existing !== undefined && weighsConnections(existing.server)) weighed.add(key);
   else weighed.delete(key);
-  if (standing?.server.sourceRanges === undefined) restricted.delete(key);
+  if (existing?.server.sourceRanges === undefined) restricted.delete(key);
   else restricted.add(key);
 }
 
-const rangesOf = (standing: Standing | undefined, own: Buffer | undefined): readonly ElementChange[] =>
-  standing === undefined ? [] : rangeElements(standing.server, standing.key, own);
+const rangesOf = (existing: Standing | undefined, own: Buffer | undefined): readonly ElementChange[] =>
+  existing === undefined ? [] : rangeElements(existing.server, existing.key, own);
 
 /**
  * Counts one server more or less at an address, if the server counts there.
@@ -82,20 +82,20 @@ function settle(
   if (before !== undefined) holding.modes.release(before.mode);
   const plan = planOf(server, before?.plan?.slots, weights);
   const { number, made } = holding.modes.use(plan, server.sourceRanges !== undefined, before?.mode);
-  const standing: Standing = {
+  const existing: Standing = {
     server,
     mode: number,
     digest: digestOf(server),
     key: before?.key ?? keyBytes(server),
     ...(plan === undefined ? {} : { plan }),
   };
-  return [standing, made === undefined ? [] : makeMode(holding.family, number, made)];
+  return [existing, made === undefined ? [] : makeMode(holding.family, number, made)];
 }
 
 /** Reads the slots if they have not been read yet. */
-function withSlots(filter: NetlinkSocket, family: Family, standing: Standing): Standing {
-  const { plan, key } = standing;
-  return plan?.slots === unread ? { ...standing, plan: { ...plan, slots: readSlots(filter, family, key, plan.size) } } : standing;
+function withSlots(filter: NetlinkSocket, family: Family, existing: Standing): Standing {
+  const { plan, key } = existing;
+  return plan?.slots === unread ? { ...existing, plan: { ...plan, slots: readSlots(filter, family, key, plan.size) } } : existing;
 }
 
 /**
@@ -139,19 +139,19 @@ export function applyChange(
   for (const server of put) {
     const key = keyOf(server);
     const before = nowOf(key);
-    const [standing, made] = settle(holding, server, before);
+    const [existing, made] = settle(holding, server, before);
     append(requests, made);
-    append(changes, elementChanges(before, standing));
-    const ranges = rangeChanges(rangesOf(before, holding.own), rangesOf(standing, holding.own));
+    append(changes, elementChanges(before, existing));
+    const ranges = rangeChanges(rangesOf(before, holding.own), rangesOf(existing, holding.own));
     append(changes, ranges);
     if (before === undefined) append(changes, addressChanges(holding, server, 1));
     if (before !== undefined && before.server.kind !== server.kind)
       append(changes, [...addressChanges(holding, before.server, -1), ...addressChanges(holding, server, 1)]);
     if (before === undefined || ranges.length > 0 || losesDestinations(before.server, server)) stale.push(server);
-    after.set(key, standing);
+    after.set(key, existing);
   }
   transact(filter, [...requests, ...elementRequests(tableOf(holding.family), changes)]);
-  for (const [key, standing] of after) hold(holding, key, standing);
+  for (const [key, existing] of after) hold(holding, key, existing);
   forgetStale(filter, holding.family, stale, holding.own);
   return requests.length > 0;
 }
@@ -161,8 +161,8 @@ export function relocate(filter: NetlinkSocket, holding: TableContent, own: Buff
   if (holding.restricted.size === 0 || holding.own?.toString('hex') === own?.toString('hex')) return;
   const changes = [...holding.restricted].flatMap((key) => {
     const kept = holding.standing.get(key);
-    const standing = kept && standingOf(kept, holding.modes);
-    return rangeChanges(rangesOf(standing, holding.own), rangesOf(standing, own));
+    const existing = kept && standingOf(kept, holding.modes);
+    return rangeChanges(rangesOf(existing, holding.own), rangesOf(existing, own));
   });
   transact(filter, elementRequests(tableOf(holding.family), changes));
   holding.own = own;
@@ -187,8 +187,8 @@ export function reweigh(filter: NetlinkSocket, holding: TableContent): boolean {
   );
   const requests: Request[] = [];
   const changes: ElementChange[] = [];
-  for (const standing of servers) {
-    const before = withSlots(filter, holding.family, standing);
+  for (const existing of servers) {
+    const before = withSlots(filter, holding.family, existing);
     const active = counts.get(keyOf(before.server));
     const loads = before.server.destinations
       .filter(({ weight }) => weight > 0)

@@ -26,7 +26,7 @@ export function inTurn(shares: ReadonlyMap<string, number>): string[] {
  * so a change moves as few clients as possible. A table of another size is first stretched or sampled, as the
  * hash does (`hash * size >> 32`).
  */
-export function keepingOwners(standing: readonly string[], shares: ReadonlyMap<string, number>): string[] {
+export function keepingOwners(existing: readonly string[], shares: ReadonlyMap<string, number>): string[] {
   const size = [...shares.values()].reduce((sum, share) => sum + share, 0);
   const left = new Map(shares);
   const take = (name: string | undefined): boolean => {
@@ -36,7 +36,7 @@ export function keepingOwners(standing: readonly string[], shares: ReadonlyMap<s
     return true;
   };
   const slots = Array.from({ length: size }, (_, slot) => {
-    const owner = standing[Math.floor((slot * standing.length) / size)];
+    const owner = existing[Math.floor((slot * existing.length) / size)];
     return take(owner) ? owner : undefined;
   });
   const rest = inTurn(new Map([...left].filter(([, share]) => share > 0)));

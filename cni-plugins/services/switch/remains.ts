@@ -42,7 +42,7 @@ export function removeAndClose(balancer: Balancer): void {
 export function createRemains({ openIpvs, openNftables, ipvsRemains, log }: RemainsDeps, retired: RetiredBalancer): Remains {
   /** Whether `retired` has everything that is left of the other balancer. */
   let isAlone = false;
-  let told: string | undefined;
+  let reported: string | undefined;
 
   const retireRemains = (): void => {
     if (!ipvsRemains.stand()) return;
@@ -81,11 +81,11 @@ export function createRemains({ openIpvs, openNftables, ipvsRemains, log }: Rema
         if (active === 'ipvs') removeAndClose(openNftables());
         else retireRemains();
         isAlone = true;
-        told = undefined;
+        reported = undefined;
       } catch (thrown) {
         const why = reasonOf(thrown);
-        if (why !== told) log.warn({ why }, 'what another balancer has left in the kernel could not be removed yet; it is tried again');
-        told = why;
+        if (why !== reported) log.warn({ why }, 'what another balancer has left in the kernel could not be removed yet; it is tried again');
+        reported = why;
       }
     },
     mayExist() {

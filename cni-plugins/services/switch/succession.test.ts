@@ -13,10 +13,10 @@ import type { SwitchableBalancer } from './switch.ts';
 import { webServer } from '../virtual-server.fixture.ts';
 
 const absent = canBalanceByIpvs();
-const told: { readonly level: string; readonly message: string }[] = [];
+const reported: { readonly level: string; readonly message: string }[] = [];
 const log = {
-  info: (_: unknown, message?: string) => void told.push({ level: 'info', message: message ?? '' }),
-  warn: (_: unknown, message?: string) => void told.push({ level: 'warn', message: message ?? '' }),
+  info: (_: unknown, message?: string) => void reported.push({ level: 'info', message: message ?? '' }),
+  warn: (_: unknown, message?: string) => void reported.push({ level: 'warn', message: message ?? '' }),
 } as unknown as Parameters<typeof openSwitchableBalancer>[1];
 
 const tcp4 = webServer;
@@ -184,7 +184,7 @@ describe('nf_tables to IPVS and back, under load', { skip: absent, timeout: 1_80
     await untilRetired();
     assert.doesNotMatch(shell('ip -br link; nft list tables; cat /proc/net/ip_vs'), /portcullis-ipvs|0A6000/u);
     assert.deepEqual(
-      told.filter(({ level }) => level === 'warn'),
+      reported.filter(({ level }) => level === 'warn'),
       [],
     );
     assert.equal((await client.greet('10.96.0.1', 80))[0]?.split(' ')[1], '10.1.0.2');

@@ -18,11 +18,11 @@ export function exitEffects({
 }): Pick<ContainerEffects, 'watch' | 'forgetExit' | 'recordedExit' | 'wasOutOfMemory'> {
   const oomLedger = createOomLedger(cgroups);
   return {
-    watch: (record, tell, monitorLost) => {
+    watch: (record, report, monitorLost) => {
       if (record.init === undefined || record.monitor === undefined) return () => undefined;
       const { path, systemd } = places.cgroup(record);
       if (systemd) void oomLedger.open(dirname(path));
-      return exits.watchContainer(record.id, { init: record.init, monitor: record.monitor }, tell, monitorLost);
+      return exits.watchContainer(record.id, { init: record.init, monitor: record.monitor }, report, monitorLost);
     },
     forgetExit: (id) => exits.forget(id),
     recordedExit: (id) => exits.recorded(id),

@@ -9,7 +9,7 @@ import type { RuntimeHandler } from '../runtime-handler.ts';
 import { hasEverything, noFeatures } from './features.ts';
 import type { HandlerFeatures } from './features.ts';
 import { probeRuntime } from './probe.ts';
-import type { ProbeParts } from './probe.ts';
+import type { ProbeDeps } from './probe.ts';
 
 export interface FeatureProbe {
   /**
@@ -46,7 +46,7 @@ interface Seen {
  * @param input.handlers by name; the empty name is the default one
  */
 export async function openFeatureProbe(
-  input: ProbeParts & { readonly handlers: ReadonlyMap<string, RuntimeHandler>; readonly root: string; readonly log: Logger },
+  input: ProbeDeps & { readonly handlers: ReadonlyMap<string, RuntimeHandler>; readonly root: string; readonly log: Logger },
 ): Promise<FeatureProbe> {
   const { handlers, log } = input;
   const file = fileIn(input.root);

@@ -11,7 +11,7 @@ import type { MountLine } from '../mountinfo.ts';
 import type { RuntimeHandler } from '../runtime-handler.ts';
 import type { HandlerFeatures } from './features.ts';
 
-export interface ProbeParts {
+export interface ProbeDeps {
   readonly startProgram: StartProgram;
   /**
    * Returns a folder for the bundle of this container id. The clean-up after killed daemons knows the folder
@@ -42,17 +42,17 @@ const mountFolders = ['/dev', '/sys', '/proc', '/run'];
  * first process from outside. No container is ever started. The probe does not use the runtime's own
  * `features` command, because old runtimes do not have it.
  */
-export async function probeRuntime(handler: RuntimeHandler, parts: ProbeParts): Promise<HandlerFeatures> {
+export async function probeRuntime(handler: RuntimeHandler, deps: ProbeDeps): Promise<HandlerFeatures> {
   const own = parseMountinfo(await readFile('/proc/self/mountinfo', 'utf8'));
   const source = mountFolders.find((folder) => mountPointsBelow(own, folder).length > 0);
   const [plain, timeNamespaces, mapped] = await Promise.all([
     source === undefined
       ? false
-      : withContainer(handler, parts, { namespaces: [], mounts: [bind(source, ['rro'])] }, (lines) =>
+      : withContainer(handler, deps, { namespaces: [], mounts: [bind(source, ['rro'])] }, (lines) =>
           everyBelow(lines, (line) => line.options.includes('ro')),
         ).catch(() => false),
-    probeTimeNamespace(handler, parts),
-    probeUserNamespace(handler, parts, source),
+    probeTimeNamespace(handler, deps),
+    probeUserNamespace(handler, deps, source),
   ]);
   return { recursiveReadOnlyMounts: plain, timeNamespaces, ...mapped };
 }
@@ -69,18 +69,18 @@ const makeInTime = `"$0" --root "$1" create --bundle "$2" --pid-file "$2/pid" "$
  * none is detected. The runtime runs in its own PID namespace: crun 1.8 kills by a pid that its child
  * reported, which is valid in the namespace of the container and hits a process of crun itself (process 2).
  */
-async function probeTimeNamespace(handler: RuntimeHandler, parts: ProbeParts): Promise<boolean> {
+async function probeTimeNamespace(handler: RuntimeHandler, deps: ProbeDeps): Promise<boolean> {
   const ownTime = await readlink('/proc/self/ns/time').catch(() => undefined);
   if (ownTime === undefined) return false;
-  const id = parts.newId();
-  const bundle = parts.bundle(id);
+  const id = deps.newId();
+  const bundle = deps.bundle(id);
   try {
     await writeProbeBundle(bundle, id, { namespaces: [{ type: 'time' }], mounts: [] });
     // The pids in this state are not valid outside, so no other command of the runtime may find it.
     const state = join(bundle, 'state');
     await mkdir(state, { mode: 0o700 });
     const [program, ...args] = inOwnPidNamespace(['/bin/sh', '-c', makeInTime, handler.path, state, bundle, id]);
-    await runCommand(parts.startProgram, program, args, { timeoutMs });
+    await runCommand(deps.startProgram, program, args, { timeoutMs });
     // The time namespace of the first process is created with its execve: time_namespaces(7).
     const seen = (await readFile(join(bundle, 'seen'), 'utf8')).trim();
     return seen.startsWith('time:') && seen !== ownTime;
@@ -97,13 +97,13 @@ async function probeTimeNamespace(handler: RuntimeHandler, parts: ProbeParts): P
 
 async function probeUserNamespace(
   handler: RuntimeHandler,
-  parts: ProbeParts,
+  deps: ProbeDeps,
   source: string | undefined,
 ): Promise<Omit<HandlerFeatures, 'recursiveReadOnlyMounts' | 'timeNamespaces'>> {
   const no = { idmappedMounts: false, userNamespaces: false, bindsKeepSubmounts: false };
   let dir: string | undefined;
   try {
-    dir = await parts.userNamespace.make();
+    dir = await deps.userNamespace.make();
     const pins = dir;
     const ids = [{ containerID: range.containerId, hostID: range.hostId, size: range.length }];
     const spec = {
@@ -115,22 +115,22 @@ async function probeUserNamespace(
       ],
       ...(handler.kind === 'crun' && { ids }),
       mounts: [
-        { ...bind(parts.layers, ['ro']), destination: '/mapped', uidMappings: ids, gidMappings: ids },
+        { ...bind(deps.layers, ['ro']), destination: '/mapped', uidMappings: ids, gidMappings: ids },
         ...(source === undefined ? [] : [bind(source, ['rw'])]),
       ],
     };
-    const seen = await withContainer(handler, parts, spec, (lines) => ({
+    const seen = await withContainer(handler, deps, spec, (lines) => ({
       idmappedMounts: lines.some((line) => line.target === '/mapped' && line.options.includes('idmapped')),
       bindsKeepSubmounts: everyBelow(lines, () => true),
     }));
     if (!seen.idmappedMounts)
       return { ...no, whyNoUserNamespaces: `${handler.kind} ${handler.version} silently ignores the id mappings of mounts` };
-    const layers = await parts.checkLayers(join(pins, 'user')).then(() => '', reasonOf);
+    const layers = await deps.checkLayers(join(pins, 'user')).then(() => '', reasonOf);
     return { ...seen, userNamespaces: layers === '', whyNoUserNamespaces: layers };
   } catch (cause) {
     return { ...no, whyNoUserNamespaces: reasonOf(cause) };
   } finally {
-    if (dir !== undefined) await parts.userNamespace.release(dir);
+    if (dir !== undefined) await deps.userNamespace.release(dir);
   }
 }
 
@@ -155,17 +155,17 @@ function everyBelow(lines: readonly MountLine[], is: (line: MountLine) => boolea
 /** Creates a container, passes its mounts on, and removes it. The container contains no program. */
 async function withContainer<T>(
   handler: RuntimeHandler,
-  parts: ProbeParts,
+  deps: ProbeDeps,
   spec: ProbeSpec,
   look: (lines: readonly MountLine[], pid: number) => T | Promise<T>,
 ): Promise<T> {
-  const id = parts.newId();
-  const bundle = parts.bundle(id);
+  const id = deps.newId();
+  const bundle = deps.bundle(id);
   try {
     await writeProbeBundle(bundle, id, spec);
     const pidFile = join(bundle, 'pid');
     const args = [...handler.globalArgs, 'create', '--bundle', bundle, '--pid-file', pidFile, id];
-    const { exitCode, stderr } = await runCommand(parts.startProgram, handler.path, args, { timeoutMs });
+    const { exitCode, stderr } = await runCommand(deps.startProgram, handler.path, args, { timeoutMs });
     if (exitCode !== 0) throw new Error(`${handler.path} create: ${stderr.trim().slice(0, 500)}`);
     const pid = Number(await readFile(pidFile, 'utf8'));
     return await look(parseMountinfo(await readFile(`/proc/${pid}/mountinfo`, 'utf8')), pid);

@@ -96,7 +96,7 @@ export async function openInfraProcesses(parts: {
       await rm(folderOf(record), { recursive: true, force: true });
     },
     isAlive: sameProcess,
-    watch: (process, tell) => watchProcess(parts.reactor, process, tell),
+    watch: (process, report) => watchProcess(parts.reactor, process, report),
   };
 }
 
@@ -108,8 +108,8 @@ export async function openInfraProcesses(parts: {
 async function provideProgram(root: string): Promise<void> {
   const bytes = infraProgram(process.arch === 'arm64' ? 'arm64' : 'x64');
   const file = join(root, programPath);
-  const standing = await readFile(file).catch(() => undefined);
-  if (standing !== undefined && bytes.equals(standing)) return;
+  const existing = await readFile(file).catch(() => undefined);
+  if (existing !== undefined && bytes.equals(existing)) return;
   for (const folder of [root, join(root, 'proc'), join(root, 'dev')]) {
     await mkdir(folder, { recursive: true });
     await chmod(folder, 0o755);

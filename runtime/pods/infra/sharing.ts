@@ -15,7 +15,7 @@ export interface InfraEffects {
   end(record: SandboxRecord): Promise<void>;
   isAlive(process: ProcessIdentity): boolean;
   /** Reports the end of the process once, even if it ended before. The returned function stops the watch. */
-  watch(process: ProcessIdentity, tell: () => void): () => void;
+  watch(process: ProcessIdentity, report: () => void): () => void;
 }
 
 /** The steps around a pod's shared PID namespace, in their order; all under the sandbox's lock. */

@@ -96,19 +96,19 @@ export function* corpusOf(message: string, good: Fields, path = ''): Generator<B
   for (const field of criContract.messages.get(message) ?? []) {
     const key = field.name;
     const at = path === '' ? key : `${path}.${key}`;
-    const { [key]: standing, ...without } = good;
-    if (standing !== undefined) yield { what: `without ${at}`, request: without };
+    const { [key]: existing, ...without } = good;
+    if (existing !== undefined) yield { what: `without ${at}`, request: without };
     const single = field.type.kind === 'message' && !field.repeated ? field.type.name : undefined;
-    if (single !== undefined && standing !== undefined) {
-      for (const { what, request } of corpusOf(single, standing as Fields, at)) yield { what, request: { ...good, [key]: request } };
+    if (single !== undefined && existing !== undefined) {
+      for (const { what, request } of corpusOf(single, existing as Fields, at)) yield { what, request: { ...good, [key]: request } };
       continue;
     }
     for (const value of fieldValues(field, path.split('.').length))
-      yield { what: `${at}: ${told(value)}`, request: { ...good, [key]: value } };
+      yield { what: `${at}: ${reported(value)}`, request: { ...good, [key]: value } };
   }
 }
 
-function told(value: unknown): string {
+function reported(value: unknown): string {
   const text = JSON.stringify(value, (_key, one: unknown) => (typeof one === 'bigint' ? one.toString() : one)) ?? 'undefined';
   return text.length > 60 ? `${text.slice(0, 60)}… (${text.length})` : text;
 }

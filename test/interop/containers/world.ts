@@ -409,8 +409,8 @@ function createOwnAuthority(folder: string): {
   const pss = (salt: number): readonly string[] => ['rsa_padding_mode:pss', `rsa_pss_saltlen:${salt}`];
   leaf('by-pss', { by: rsa, chain: [rsa], signature: pss(32) });
   leaf('by-pss-salt', { by: rsa, chain: [rsa], signature: pss(20) });
-  const stranger = createAuthority(`${folder}-stranger`).issue('root', { extensions: rootExtensions });
-  leaf('by-stranger', { by: stranger, chain: [stranger] });
+  const foreign = createAuthority(`${folder}-stranger`).issue('root', { extensions: rootExtensions });
+  leaf('by-stranger', { by: foreign, chain: [foreign] });
   const good = leaves.get('good');
   const other = leaves.get('other-email');
   // The certificate of one signer with the signature of another.

@@ -12,7 +12,7 @@ import type { Cell, OpenTool, Row } from './cells.ts';
 import type { Ground, Published } from './ground.ts';
 
 const run = promisify(execFile);
-const stranger = mockSubject.replace('/team/', '/other/');
+const foreign = mockSubject.replace('/team/', '/other/');
 const noRepositories = 'cosign itself does not ask which repository was signed';
 
 /** How one form is signed and verified. Everything else about its cells is derived from this. */
@@ -155,7 +155,7 @@ export const openCosign: OpenTool = async (ground) => {
     const sign: Form['sign'] = ({ target }, by) =>
       cosign(
         ...['sign', ...form, ...config, '--trusted-root', at('root.json')],
-        ...['--identity-token', token(by === 'builder' ? mockSubject : stranger), ...plain, target],
+        ...['--identity-token', token(by === 'builder' ? mockSubject : foreign), ...plain, target],
       );
     return {
       name: `cosign 3 keyless ${format}, Rekor v${rekor}${rekor === 2 ? ', TSA' : ''}`,

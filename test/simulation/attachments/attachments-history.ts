@@ -56,7 +56,7 @@ async function finish(play: Play): Promise<void> {
 }
 
 /** Plays one history of attachments. */
-export const playAttachments: PlayHistory = async (decisions, tell): Promise<HistoryResult> => {
+export const playAttachments: PlayHistory = async (decisions, report): Promise<HistoryResult> => {
   const scheduler = createScheduler(decisions);
   decisions.begin('begin');
   const [crash, fail, slow] = [decisions.weigh('crashes', [0.5]), decisions.weigh('failures', [0.6]), decisions.weigh('slowness', [0.3])];
@@ -69,10 +69,10 @@ export const playAttachments: PlayHistory = async (decisions, tell): Promise<His
     );
   const newHost = (): Host => createHost({ scheduler, mayPass, isOpened: () => played?.rulesTaken === true });
   const world: AttachmentsWorld = {
-    ...{ scheduler, tell, troubles: createTroubles(scheduler), rows: createStoredRows(), host: newHost(), bootId: 'boot' },
+    ...{ scheduler, tell: report, troubles: createTroubles(scheduler), rows: createStoredRows(), host: newHost(), bootId: 'boot' },
   };
   const restartMachine = async (play: Play): Promise<void> => {
-    tell('† the machine starts again');
+    report('† the machine starts again');
     await play.client.restart(() => {
       world.host = newHost();
       world.bootId = `${world.bootId}'`;
@@ -85,7 +85,7 @@ export const playAttachments: PlayHistory = async (decisions, tell): Promise<His
   const steps = decisions.weigh('rare events', [0.7]) === 1 ? rare : ordinary;
   const open = async (): Promise<Play> => {
     const client = await createClient({
-      ...{ scheduler, odds, tell, troubles: world.troubles },
+      ...{ scheduler, odds, tell: report, troubles: world.troubles },
       boot: (chosen) => bootAttachments(world, chosen),
       passes: (cause) => isPortcullisError(cause) && passing.test(cause.code),
     });
@@ -95,7 +95,7 @@ export const playAttachments: PlayHistory = async (decisions, tell): Promise<His
   try {
     return await withClocksOf(scheduler, () =>
       playSteps({
-        ...{ decisions, tell, steps, count, open, settle, finish },
+        ...{ decisions, tell: report, steps, count, open, settle, finish },
         check: (play) => check(play),
         crashes: ({ client }) => client.crashes(),
       }),

@@ -33,10 +33,10 @@ const confDir = fileURLToPath(new URL('networks', import.meta.url));
 
 /** Starts the network on the state that the previous life left. */
 export async function bootAttachments(world: AttachmentsWorld, odds: Odds): Promise<AttachmentsNode> {
-  const { tell, rows, host, bootId } = world;
+  const { tell: report, rows, host, bootId } = world;
   const { life, ended } = beginLife(world, odds, () => undefined, { ...usualErrnos, write: ['EIO', 'ENOSPC'] });
   forgetThreads();
-  useAttachmentsMachine({ tell, life, host, rows, bootId });
+  useAttachmentsMachine({ tell: report, life, host, rows, bootId });
   const start = async (): Promise<AttachmentsNode> => {
     const engine = await createNetworkEngine({ databasePath: '/network.db', confDir, log: logger });
     return { engine, ended, kill: life.kill, calm: life.calm };

@@ -77,7 +77,7 @@ export interface Host {
   readonly wrong: readonly string[];
 }
 
-export interface HostParts {
+export interface HostDeps {
   readonly scheduler: Scheduler;
   /** Returns whether packets of a link of this name may pass now, according to the requests. */
   readonly mayPass: (hostInterface: string) => boolean;
@@ -91,7 +91,7 @@ interface Follower {
   missed: boolean;
 }
 
-export function createHost({ scheduler, mayPass, isOpened }: HostParts): Host {
+export function createHost({ scheduler, mayPass, isOpened }: HostDeps): Host {
   const nf = createNfTables();
   const links = new Map<number, HostLink>();
   const namespaces = new Map<string, Namespace>();

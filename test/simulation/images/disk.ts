@@ -139,21 +139,21 @@ export function createDisk(): Disk {
       const all = names(path);
       for (let length = recursive ? 1 : all.length; length <= all.length; length += 1) {
         const part = all.slice(0, length).join('/');
-        const standing = find(part);
-        if (standing?.kind === 'folder' && recursive) continue;
-        if (standing !== undefined) throw systemError('EEXIST', 'mkdir', part);
+        const existing = find(part);
+        if (existing?.kind === 'folder' && recursive) continue;
+        if (existing !== undefined) throw systemError('EEXIST', 'mkdir', part);
         const { above, name } = placeOf(part);
         change({ folder: above, name, inode: newFolder() });
       }
     },
     create: (path, isNew) => {
-      const standing = find(path);
-      if (standing?.kind === 'folder') throw systemError('EISDIR', 'open', path);
-      if (standing !== undefined && isNew) throw systemError('EEXIST', 'open', path);
-      if (standing !== undefined) {
-        [standing.text, standing.isDirty] = ['', true];
-        dirty.add(standing);
-        return standing;
+      const existing = find(path);
+      if (existing?.kind === 'folder') throw systemError('EISDIR', 'open', path);
+      if (existing !== undefined && isNew) throw systemError('EEXIST', 'open', path);
+      if (existing !== undefined) {
+        [existing.text, existing.isDirty] = ['', true];
+        dirty.add(existing);
+        return existing;
       }
       const { above, name } = placeOf(path);
       const inode: File = { kind: 'file', text: '', kept: undefined, isDirty: true, isLost: false };
@@ -170,10 +170,10 @@ export function createDisk(): Disk {
       const inode = source.above.entries.get(source.name);
       if (inode === undefined) throw systemError('ENOENT', 'rename', from);
       const target = placeOf(to);
-      const standing = target.above.entries.get(target.name);
-      if (standing === inode) return;
-      if (standing?.kind === 'folder' && standing.entries.size > 0) throw systemError('ENOTEMPTY', 'rename', to);
-      if (standing !== undefined && standing.kind !== inode.kind)
+      const existing = target.above.entries.get(target.name);
+      if (existing === inode) return;
+      if (existing?.kind === 'folder' && existing.entries.size > 0) throw systemError('ENOTEMPTY', 'rename', to);
+      if (existing !== undefined && existing.kind !== inode.kind)
         throw systemError(inode.kind === 'folder' ? 'ENOTDIR' : 'EISDIR', 'rename', to);
       change({ folder: source.above, name: source.name, inode: undefined }, { folder: target.above, name: target.name, inode });
     },

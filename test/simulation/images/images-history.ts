@@ -50,8 +50,8 @@ function check({ world, client, known, failure }: Play): void {
   const trash = named(disk.find(`${storeRoot}/trash`), new Set());
   for (const [target, { lowers }] of mounts)
     for (const lower of lowers) {
-      const stands = found.has(lower) && !trash.has(lower) && [...layersByFolder.values()].some((layer) => isWhole(lower, layer));
-      hold('whole images', stands, `a layer was taken from below ${target}`);
+      const exists = found.has(lower) && !trash.has(lower) && [...layersByFolder.values()].some((layer) => isWhole(lower, layer));
+      hold('whole images', exists, `a layer was taken from below ${target}`);
     }
 }
 
@@ -102,7 +102,7 @@ async function finish(play: Play): Promise<void> {
 }
 
 /** Plays one history of images. */
-export const playImages: PlayHistory = async (decisions, tell, watch): Promise<HistoryResult> => {
+export const playImages: PlayHistory = async (decisions, report, watch): Promise<HistoryResult> => {
   const scheduler = createScheduler(decisions);
   decisions.begin('begin');
   const [crash, fail, slow] = [decisions.weigh('crashes', [0.5]), decisions.weigh('failures', [0.5]), decisions.weigh('slowness', [0.3])];
@@ -110,7 +110,7 @@ export const playImages: PlayHistory = async (decisions, tell, watch): Promise<H
   const steps = decisions.weigh('rare events', [0.7]) === 1 ? rare : ordinary;
   const count = 6 + decisions.choose('steps', 15);
   const world: ImagesWorld = {
-    ...{ scheduler, tell, troubles: createTroubles(scheduler), database: createStoredDatabase(), disk: createDisk() },
+    ...{ scheduler, tell: report, troubles: createTroubles(scheduler), database: createStoredDatabase(), disk: createDisk() },
     ...{ mounts: new Map(), policy: openPolicy, bootId: 'boot', admitted: new Set(), ids: new Map() },
     tags: new Map(images.map(({ repository, digest }) => [`${repository}:1`, digest])),
   };
@@ -118,7 +118,7 @@ export const playImages: PlayHistory = async (decisions, tell, watch): Promise<H
   watch?.images?.(world);
   const open = async (): Promise<Play> => ({
     client: await createClient({
-      ...{ scheduler, odds, tell, passes, troubles: world.troubles },
+      ...{ scheduler, odds, tell: report, passes, troubles: world.troubles },
       boot: (chosen) => bootImages(world, chosen, () => new Set(containers.keys())),
     }),
     ...{ world, containers, known: new Map(), removals: new Map(), open: new Set(), policyChanges: 0, serial: 0 },
@@ -127,7 +127,7 @@ export const playImages: PlayHistory = async (decisions, tell, watch): Promise<H
   const settle = ({ client, choose }: Play): Promise<void> => client.settle([0, 3, 20, 80][choose('turns', 4)] ?? 0);
   try {
     return await withTimersOf(scheduler, () =>
-      playSteps({ ...{ decisions, tell, steps, count, open, settle, check, finish }, crashes: ({ client }) => client.crashes() }),
+      playSteps({ ...{ decisions, tell: report, steps, count, open, settle, check, finish }, crashes: ({ client }) => client.crashes() }),
     );
   } finally {
     useMachine(undefined);

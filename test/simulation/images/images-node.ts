@@ -137,7 +137,7 @@ function kernelOf(world: ImagesWorld, broken: (cause: unknown) => void): Kernel 
  * in the background.
  */
 export async function bootImages(world: ImagesWorld, odds: Odds, containers: () => ReadonlySet<string>): Promise<ImagesNode> {
-  const { scheduler, tell, disk, mounts, bootId } = world;
+  const { scheduler, tell: report, disk, mounts, bootId } = world;
   // Work that the last life was about to do in this turn finds it dead.
   await new Promise((resolve) => setImmediate(resolve));
   const begun = beginLife(world, odds, () => undefined, errnos);
@@ -151,7 +151,7 @@ export async function bootImages(world: ImagesWorld, odds: Odds, containers: () 
       broken(cause);
     }
   };
-  useMachine({ ...{ scheduler, tell, disk, mounts, bootId, life, used, broken } });
+  useMachine({ ...{ scheduler, tell: report, disk, mounts, bootId, life, used, broken } });
   const start = async (): Promise<ImagesNode> => {
     const store = await createImageStore({
       root: storeRoot,

@@ -90,11 +90,11 @@ const idsOfPod = 65_536;
  * Assigns ids as a kubelet does: the first range that no other pod has, until everything that used it was
  * removed.
  */
-function giveIds({ ids, tell }: ImagesWorld, container: string): LayerMapping {
+function giveIds({ ids, tell: report }: ImagesWorld, container: string): LayerMapping {
   const taken = new Set([...ids.values()].map(({ uids }) => uids.hostId));
   let hostId = idsOfPod;
   while (taken.has(hostId)) hostId += idsOfPod;
-  tell(`  ${container} has the ids from ${hostId} on`);
+  report(`  ${container} has the ids from ${hostId} on`);
   const range = { hostId, length: idsOfPod };
   const mapping = { userNamespace: `/ns/${container}`, uids: range, gids: range };
   ids.set(container, mapping);

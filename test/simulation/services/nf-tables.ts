@@ -170,10 +170,10 @@ export function createNfTables(): NfTables {
       case messages.newElements: {
         const own = set();
         for (const element of elementsOf(fields.get(3)).map(readElement)) {
-          const standing = own.get(element.place);
+          const existing = own.get(element.place);
           mustLead(target(element.verdict));
-          if (standing === undefined) own.set(element.place, element);
-          else if (!sameBytes(standing.value, element.value) || target(standing.verdict) !== target(element.verdict))
+          if (existing === undefined) own.set(element.place, element);
+          else if (!sameBytes(existing.value, element.value) || target(existing.verdict) !== target(element.verdict))
             throw new Refusal('EEXIST');
         }
         return;

@@ -48,7 +48,7 @@ async function finish(play: Play): Promise<void> {
 }
 
 /** Plays one history of services. */
-export const playServices: PlayHistory = async (decisions, tell): Promise<HistoryResult> => {
+export const playServices: PlayHistory = async (decisions, report): Promise<HistoryResult> => {
   const scheduler = createScheduler(decisions);
   decisions.begin('begin');
   const [crash, fail, slow] = [decisions.weigh('crashes', [0.5]), decisions.weigh('failures', [0.6]), decisions.weigh('slowness', [0.3])];
@@ -56,12 +56,19 @@ export const playServices: PlayHistory = async (decisions, tell): Promise<Histor
   const steps = decisions.weigh('rare events', [0.7]) === 1 ? rare : ordinary;
   const count = 6 + decisions.choose('steps', 14);
   const world: ServicesWorld = {
-    ...{ scheduler, tell, troubles: createTroubles(scheduler), database: createStoredNetwork(), kernel: createNfTables(), bootId: 'boot' },
+    ...{
+      scheduler,
+      tell: report,
+      troubles: createTroubles(scheduler),
+      database: createStoredNetwork(),
+      kernel: createNfTables(),
+      bootId: 'boot',
+    },
   };
   const open = async (): Promise<Play> => ({
     ...{ world, declared: new Map(), meddling: 'never', ...choicesOf(decisions) },
     client: await createClient({
-      ...{ scheduler, odds, tell, troubles: world.troubles },
+      ...{ scheduler, odds, tell: report, troubles: world.troubles },
       boot: (chosen) => bootServices(world, chosen),
       passes: (cause) => isPortcullisError(cause) && passing.test(cause.code),
     }),
@@ -70,7 +77,7 @@ export const playServices: PlayHistory = async (decisions, tell): Promise<Histor
   try {
     return await withClocksOf(scheduler, () =>
       playSteps({
-        ...{ decisions, tell, steps, count, open, settle, finish },
+        ...{ decisions, tell: report, steps, count, open, settle, finish },
         check: (play) => check(play),
         crashes: ({ client }) => client.crashes(),
       }),

@@ -32,10 +32,10 @@ const logger = createLogger({ level: 'silent' });
 
 /** Starts the thread of services on the state that the previous life left. */
 export async function bootServices(world: ServicesWorld, odds: Odds): Promise<ServicesNode> {
-  const { scheduler, tell, database, kernel, bootId } = world;
+  const { scheduler, tell: report, database, kernel, bootId } = world;
   const { life, ended } = beginLife(world, odds, () => undefined, { ...usualErrnos, write: ['EIO', 'ENOSPC'] });
   forgetThreads();
-  useServicesMachine({ scheduler, tell, life, kernel, database, bootId });
+  useServicesMachine({ scheduler, tell: report, life, kernel, database, bootId });
   const start = async (): Promise<ServicesNode> => {
     const services = await startServices({ databasePath: '/network.db', balancer: 'nftables' }, logger);
     return { services, ended, kill: life.kill, calm: life.calm };

@@ -22,7 +22,7 @@ export interface Play extends Choices {
 }
 
 /** Declares through the interface of the source. @param whole these are all services of the source */
-async function tell(
+async function report(
   { services }: ServicesNode,
   source: string,
   all: readonly Service[],
@@ -39,7 +39,7 @@ function note({ declared }: Play, source: string, service: Service): void {
 
 async function put(play: Play, service: Service, source: string): Promise<void> {
   const { client, declared } = play;
-  const refused = await client.call(`declaration of ${service.name}`, (n) => tell(n, source, [service], false));
+  const refused = await client.call(`declaration of ${service.name}`, (n) => report(n, source, [service], false));
   if (!isTaken(declared, service)) {
     hold('true services', refused.length === 0, () => `${service.name} is refused: ${JSON.stringify(refused)}`);
     note(play, source, service);
@@ -74,7 +74,7 @@ async function declareBeside(play: Play): Promise<void> {
   await client.drive(
     Promise.all(
       free.map(async ([service, source]) => {
-        const refused = await client.start(`declaration of ${service.name}`, (n) => tell(n, source, [service], false));
+        const refused = await client.start(`declaration of ${service.name}`, (n) => report(n, source, [service], false));
         hold('true services', refused.length === 0, () => `${service.name} is refused: ${JSON.stringify(refused)}`);
         note(play, source, service);
       }),
@@ -90,7 +90,7 @@ async function replaceAll(play: Play): Promise<void> {
     .filter((index) => sourceOf(index) === 'docker' && choose('has it', 2) === 1)
     .map((index) => drawService(play, index))
     .filter((service) => !isTaken(others, service));
-  const refused = await client.call('replacement of what docker has', (n) => tell(n, 'docker', all, true));
+  const refused = await client.call('replacement of what docker has', (n) => report(n, 'docker', all, true));
   hold('true services', refused.length === 0, () => `a replacement is refused: ${JSON.stringify(refused)}`);
   const names = new Set(all.map(({ name }) => name));
   for (const [name, one] of declared) if (one.source === 'docker' && !names.has(name)) declared.delete(name);

@@ -69,12 +69,12 @@ function scopeRule(rule: TrustRule, unmapped: Unmapped[]): ScopedRule {
     if (found === undefined) {
       elsewhere.push(pattern);
       const became = admits ? 'nothing: the rule admits none of them' : 'images that may be among them are rejected';
-      unmapped.push(tell(rule, `no scope holds the images ${pattern}`, became));
+      unmapped.push(report(rule, `no scope holds the images ${pattern}`, became));
       continue;
     }
     if (found.wider !== undefined) {
       const became = admits ? 'nothing: the rule admits none of them' : `the rule holds for ${found.wider}, too`;
-      unmapped.push(tell(rule, `the scope ${found.scope} holds ${found.wider}, too, and ${pattern} does not`, became));
+      unmapped.push(report(rule, `the scope ${found.scope} holds ${found.wider}, too, and ${pattern} does not`, became));
     }
     if (found.wider === undefined || !admits) scopes.add(found.scope);
   }
@@ -85,7 +85,7 @@ function scopeRule(rule: TrustRule, unmapped: Unmapped[]): ScopedRule {
     else {
       if (admits) scopes.clear();
       unmapped.push(
-        tell(
+        report(
           rule,
           `no scope holds the exception ${pattern} and nothing else`,
           admits ? 'nothing: no requirement is made of the rule' : 'the rule holds for it, too',
@@ -95,9 +95,9 @@ function scopeRule(rule: TrustRule, unmapped: Unmapped[]): ScopedRule {
   }
   const demand = demandOf(rule);
   if (demand !== undefined && 'why' in demand)
-    unmapped.push(tell(rule, `the containers image library decides otherwise: ${demand.why}`, 'its images are rejected'));
-  if (rule.mode !== undefined) unmapped.push(tell(rule, 'it cannot only report', 'the rule is enforced'));
-  if (rule.breakGlass !== undefined) unmapped.push(tell(rule, 'it knows no break-glass', 'the rule is enforced'));
+    unmapped.push(report(rule, `the containers image library decides otherwise: ${demand.why}`, 'its images are rejected'));
+  if (rule.mode !== undefined) unmapped.push(report(rule, 'it cannot only report', 'the rule is enforced'));
+  if (rule.breakGlass !== undefined) unmapped.push(report(rule, 'it knows no break-glass', 'the rule is enforced'));
   return { rule, scopes, except, elsewhere, demand };
 }
 
@@ -123,7 +123,7 @@ function cellOf(scope: string, chain: readonly string[], rules: readonly ScopedR
   if (lookasides.size > 1) {
     for (const { rule } of demands)
       unmapped.push(
-        tell(rule, `it knows one lookaside for the images of ${scope}, and the rules name ${lookasides.size}`, 'its images are rejected'),
+        report(rule, `it knows one lookaside for the images of ${scope}, and the rules name ${lookasides.size}`, 'its images are rejected'),
       );
     return reject;
   }
@@ -145,7 +145,7 @@ function registriesText(cells: ReadonlyMap<string, Cell>): string {
   return `${JSON.stringify({ 'default-docker': places(root), docker }, null, 2)}\n`;
 }
 
-function tell(rule: TrustRule, why: string, became: string): Unmapped {
+function report(rule: TrustRule, why: string, became: string): Unmapped {
   const [, file = rule.name, line = '1'] = /^(.*):(\d+)$/.exec(rule.name) ?? [];
   return { file, line: Number(line), column: 1, path: '', why, became };
 }

@@ -31,17 +31,17 @@ export function attestationsOf(verify: Json, path: Path, name: string, importing
     const attestation = recordOf(each) ?? {};
     const at = [...path, 'attestations', index];
     if (listOf(attestation['conditions']).length > 0 || attestation['validate'] !== undefined)
-      return tell(importing, [...at, 'conditions'], 'conditions have no counterpart; say them as CEL of the attestation');
+      return report(importing, [...at, 'conditions'], 'conditions have no counterpart; say them as CEL of the attestation');
     const type = predicateTypeOf(textOf(attestation['type']) ?? textOf(attestation['predicateType']) ?? '');
     if (type === undefined || typeOf(verify) === 'Notary')
-      return tell(importing, at, 'it is no in-toto attestation with a known predicate type');
+      return report(importing, at, 'it is no in-toto attestation with a known predicate type');
     const own = listOf(attestation['attestors']).length > 0;
     const context = { type: typeOf(verify), name, annotations: {}, importing };
     const sets = own
       ? setsOf(attestation['attestors'], [...at, 'attestors'], context)
       : setsOf(verify['attestors'], [...path, 'attestors'], context);
     if (sets === undefined) return undefined;
-    if (sets.length === 0) return tell(importing, at, 'no required signer is named');
+    if (sets.length === 0) return report(importing, at, 'no required signer is named');
     append(
       demands,
       sets.map((set) => attestedBy(set, type)),
@@ -88,7 +88,7 @@ function setsOf(value: unknown, path: Path, context: Context): readonly Json[] |
       append(entries, found);
     }
     const demand = counted(set['count'], entries);
-    if (demand === undefined) return tell(context.importing, at, 'its entries and its count do not fit');
+    if (demand === undefined) return report(context.importing, at, 'its entries and its count do not fit');
     sets.push(demand);
   }
   return sets;
@@ -105,48 +105,57 @@ function entryOf(entry: Json, path: Path, context: Context): readonly Json[] | u
   const { importing, type } = context;
   const { keys, keyless, certificates, attestor, annotations, ...others } = entry;
   const [other] = Object.keys(others);
-  if (other !== undefined) return tell(importing, [...path, other], `\`${other}\` has no counterpart`);
-  if (type === undefined) return tell(importing, path, 'the type of signature is not known');
+  if (other !== undefined) return report(importing, [...path, other], `\`${other}\` has no counterpart`);
+  if (type === undefined) return report(importing, path, 'the type of signature is not known');
   const wanted = { ...context.annotations, ...textsOf(annotations) };
   if (Object.values(wanted).some((value) => value.includes('*')))
-    return tell(importing, path, 'an annotation with a literal * has no counterpart');
+    return report(importing, path, 'an annotation with a literal * has no counterpart');
   const signed = Object.keys(wanted).length === 0 ? {} : { annotations: wanted };
   if (recordOf(attestor) !== undefined) return setsOf([attestor], [...path, 'attestor'], context);
   if (type === 'Notary') return notaryOf(recordOf(certificates), path, context, signed);
   if (recordOf(keys) !== undefined) return keysOf(recordOf(keys) ?? {}, [...path, 'keys'], context, signed);
   if (recordOf(keyless) !== undefined) return keylessOf(recordOf(keyless) ?? {}, [...path, 'keyless'], context, signed);
-  return tell(importing, path, 'a certificate as signer has no counterpart for cosign’s signatures');
+  return report(importing, path, 'a certificate as signer has no counterpart for cosign’s signatures');
 }
 
 export function keysOf(keys: Json, path: Path, { importing, name }: Context, signed: Json): readonly Json[] | undefined {
   const { publicKeys, rekor, ctlog: _ctlog, signatureAlgorithm, ...others } = keys;
   const [other] = Object.keys(others);
   if (other !== undefined)
-    return tell(importing, [...path, other], 'a key in a secret or a KMS is not read: write it out with `cosign public-key`');
+    return report(importing, [...path, other], 'a key in a secret or a KMS is not read: write it out with `cosign public-key`');
   if (signatureAlgorithm !== undefined && signatureAlgorithm !== 'sha256')
-    return tell(importing, [...path, 'signatureAlgorithm'], 'only sha256 has a counterpart');
+    return report(importing, [...path, 'signatureAlgorithm'], 'only sha256 has a counterpart');
   const log = logOf(rekor);
   if (log === undefined)
-    return tell(importing, [...path, 'rekor'], 'a log other than the public one has no counterpart: name a trusted_root.json in the rule');
+    return report(
+      importing,
+      [...path, 'rekor'],
+      'a log other than the public one has no counterpart: name a trusted_root.json in the rule',
+    );
   const kept = keepKeys(importing, textOf(publicKeys) ?? '', name);
-  if ('problem' in kept) return tell(importing, [...path, 'publicKeys'], kept.problem);
+  if ('problem' in kept) return report(importing, [...path, 'publicKeys'], kept.problem);
   return kept.names.map((key) => ({ cosign: { key, ...(log ? { log: true } : {}), ...signed } }));
 }
 
 export function keylessOf(keyless: Json, path: Path, { importing }: Context, signed: Json): readonly Json[] | undefined {
   const { issuer, issuerRegExp, subject, subjectRegExp, rekor, ctlog, ...others } = keyless;
   const [other] = Object.keys(others);
-  if (other !== undefined) return tell(importing, [...path, other], `\`${other}\` has no counterpart`);
+  if (other !== undefined) return report(importing, [...path, other], `\`${other}\` has no counterpart`);
   if (logOf(rekor) === undefined)
-    return tell(importing, [...path, 'rekor'], 'a log other than the public one has no counterpart: name a trusted_root.json in the rule');
+    return report(
+      importing,
+      [...path, 'rekor'],
+      'a log other than the public one has no counterpart: name a trusted_root.json in the rule',
+    );
   const certificates = recordOf(ctlog) ?? {};
   if (certificates['pubkey'] !== undefined || certificates['tsaCertChain'] !== undefined)
-    return tell(importing, [...path, 'ctlog'], 'a certificate log other than the public ones has no counterpart');
+    return report(importing, [...path, 'ctlog'], 'a certificate log other than the public ones has no counterpart');
   const from = textOf(issuer) ?? literalOfExpression(textOf(issuerRegExp) ?? '.*');
   if (from === undefined || from.includes('*'))
-    return tell(importing, [...path, 'issuer'], 'an issuer is compared exactly, and this one is missing or matches several');
+    return report(importing, [...path, 'issuer'], 'an issuer is compared exactly, and this one is missing or matches several');
   const who = subjectOf(textOf(subject), textOf(subjectRegExp));
-  if (who === undefined) return tell(importing, [...path, 'subject'], 'it names no particular signer, or no pattern matches exactly these');
+  if (who === undefined)
+    return report(importing, [...path, 'subject'], 'it names no particular signer, or no pattern matches exactly these');
   const unlogged = certificates['ignoreSCT'] === true ? { certificateLog: false } : {};
   return [{ sigstore: { issuer: from, subject: who, ...unlogged, ...signed } }];
 }
@@ -183,9 +192,9 @@ export function notaryOf(
 ): readonly Json[] | undefined {
   const certificate = textOf(certificates?.['cert']);
   if (certificate === undefined || !certificate.includes('-----BEGIN CERTIFICATE-----'))
-    return tell(importing, path, 'Notary signatures need a certificate that is written out');
+    return report(importing, path, 'Notary signatures need a certificate that is written out');
   if (certificates?.['certChain'] !== undefined || certificates?.['rekor'] !== undefined)
-    return tell(importing, path, 'only `cert` has a counterpart');
+    return report(importing, path, 'only `cert` has a counterpart');
   const pem = certificate
     .split('\n')
     .map((line) => line.trim())
@@ -194,7 +203,7 @@ export function notaryOf(
   return [{ notation: { certificates: { ca: [file] }, ...signed } }];
 }
 
-function tell(importing: Importing, path: Path, why: string): undefined {
+function report(importing: Importing, path: Path, why: string): undefined {
   tellUnmapped(importing, path, why, denied);
   return undefined;
 }

@@ -120,7 +120,7 @@ function readVerifyImages(verify: Json, path: Path, namespaces: readonly string[
   const images = [...new Set((references.length === 0 ? ['*'] : references).map((text) => patternOfReference(text).pattern))];
   const except = skipped(verify, path, importing);
   const head = { images, ...(except.length === 0 ? {} : { except }), ...where };
-  const told = importing.unmapped.length;
+  const reported = importing.unmapped.length;
   for (const field of Object.keys(verify).filter((name) => !knownFields.includes(name)))
     tellUnmapped(importing, [...path, field], `\`${field}\` has no counterpart`, 'the images are denied');
   if (recordOf(verify['validate']) !== undefined)
@@ -134,8 +134,8 @@ function readVerifyImages(verify: Json, path: Path, namespaces: readonly string[
   const signed = attestorsOf(verify, path, name, importing);
   const attested = attestationsOf(verify, path, name, importing);
   const require = signed === undefined || attested === undefined ? undefined : allOf([...signed, ...attested]);
-  if (require === undefined || importing.unmapped.length > told) {
-    if (importing.unmapped.length === told) tellUnmapped(importing, path, 'it names no attestor', 'the images are denied');
+  if (require === undefined || importing.unmapped.length > reported) {
+    if (importing.unmapped.length === reported) tellUnmapped(importing, path, 'it names no attestor', 'the images are denied');
     importing.rules.push({
       comment,
       rule: { ...head, deny: `a part of Kyverno policy ${place.policy}, rule ${place.rule} has no counterpart` },

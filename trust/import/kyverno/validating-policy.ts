@@ -31,14 +31,14 @@ export function readValidatingPolicy(value: Json, base: Path, importing: Importi
   for (const field of ['namespaceSelector', 'objectSelector', 'excludeResourceRules'])
     if (recordOf(spec['matchConstraints'])?.[field] !== undefined)
       tellUnmapped(importing, [...path, 'matchConstraints', field], 'a selection by labels or resources has no counterpart', everywhere);
-  const told = importing.unmapped.length;
+  const reported = importing.unmapped.length;
   const context = { spec, path, name, importing };
   const demands = listOf(spec['validations']).map((one, index) => demandOf(recordOf(one) ?? {}, [...path, 'validations', index], context));
   const whole = demands.filter((demand) => demand !== undefined);
   const require = whole.length === demands.length && whole.length > 0 ? allOf(whole) : undefined;
   const comment = `ImageValidatingPolicy ${name}`;
-  if (require === undefined || importing.unmapped.length > told) {
-    if (importing.unmapped.length === told) tellUnmapped(importing, path, 'it has no validations', denied);
+  if (require === undefined || importing.unmapped.length > reported) {
+    if (importing.unmapped.length === reported) tellUnmapped(importing, path, 'it has no validations', denied);
     importing.rules.push({ comment, rule: { ...head, deny: `a part of ImageValidatingPolicy ${name} has no counterpart` } });
     return;
   }
@@ -63,25 +63,25 @@ const counting =
 
 function demandOf(validation: Json, path: Path, context: Context): Json | undefined {
   const { importing } = context;
-  const tell = (why: string): undefined => void tellUnmapped(importing, [...path, 'expression'], why, denied);
+  const report = (why: string): undefined => void tellUnmapped(importing, [...path, 'expression'], why, denied);
   const text = textOf(validation['expression'])?.replace(/\s+/g, '') ?? '';
   const found = counting.exec(text);
   if (found === null)
-    return tell('only expressions that count attestors who have signed have a counterpart; say others as CEL of an attestation');
+    return report('only expressions that count attestors who have signed have a counterpart; say others as CEL of an attestation');
   const [, , called, attestation, list = '', , sign, number = ''] = found;
   if ((called === 'verifyAttestationSignatures') !== (attestation !== undefined))
-    return tell('the function is called with other arguments than it has');
+    return report('the function is called with other arguments than it has');
   const names = list.split(',').map((one) => one.slice('attestors.'.length));
   const count = Number(number) + (sign === '>' ? 1 : 0);
   if (count < 1 || count > names.length || (sign === '==' && count < names.length) || new Set(names).size < names.length)
-    return tell(`"${sign ?? ''} ${number}" of ${names.length} attestors is no requirement`);
+    return report(`"${sign ?? ''} ${number}" of ${names.length} attestors is no requirement`);
   const attestors = names.map((name) => attestorNamed(name, context));
   if (attestors.includes(undefined)) return undefined;
   const type = attestation === undefined ? undefined : typeNamed(attestation, context);
   if (attestation !== undefined && type === undefined) return undefined;
   const signers = attestors.filter((one) => one !== undefined).map((one) => (type === undefined ? one : attestedBy(one, type)));
   if (type !== undefined && JSON.stringify(signers).includes('"notation"'))
-    return tell('attestations signed by notation have no counterpart');
+    return report('attestations signed by notation have no counterpart');
   if (count === signers.length) return allOf(signers);
   return count === 1 ? anyOf(signers) : { threshold: { count, of: signers } };
 }
@@ -105,29 +105,29 @@ function attestorNamed(name: string, { spec, path, name: policy, importing }: Co
   const index = list.findIndex((one) => one['name'] === name);
   const attestor = list[index];
   const at = [...path, 'attestors', Math.max(0, index)];
-  const tell = (why: string): undefined => void tellUnmapped(importing, at, why, denied);
-  if (attestor === undefined) return tell(`there is no attestor ${name}`);
+  const report = (why: string): undefined => void tellUnmapped(importing, at, why, denied);
+  if (attestor === undefined) return report(`there is no attestor ${name}`);
   const context = { name: `${policy}-${name}`, importing } as const;
   const notary = recordOf(attestor['notary']);
   const cosign = recordOf(attestor['cosign']);
   if (notary !== undefined && cosign === undefined) {
     const { certs, ...others } = notary;
     const [other] = Object.keys(others);
-    if (other !== undefined) return tell(`\`${other}\` has no counterpart`);
+    if (other !== undefined) return report(`\`${other}\` has no counterpart`);
     return anyOf(
       notaryOf({ cert: recordOf(certs)?.['value'] }, [...at, 'notary'], { ...context, type: 'Notary', annotations: {} }, {}) ?? [],
     );
   }
-  if (cosign === undefined || notary !== undefined) return tell('it is neither a cosign nor a notary attestor');
+  if (cosign === undefined || notary !== undefined) return report('it is neither a cosign nor a notary attestor');
   const { key, keyless, ctlog, annotations, ...others } = cosign;
   const [other] = Object.keys(others);
-  if (other !== undefined) return tell(`\`${other}\` has no counterpart`);
+  if (other !== undefined) return report(`\`${other}\` has no counterpart`);
   const wanted = textsOf(annotations);
-  if (Object.values(wanted).some((one) => one.includes('*'))) return tell('an annotation with a literal * has no counterpart');
+  if (Object.values(wanted).some((one) => one.includes('*'))) return report('an annotation with a literal * has no counterpart');
   const signed = Object.keys(wanted).length === 0 ? {} : { annotations: wanted };
   const cosignContext = { ...context, type: 'Cosign' as const, annotations: {} };
   const { url, insecureIgnoreTlog, insecureIgnoreSCT, rekorPubKey, ctLogPubKey, tsaCertChain, ...more } = recordOf(ctlog) ?? {};
-  if (Object.keys(more).length > 0) return tell('a part of its ctlog has no counterpart');
+  if (Object.keys(more).length > 0) return report('a part of its ctlog has no counterpart');
   const rekor = {
     ...(url === undefined ? {} : { url }),
     ...(rekorPubKey === undefined ? {} : { pubkey: rekorPubKey }),
@@ -135,13 +135,13 @@ function attestorNamed(name: string, { spec, path, name: policy, importing }: Co
   };
   if (recordOf(key) !== undefined && keyless === undefined) {
     const { data, hashAlgorithm, ...rest } = recordOf(key) ?? {};
-    if (tsaCertChain !== undefined) return tell('a time stamp authority of one’s own has no counterpart');
+    if (tsaCertChain !== undefined) return report('a time stamp authority of one’s own has no counterpart');
     const algorithm = hashAlgorithm === undefined ? {} : { signatureAlgorithm: hashAlgorithm };
     const keys = keysOf({ publicKeys: data, rekor, ...algorithm, ...rest }, [...at, 'cosign', 'key'], cosignContext, signed);
     return keys === undefined ? undefined : anyOf(keys);
   }
   const { identities, ...rest } = recordOf(keyless) ?? {};
-  if (key !== undefined || listOf(identities).length === 0) return tell('it names neither a key nor identities');
+  if (key !== undefined || listOf(identities).length === 0) return report('it names neither a key nor identities');
   const logs = {
     ignoreSCT: insecureIgnoreSCT,
     ...(ctLogPubKey === undefined ? {} : { pubkey: ctLogPubKey }),

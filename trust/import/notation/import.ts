@@ -21,19 +21,19 @@ export interface NotationImportOptions {
 export function importNotation(text: string, options: NotationImportOptions): ImportedPolicy {
   const { document, kind, statements } = readNotationPolicy(text, options.file);
   const unmapped: Unmapped[] = [];
-  const tell = (path: readonly PathSegment[], why: string, became: string): void =>
+  const report = (path: readonly PathSegment[], why: string, became: string): void =>
     void unmapped.push(unmappedAt(document, path, why, became));
   if (kind === 'blob') {
     for (const { path } of statements)
-      tell(path, 'the statement is about blobs, and rules are about images', 'nothing: no rule is made of it');
+      report(path, 'the statement is about blobs, and rules are about images', 'nothing: no rule is made of it');
     return { rules: [], files: [], unmapped };
   }
   const named = statements.flatMap(({ scopes }) => scopes).filter((scope) => scope !== '*' && patternOf(scope) !== undefined);
   const rules = statements.flatMap((statement): ImportedRule[] => {
-    const images = imagesOf(statement, tell);
+    const images = imagesOf(statement, report);
     if (images.length === 0) return [];
     const except = images.includes('**') && named.length > 0 ? { except: named.map((scope) => patternOf(scope)) } : {};
-    const body = bodyOf(statement, options.truststoreFolder, tell);
+    const body = bodyOf(statement, options.truststoreFolder, report);
     return [{ comment: commentOf(statement), rule: { images, ...except, ...body } }];
   });
   return { rules, files: [], unmapped };
@@ -41,12 +41,12 @@ export function importNotation(text: string, options: NotationImportOptions): Im
 
 type Tell = (path: readonly PathSegment[], why: string, became: string) => void;
 
-function imagesOf({ scopes, path }: Statement, tell: Tell): readonly string[] {
+function imagesOf({ scopes, path }: Statement, report: Tell): readonly string[] {
   return scopes.flatMap((scope, index) => {
     if (scope === '*') return ['**'];
     const pattern = patternOf(scope);
     if (pattern !== undefined) return [pattern];
-    tell(
+    report(
       [...path, 'registryScopes', index],
       `"${scope}" names no registry, as an OCI layout on disk`,
       'nothing: no image of a registry has that name',
@@ -71,11 +71,11 @@ function patternOf(scope: string): string | undefined {
   }
 }
 
-function bodyOf(statement: Statement, folder: string, tell: Tell): Readonly<Record<string, unknown>> {
+function bodyOf(statement: Statement, folder: string, report: Tell): Readonly<Record<string, unknown>> {
   const { level, path, scopes, override, verifyTimestamp, stores } = statement;
   if (level === 'skip') {
     if (!scopes.includes('*')) return { allow: 'unverified' };
-    tell(
+    report(
       [...path, 'signatureVerification', 'level'],
       'the level skip may not be used with the scope "*" (trust-store-trust-policy.md)',
       'its images are denied',
@@ -84,7 +84,7 @@ function bodyOf(statement: Statement, folder: string, tell: Tell): Readonly<Reco
   }
   const identities = statement.identities.filter((identity, index) => {
     if (identity === '*' || subjectTextOf(identity) !== undefined) return true;
-    tell([...path, 'trustedIdentities', index], `"${identity}" is read by a plugin of notation's`, 'this identity is no longer trusted');
+    report([...path, 'trustedIdentities', index], `"${identity}" is read by a plugin of notation's`, 'this identity is no longer trusted');
     return false;
   });
   if (identities.length === 0) return { deny: 'no identity of the statement is known here' };

@@ -84,7 +84,7 @@ function imagesOf(spec: Json, path: Path, importing: Importing): readonly string
 /** Returns the reason when a part that applies to the whole policy has no counterpart. */
 function blockersOf(spec: Json, path: Path, importing: Importing): string | undefined {
   const became = 'its images are denied';
-  const told = importing.unmapped.length;
+  const reported = importing.unmapped.length;
   if (spec['policy'] !== undefined)
     tellUnmapped(
       importing,
@@ -104,7 +104,7 @@ function blockersOf(spec: Json, path: Path, importing: Importing): string | unde
     );
   if (spec['mode'] !== undefined && spec['mode'] !== 'enforce' && spec['mode'] !== 'warn')
     tellUnmapped(importing, [...path, 'mode'], `${JSON.stringify(spec['mode'])} is no known mode`, became);
-  return importing.unmapped.length === told ? undefined : 'a part of the policy has no counterpart';
+  return importing.unmapped.length === reported ? undefined : 'a part of the policy has no counterpart';
 }
 
 function messageOf(authorities: readonly Json[]): string | undefined {

@@ -35,8 +35,8 @@ const ownTop: ReadonlySet<string> = new Set(['root', 'timestamp', 'snapshot']);
  * @throws Error with a sentence when a file has the wrong form, or uses succinct delegations, which this
  * writer does not preserve
  */
-export function collectionOf(dialect: Dialect, standing: Standing): Collection {
-  const root = standing.get('root');
+export function collectionOf(dialect: Dialect, existing: Standing): Collection {
+  const root = existing.get('root');
   if (root === undefined) throw new Error('there is no root');
   const { signed } = readMetadata(dialect, 'root', root);
   return {
@@ -44,7 +44,7 @@ export function collectionOf(dialect: Dialect, standing: Standing): Collection {
     keys: listedKeys(signed.keys),
     roles: signed.roles,
     targets: new Map(
-      [...standing].filter(([name]) => !ownTop.has(name)).map(([name, bytes]) => [name, authoredRole(dialect, name, bytes)] as const),
+      [...existing].filter(([name]) => !ownTop.has(name)).map(([name, bytes]) => [name, authoredRole(dialect, name, bytes)] as const),
     ),
   };
 }

@@ -15,14 +15,14 @@ import { typeOf, versionOf } from './publish.ts';
  */
 export function draftFlaw(
   collection: Collection,
-  standing: Standing,
+  existing: Standing,
   { role, bytes }: { readonly role: string; readonly bytes: Buffer },
   atService: readonly OnlineRole[],
 ): string | undefined {
   const { dialect } = collection;
   const type = typeOf(role);
   if (type === 'snapshot' || type === 'timestamp') return undefined;
-  const former = standing.get(role);
+  const former = existing.get(role);
   const next = former === undefined ? 1 : versionOf(dialect, role, former) + 1;
   const { version } = readMetadata(dialect, type, bytes).signed;
   if (version !== next) return `its version is ${version}, and ${next} is to follow`;

@@ -53,15 +53,15 @@ export interface Issued {
  * @throws the errors of the signers
  */
 export async function issue(input: IssueInput): Promise<Issued> {
-  const { collection, standing, signers, serverManaged = new Set<string>() } = input;
+  const { collection, standing: existing, signers, serverManaged = new Set<string>() } = input;
   const { dialect } = collection;
-  const all = new Map(standing);
+  const all = new Map(existing);
   const files = new Map<string, Buffer>();
   const pending = new Map<string, Buffer>();
   const missing: MissingSignatures[] = [];
 
   const make = async (role: string, type: TopRole, body: Json, demands: readonly Demand[]): Promise<void> => {
-    const former = standing.get(role);
+    const former = existing.get(role);
     const need = needOf(input, role, type, body, demands, former);
     if (need === 'none') return;
     const draft = draftOf(input, role, type, body, demands, former);
@@ -82,14 +82,14 @@ export async function issue(input: IssueInput): Promise<Issued> {
     }
   };
 
-  await make('root', 'root', rootBody(collection), rootDemands(collection, standing.get('root')));
+  await make('root', 'root', rootBody(collection), rootDemands(collection, existing.get('root')));
   for (const [name, authored] of shallowFirst(collection)) {
     // Notary's clients skip a delegation that has published nothing.
     const unborn =
-      dialect === 'notary' && name !== 'targets' && !standing.has(name) && authored.targets.size === 0 && authored.delegations.length === 0;
+      dialect === 'notary' && name !== 'targets' && !existing.has(name) && authored.targets.size === 0 && authored.delegations.length === 0;
     if (!unborn) await make(name, 'targets', targetsBody(dialect, authored), [roleDemand(collection, name)]);
   }
-  if (missing.length > 0) return { files: new Map(), standing, missing, pending };
+  if (missing.length > 0) return { files: new Map(), standing: existing, missing, pending };
 
   if (!serverManaged.has('snapshot')) {
     const listed = [...all].filter(([role]) => role !== 'snapshot' && role !== 'timestamp' && (dialect === 'notary' || role !== 'root'));
@@ -101,7 +101,7 @@ export async function issue(input: IssueInput): Promise<Issued> {
     await make('timestamp', 'timestamp', timestampBody(dialect, namedFile(dialect, 'snapshot', snapshot)), [
       topDemand(collection, 'timestamp'),
     ]);
-  return missing.length > 0 ? { files: new Map(), standing, missing, pending } : { files, standing: all, missing, pending };
+  return missing.length > 0 ? { files: new Map(), standing: existing, missing, pending } : { files, standing: all, missing, pending };
 }
 
 /**
@@ -163,22 +163,22 @@ function namedFile(dialect: Dialect, role: string, bytes: Buffer): NamedFile {
 }
 
 /** Returns the signatures that the next file of a role needs. */
-export function demandsOf(collection: Collection, role: string, standing: Standing): Demand[] {
-  if (role === 'root') return rootDemands(collection, standing.get('root'));
+export function demandsOf(collection: Collection, role: string, existing: Standing): Demand[] {
+  if (role === 'root') return rootDemands(collection, existing.get('root'));
   return role === 'snapshot' || role === 'timestamp' ? [topDemand(collection, role)] : [roleDemand(collection, role)];
 }
 
 /** Adds the signatures of available keys to a draft that waits for signatures. */
 export async function addSignatures(
   collection: Collection,
-  standing: Standing,
+  existing: Standing,
   waiting: { readonly role: string; readonly bytes: Buffer },
   signers: FindSigner,
 ): Promise<SignedDraft> {
   const { role, bytes } = waiting;
   const type = (topRoles as readonly string[]).includes(role) ? (role as TopRole) : 'targets';
   const { version } = readMetadata(collection.dialect, type, bytes).signed;
-  const draft = { role, type, version, signed: signedOf(bytes), demands: demandsOf(collection, role, standing) };
+  const draft = { role, type, version, signed: signedOf(bytes), demands: demandsOf(collection, role, existing) };
   return signDraft(collection.dialect, draft, signers, bytes);
 }
 

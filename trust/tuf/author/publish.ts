@@ -43,10 +43,10 @@ export async function readPublished(dialect: Dialect, source: TufSource, known: 
   if ((await source.fetch('timestamp.json', defaultLimits.timestampBytes)) === undefined) return undefined;
   const update = await updateMetadata({ dialect, source, store, now: moment });
   let { trusted } = update;
-  const standing = new Map<string, Buffer>([['root', trusted.root.bytes]]);
-  if (trusted.timestamp !== undefined) standing.set('timestamp', trusted.timestamp.bytes);
-  if (trusted.snapshot !== undefined) standing.set('snapshot', trusted.snapshot.bytes);
-  for (const [role, { bytes }] of trusted.targets) standing.set(role, bytes);
+  const existing = new Map<string, Buffer>([['root', trusted.root.bytes]]);
+  if (trusted.timestamp !== undefined) existing.set('timestamp', trusted.timestamp.bytes);
+  if (trusted.snapshot !== undefined) existing.set('snapshot', trusted.snapshot.bytes);
+  for (const [role, { bytes }] of trusted.targets) existing.set(role, bytes);
   const reached = new Set(['targets']);
   for (const delegator of reached) {
     for (const { name } of trusted.targets.get(delegator)?.signed.delegations?.roles ?? []) {
@@ -56,13 +56,13 @@ export async function readPublished(dialect: Dialect, source: TufSource, known: 
       const bytes = await source.fetch(file, meta.length ?? defaultLimits.unsizedBytes);
       if (bytes === undefined) continue;
       trusted = withTargets(trusted, { name, delegator, bytes }, moment);
-      standing.set(name, bytes);
+      existing.set(name, bytes);
       reached.add(name);
     }
   }
   // Roles that no role delegates to any more stay in the snapshot, which may not drop any (section 5.5.5).
-  for (const [name, bytes] of known) if (!standing.has(name) && trusted.snapshot?.signed.meta.has(name) === true) standing.set(name, bytes);
-  return { standing, roots };
+  for (const [name, bytes] of known) if (!existing.has(name) && trusted.snapshot?.signed.meta.has(name) === true) existing.set(name, bytes);
+  return { standing: existing, roots };
 }
 
 export function typeOf(role: string): TopRole {
@@ -101,14 +101,14 @@ export function newestOf(dialect: Dialect, remote: Standing, local: Standing): S
 /** Returns what a place lacks of a dialect; undefined when it lacks nothing. */
 export function publicationOf(
   dialect: Dialect,
-  standing: Standing,
+  existing: Standing,
   roots: ReadonlyMap<number, Buffer>,
   remote: Standing | undefined,
 ): Publication | undefined {
   const before = remote?.get('root');
   const standingRoot = before === undefined ? 0 : versionOf(dialect, 'root', before);
   const rootFiles = [...roots].map(([version, bytes]): PublishedFile => ({ role: 'root', version, bytes }));
-  const rest = [...standing]
+  const rest = [...existing]
     .filter(([role]) => role !== 'root')
     .sort(([a], [b]) => order(a) - order(b))
     .map(([role, bytes]): PublishedFile => ({ role, version: versionOf(dialect, role, bytes), bytes }));

@@ -21,9 +21,9 @@ export async function roleViews(working: WorkingFolder): Promise<readonly RoleVi
 }
 
 async function rolesOf(working: WorkingFolder, dialect: Dialect, managed: readonly string[]): Promise<RoleView[]> {
-  const [collection, standing] = await Promise.all([stagedCollection(working, dialect), working.standing(dialect)]);
+  const [collection, existing] = await Promise.all([stagedCollection(working, dialect), working.standing(dialect)]);
   const facts = (role: string): Pick<RoleView, 'version' | 'expires'> => {
-    const bytes = standing.get(role);
+    const bytes = existing.get(role);
     if (bytes === undefined) return {};
     const { version, expires } = readMetadata(dialect, typeOf(role), bytes).signed;
     return { version, expires: new Date(expires).toISOString() };

@@ -217,17 +217,17 @@ async function serverKey(
   return service.serverKey(dialect, role, fresh);
 }
 
-const withoutManaged = (standing: Standing, managed: readonly string[]): Standing =>
-  new Map([...standing].filter(([role]) => !managed.includes(role)));
+const withoutManaged = (existing: Standing, managed: readonly string[]): Standing =>
+  new Map([...existing].filter(([role]) => !managed.includes(role)));
 
 /** Returns the versions of the roles that sign targets. */
-function roleVersions(standing: Standing): Record<string, number> {
-  const roles = [...standing].filter(([role]) => role === 'targets' || role.startsWith('targets/'));
+function roleVersions(existing: Standing): Record<string, number> {
+  const roles = [...existing].filter(([role]) => role === 'targets' || role.startsWith('targets/'));
   return Object.fromEntries(roles.map(([role, bytes]) => [role, versionOf('notary', role, bytes)]));
 }
 
-function publishedByOthers({ notaryVersions }: Settings, standing: Standing): boolean {
-  const now = roleVersions(standing);
+function publishedByOthers({ notaryVersions }: Settings, existing: Standing): boolean {
+  const now = roleVersions(existing);
   return Object.keys(now).some((role) => now[role] !== notaryVersions?.[role]);
 }
 
@@ -249,9 +249,9 @@ function countersigned(collection: Collection, notary: Collection): Collection {
  * @param countersign a publish that also signs in the TUF dialect what Notary's clients have published
  */
 export async function stagedCollection(folder: WorkingFolder, dialect: Dialect, countersign = false): Promise<Collection | undefined> {
-  const [settings, standing, staged] = await Promise.all([folder.settings(), folder.standing(dialect), folder.staged()]);
+  const [settings, existing, staged] = await Promise.all([folder.settings(), folder.standing(dialect), folder.staged()]);
   try {
-    const begun = standing.size > 0 ? collectionOf(dialect, standing) : await firstCollection(settings, dialect, []);
+    const begun = existing.size > 0 ? collectionOf(dialect, existing) : await firstCollection(settings, dialect, []);
     const notary = countersign && dialect === 'tuf' ? await folder.standing('notary') : new Map<string, Buffer>();
     return applyStaged(notary.size > 0 ? countersigned(begun, collectionOf('notary', notary)) : begun, staged);
   } catch (thrown) {

@@ -20,7 +20,7 @@ export async function signDrafts({ working, keys }: Pick<OwnedCollection, 'worki
   const staged = await working.staged();
   const found: Waiting[] = [];
   for (const dialect of dialects) {
-    const [pending, standing, collection] = await Promise.all([
+    const [pending, existing, collection] = await Promise.all([
       working.pending(dialect),
       working.standing(dialect),
       stagedCollection(working, dialect),
@@ -28,13 +28,13 @@ export async function signDrafts({ working, keys }: Pick<OwnedCollection, 'worki
     const bytes = pending.get(role);
     if (bytes === undefined || collection === undefined) continue;
     const meant = [collection, (await stagedCollection(working, dialect, true)) ?? collection];
-    const flaws = meant.map((one) => draftFlaw(one, standing, { role, bytes }, atServiceIn(staged, dialect)));
+    const flaws = meant.map((one) => draftFlaw(one, existing, { role, bytes }, atServiceIn(staged, dialect)));
     const [flaw] = flaws.includes(undefined) ? [] : flaws;
     if (flaw !== undefined) throw authorFailure('TRUST_AUTHOR_OTHER_DRAFT', role, `the draft that waits is not signed: ${flaw}`);
-    const { bytes: signed, missing } = await addSignatures(collection, standing, { role, bytes }, keys.finder(dialect));
+    const { bytes: signed, missing } = await addSignatures(collection, existing, { role, bytes }, keys.finder(dialect));
     await working.savePending(dialect, new Map(pending).set(role, signed));
     const [wanting] = missing;
-    const { threshold = 1 } = demandsOf(collection, role, standing).at(-1) ?? {};
+    const { threshold = 1 } = demandsOf(collection, role, existing).at(-1) ?? {};
     const { version, expires } = readMetadata(dialect, typeOf(role), signed).signed;
     const counts = { have: wanting?.have ?? threshold, threshold: wanting?.threshold ?? threshold };
     found.push({ dialect, version, expires: new Date(expires).toISOString(), ...counts });

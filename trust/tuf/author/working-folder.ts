@@ -36,7 +36,7 @@ export interface WorkingFolder {
   settings(): Promise<Settings>;
   saveSettings(settings: Settings): Promise<void>;
   standing(dialect: Dialect): Promise<Standing>;
-  saveStanding(dialect: Dialect, standing: Standing): Promise<void>;
+  saveStanding(dialect: Dialect, existing: Standing): Promise<void>;
   /** Returns every root by its version, first to last. */
   roots(dialect: Dialect): Promise<ReadonlyMap<number, Buffer>>;
   saveRoot(dialect: Dialect, version: number, bytes: Buffer): Promise<void>;

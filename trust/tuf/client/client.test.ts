@@ -85,12 +85,12 @@ test('valid and invalid histories of a repository have the same result as in tuf
     await initialiseTuf(ours, root ?? Buffer.alloc(0));
     await writeFile(join(theirs, 'root.json'), root ?? '');
     const url = `${service.url}/tuf/${image}`;
-    const told: string[] = [];
+    const reported: string[] = [];
     for (let step = 0; step < 12; step += 1) {
       const names = Object.keys(steps);
       const name = names[random(names.length)] ?? '';
       steps[name]?.(repository, random);
-      told.push(name);
+      reported.push(name);
       // The files of a version are published once, unless an attacker interferes.
       const made = written(repository);
       service.publish(image, repository, made);
@@ -106,7 +106,7 @@ test('valid and invalid histories of a repository have the same result as in tuf
         refreshTheirs(theirs, url),
       ]);
       if (outcomes[0] === 'refused') refusals += 1;
-      const where = `seed ${seed}: ${told.join(', ')}`;
+      const where = `seed ${seed}: ${reported.join(', ')}`;
       // The file changed under its version. tuf-js does not compare its stored copy with the hash that is
       // signed now; this client does.
       if (outcomes.join() === 'refused,believed' && !(await keptAsServed(theirs, service.files))) break;

@@ -25,11 +25,11 @@ interface Standing {
  * @param places where to look, in order: the first place that has the tag counts
  */
 export function ociSource(places: readonly RegistryRepository[], tag: string): TufSource {
-  let standing: Promise<Standing | undefined> | undefined;
+  let existing: Promise<Standing | undefined> | undefined;
   return {
     async fetch(name, mostBytes) {
-      if (standing === undefined || name.endsWith('.root.json')) standing = readPlaces(places, tag);
-      const { repository, files } = (await standing) ?? {};
+      if (existing === undefined || name.endsWith('.root.json')) existing = readPlaces(places, tag);
+      const { repository, files } = (await existing) ?? {};
       const found = files?.get(decodeURIComponent(name));
       if (found === undefined || repository === undefined) return undefined;
       if (found.size > mostBytes) throw tufFailure('TRUST_TUF_TOO_LARGE', name, `it is larger than ${mostBytes} bytes`);

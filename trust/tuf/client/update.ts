@@ -81,9 +81,9 @@ export async function updateMetadata(input: UpdateInput): Promise<TufUpdate> {
     const kept = await store.load('snapshot');
     if (kept !== undefined) {
       trusted = keptSnapshot(trusted, kept);
-      const standing = trusted.snapshot === undefined ? undefined : attempt(() => withSnapshot(trusted, kept, now));
-      if (standing !== undefined) {
-        trusted = standing;
+      const existing = trusted.snapshot === undefined ? undefined : attempt(() => withSnapshot(trusted, kept, now));
+      if (existing !== undefined) {
+        trusted = existing;
         return;
       }
     }
@@ -100,9 +100,9 @@ export async function updateMetadata(input: UpdateInput): Promise<TufUpdate> {
     if (verified.has(path)) return;
     const meta = fileMetaOf(trusted, name);
     const kept = await store.load(name);
-    const standing = kept === undefined ? undefined : attempt(() => withTargets(trusted, { name, delegator, bytes: kept }, now));
-    if (standing !== undefined) {
-      trusted = standing;
+    const existing = kept === undefined ? undefined : attempt(() => withTargets(trusted, { name, delegator, bytes: kept }, now));
+    if (existing !== undefined) {
+      trusted = existing;
       verified.add(path);
       return;
     }

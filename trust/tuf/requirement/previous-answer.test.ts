@@ -53,9 +53,9 @@ test('one of two services is down: the current answer of the other one counts', 
       const { digest = '', items } = await ask(here, undefined, policy);
       const before = { ...(await here.gather(`${image}:1.0`)), digest, items };
       await other.service.close();
-      const stands = previousAnswer(await ask(here, undefined, policy), before);
-      assert.equal(stands.digest, digestOf(one));
-      assert.ok(stands.items.every(({ annotations }) => annotations['refused'] === undefined));
+      const exists = previousAnswer(await ask(here, undefined, policy), before);
+      assert.equal(exists.digest, digestOf(one));
+      assert.ok(exists.items.every(({ annotations }) => annotations['refused'] === undefined));
       publish(here, undefined);
       const signed = await ask(here, undefined, policy);
       assert.equal(previousAnswer(signed, before), signed);

@@ -16,8 +16,8 @@ export function previousAnswer(signed: SignedReference, before: Dossier | undefi
   if (!agree) return signed;
   const isOfSilent = (repository: string | undefined): boolean => repository !== undefined && silent.has(repository);
   const former = before.items.filter(({ kind, annotations }) => kind === 'tuf-metadata' && isOfSilent(annotations['repository']));
-  const told = new Set(former.map(({ annotations }) => annotations['repository']));
-  if (told.size < silent.size) return signed;
+  const reported = new Set(former.map(({ annotations }) => annotations['repository']));
+  if (reported.size < silent.size) return signed;
   const items = [...signed.items.filter(({ annotations }) => !isOfSilent(annotations['repository'])), ...former];
   return { ...signed, digest: before.digest, items };
 }

@@ -65,8 +65,8 @@ function keyOf(path: string, pem: string): NodeKey {
 }
 
 async function publish(path: string, key: NodeKey): Promise<NodeKey> {
-  const told = await readFile(`${path}.pub`, 'utf8').catch(() => '');
-  if (told !== `${key.note.text}\n`) await writeFileAtomic(`${path}.pub`, `${key.note.text}\n`, { mode: 0o644 });
+  const reported = await readFile(`${path}.pub`, 'utf8').catch(() => '');
+  if (reported !== `${key.note.text}\n`) await writeFileAtomic(`${path}.pub`, `${key.note.text}\n`, { mode: 0o644 });
   return key;
 }
 

@@ -367,11 +367,11 @@ test('a log whose end was cut off is reported at the next start, and signed agai
   await kit.append(6);
   await kit.log.close();
   tamper(kit.path, 'DELETE FROM verdict_log WHERE seq > 3');
-  const told: string[] = [];
-  const onFailure = (_what: string, error: unknown): void => void told.push((error as { code: string }).code);
+  const reported: string[] = [];
+  const onFailure = (_what: string, error: unknown): void => void reported.push((error as { code: string }).code);
   const log = await openVerdictLog({ ...logOptions(kit.folder, kit.database), onFailure });
   await log.close();
-  assert.deepEqual(told, ['TRUST_LOG_CUT_OFF']);
+  assert.deepEqual(reported, ['TRUST_LOG_CUT_OFF']);
   const result = verify(kit.path);
   assert.ok(result.problems.some(({ code }) => code === 'TRUST_LOG_CHECKPOINT_WRONG'));
   assert.equal(result.checkpoints, 3);

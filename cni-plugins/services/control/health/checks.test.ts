@@ -37,14 +37,14 @@ function scripted(context: TestContext): {
   const said = new Map<string, boolean>();
   const judged: string[] = [];
   const taken = new Map<string, number>();
-  const unwell = new Set<string>();
+  const unhealthy = new Set<string>();
   const checks = createHealthChecks({
     random: () => 0,
-    isWell: (_, id) => !unwell.has(id),
+    isWell: (_, id) => !unhealthy.has(id),
     onJudged(name, id, isWell) {
       judged.push(`${name} ${id} ${isWell ? 'well' : 'unwell'} after ${taken.get(id)}`);
-      if (isWell) unwell.delete(id);
-      else unwell.add(id);
+      if (isWell) unhealthy.delete(id);
+      else unhealthy.add(id);
     },
     async probe(_, { address, port: at }) {
       const id = `${address} ${at}`;

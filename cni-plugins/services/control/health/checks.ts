@@ -104,10 +104,10 @@ export function createHealthChecks({ probe, onJudged, isWell, random }: HealthOp
         if (backend.draining === true || port === undefined || backend.without?.includes(port.name) === true) continue;
         const id = healthIdOf(backend, port);
         if (after.has(id)) continue;
-        const stands = before.get(id);
-        if (stands !== undefined) {
-          stands.check = check;
-          after.set(id, stands);
+        const exists = before.get(id);
+        if (exists !== undefined) {
+          exists.check = check;
+          after.set(id, exists);
           continue;
         }
         const made: Checked = {

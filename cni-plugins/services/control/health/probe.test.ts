@@ -82,12 +82,12 @@ test('http: anything but an answer is unhealthy: none in time, another protocol,
 
 test('exec: status 0 is healthy; the program gets the backend, and nothing of our environment', async () => {
   const program = join(folder, 'check');
-  const told = join(folder, 'told');
-  writeFileSync(program, `#!/bin/sh\nenv > ${told}\nexit $1\n`, { mode: 0o755 });
+  const reported = join(folder, 'told');
+  writeFileSync(program, `#!/bin/sh\nenv > ${reported}\nexit $1\n`, { mode: 0o755 });
   const exec = (command: readonly string[]): Promise<string | undefined> => probe({ ...common, kind: 'exec', command }, at(8080));
   assert.equal(await exec([program, '0']), undefined);
   // Names that the shell itself sets, and one that Node passes to every child while coverage is measured.
-  const names = readFileSync(told, 'utf8')
+  const names = readFileSync(reported, 'utf8')
     .split('\n')
     .filter((line) => /^(?!PWD|SHLVL|_=|OLDPWD|NODE_V8_COVERAGE)/u.test(line) && line !== '');
   assert.deepEqual(names.toSorted(), [

@@ -44,10 +44,10 @@ function changed(
 }
 
 function ensureBridge({ bridge: { name, mac, addresses } }: AttachmentSpec, tag: string): number {
-  const standing = asked('look up the link', name, () => host().named(name));
-  if (standing?.up === true && standing.addresses.length === addresses.length) return standing.index;
+  const existing = asked('look up the link', name, () => host().named(name));
+  if (existing?.up === true && existing.addresses.length === addresses.length) return existing.index;
   const made =
-    standing ?? asked('create the bridge', name, () => host().make({ kind: 'bridge', name, mac, group: linkGroups.bridge, alias: tag }));
+    existing ?? asked('create the bridge', name, () => host().make({ kind: 'bridge', name, mac, group: linkGroups.bridge, alias: tag }));
   asked('set up the bridge', name, () => {
     if (host().links.get(made.index) === undefined) throw refusal({ what: 'set up the bridge', on: name }, 'ENODEV');
     host().change(made, { up: true, addresses });

@@ -78,7 +78,7 @@ describe('plugin calls in the engine’s thread', () => {
     // allowed.
     const program = `
       import { parentPort, workerData } from 'node:worker_threads';
-      import { openPluginDoor } from ${JSON.stringify(join(import.meta.dirname, 'plugin-door.ts'))};
+      import { openPluginListener } from ${JSON.stringify(join(import.meta.dirname, 'plugin-listener.ts'))};
       const { counted } = workerData;
       // The door puts acts off for 100 ms at most while callers come: on a busy machine that passes between two of them.
       performance.now = () => 0;
@@ -88,7 +88,7 @@ describe('plugin calls in the engine’s thread', () => {
         Atomics.add(counted, 0, 1);
       };
       const log = { warn: () => undefined, debug: () => undefined };
-      const door = openPluginDoor({ fd: workerData.fd, act, handOver: (connection) => parentPort.postMessage(connection), log });
+      const door = openPluginListener({ fd: workerData.fd, act, handOver: (connection) => parentPort.postMessage(connection), log });
       parentPort.once('message', async () => { await door.close(); parentPort.postMessage('closed'); parentPort.close(); });
       parentPort.postMessage('open');`;
     worker = new Worker(program, { eval: true, workerData: { fd: listener, counted }, execArgv: ['--input-type=module'] });

@@ -5,7 +5,7 @@ import type { ConnectionGate, ConnectionLimits, ConnectionPlace } from './gate.t
 import { networkPeer } from './peer.ts';
 
 /** Bounds the connections of an HTTP server. */
-export interface HttpDoor {
+export interface HttpConnections {
   /**
    * Returns the slot of a request's connection. Undefined if the connection is closed, or was closed in
    * favour of another.
@@ -28,7 +28,7 @@ export const connectionsCheckingInterval = 5_000;
  * connection without a slot gets 503 and is closed. If the server speaks TLS, it is closed without an answer.
  * @param server a server that has no other `connection` listener than its own, and does not listen yet
  */
-export function openHttpDoor(server: Server, limits: ConnectionLimits, encrypted: boolean): HttpDoor {
+export function limitHttpConnections(server: Server, limits: ConnectionLimits, encrypted: boolean): HttpConnections {
   const gate = createConnectionGate(limits);
   const places = new Map<string, ConnectionPlace>();
   const own = server.listeners('connection') as ((socket: Socket) => void)[];

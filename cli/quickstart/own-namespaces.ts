@@ -8,7 +8,7 @@ const mark = 'PORTCULLIS_QUICKSTART_APART';
 /** Descriptor over which that process reports that it stays (`--keep`). */
 const stayDescriptor = 3;
 
-export function isApart(): boolean {
+export function isInOwnNamespaces(): boolean {
   return process.env[mark] === '1';
 }
 
@@ -16,7 +16,7 @@ export function isApart(): boolean {
  * Runs this same command in its own network and mount namespaces (unshare(1)) and returns its exit code; 0 as
  * soon as it reports that it stays. Its standard input ends when this process ends, in every case.
  */
-export async function runApart(): Promise<number> {
+export async function runInOwnNamespaces(): Promise<number> {
   const command = [process.execPath, ...process.execArgv, ...process.argv.slice(1)];
   const child = spawn('unshare', ['--mount', '--net', '--propagation', 'private', '--', ...command], {
     // It has its own session, so that this process forwards a Ctrl-C exactly once.
@@ -38,7 +38,7 @@ export async function runApart(): Promise<number> {
  * Called in the separate process. `onEnd` runs when the starting process is gone, or when a signal asks to
  * end.
  */
-export function whenToldToEnd(onEnd: () => void): { readonly staying: () => void; readonly deaf: () => void } {
+export function onEndSignal(onEnd: () => void): { readonly staying: () => void; readonly deaf: () => void } {
   let stays = false;
   process.stdin.resume().on('end', () => {
     if (!stays) onEnd();

@@ -12,12 +12,12 @@ import { bareType } from './plugin-type.ts';
  * and a call saves the round trip to it. Calls that wait for other processes there (drivers of libnetwork) are
  * handed over to the main thread.
  */
-export interface PluginDoor {
+export interface PluginListener {
   /** Accepts no new calls. Resolves when every call that was read has been answered. */
   close(): Promise<void>;
 }
 
-export interface PluginDoorOptions {
+export interface PluginListenerOptions {
   /** A listening unix socket; it is closed together with this listener. */
   readonly fd: number;
   /** Synchronous, except for third-party IPAM plugins. */
@@ -26,7 +26,7 @@ export interface PluginDoorOptions {
   readonly log: Pick<Logger, 'warn' | 'debug'>;
 }
 
-export function openPluginDoor({ fd, act, handOver, log }: PluginDoorOptions): PluginDoor {
+export function openPluginListener({ fd, act, handOver, log }: PluginListenerOptions): PluginListener {
   const turns = createTurns();
   const service = createPluginService({
     callPlugin: (call) => turns.take(() => act(call)),

@@ -6,7 +6,7 @@ import { generateKeyPair, loadSigningKey } from '../../trust/index.ts';
 import type { SigningKey } from '../../trust/index.ts';
 
 /** The environment of the quickstart: its own folders, in its own namespaces. */
-export interface Setting {
+export interface Environment {
   readonly folder: string;
   readonly root: string;
   readonly state: string;
@@ -53,9 +53,9 @@ export function makeFolders(): string {
  * Writes everything that the daemon reads, and generates the key. Brings loopback up, because the network
  * namespace is new.
  */
-export async function makeSetting(folder: string, registryHost: string): Promise<Setting> {
+export async function makeEnvironment(folder: string, registryHost: string): Promise<Environment> {
   const inside = (name: string): string => join(folder, name);
-  const setting = {
+  const environment = {
     folder,
     root: inside('root'),
     state: inside('state'),
@@ -67,15 +67,15 @@ export async function makeSetting(folder: string, registryHost: string): Promise
     socket: inside('portcullis.sock'),
     cgroupParent: `/portcullis-quickstart-${process.pid}`,
   };
-  for (const path of [setting.policyFolder, setting.cniFolder, setting.logs, inside('keys')])
+  for (const path of [environment.policyFolder, environment.cniFolder, environment.logs, inside('keys')])
     mkdirSync(path, { recursive: true, mode: 0o700 });
   // The key lives only as long as the quickstart. An empty passphrase keeps the file in cosign's format.
   const keys = await generateKeyPair(inside('keys/shop'), { environment: { PORTCULLIS_PASSPHRASE: '' } });
-  execFileSync('cp', [keys.publicFile, join(setting.policyFolder, 'shop.pub')]);
-  writeFileSync(setting.policyFile, policyText(registryHost));
-  writeFileSync(join(setting.cniFolder, '10-quickstart.conflist'), JSON.stringify(conflist, null, 2));
+  execFileSync('cp', [keys.publicFile, join(environment.policyFolder, 'shop.pub')]);
+  writeFileSync(environment.policyFile, policyText(registryHost));
+  writeFileSync(join(environment.cniFolder, '10-quickstart.conflist'), JSON.stringify(conflist, null, 2));
   return {
-    ...setting,
+    ...environment,
     key: await loadSigningKey(keys.privateFile, { environment: { PORTCULLIS_PASSPHRASE: '' } }),
     remove: () => rmSync(folder, { recursive: true, force: true }),
   };

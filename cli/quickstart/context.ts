@@ -2,16 +2,16 @@ import type { RegistryRepository } from '../../base/distribution/index.ts';
 import type { Daemon } from './daemon.ts';
 import type { Image } from './image.ts';
 import type { Registry } from './registry.ts';
-import type { Setting } from './setting.ts';
-import type { Story } from './story.ts';
+import type { Environment } from './environment.ts';
+import type { StepReport } from './step-report.ts';
 
 /** Text of the image's page. */
 export const page = 'Hello from behind the portcullis.';
 
 /** State that all chapters share. */
-export interface Scene {
-  readonly story: Story;
-  readonly setting: Setting;
+export interface Context {
+  readonly report: StepReport;
+  readonly environment: Environment;
   readonly registry: Registry;
   readonly daemon: Daemon;
   readonly repository: RegistryRepository;

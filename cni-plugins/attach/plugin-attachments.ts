@@ -8,55 +8,55 @@ import type { NetworkDatabase } from './database.ts';
  * What CNI plugins created, in the database: an attachment of the origin `plugin`, with one plugin attachment
  * (`part`) for each plugin of its chain.
  */
-export interface PartStore {
-  part(realm: string, key: AttachmentKey, type: string): Part | undefined;
+export interface PluginAttachmentStore {
+  part(namespaceId: string, key: AttachmentKey, type: string): PluginAttachment | undefined;
   /** Returns all plugin attachments of one attachment, in the order of creation. */
-  chain(realm: string, key: AttachmentKey): readonly Part[];
+  chain(namespaceId: string, key: AttachmentKey): readonly PluginAttachment[];
   /**
    * Returns the number of the attachment, which is created if it does not exist. Call it inside a
    * transaction.
    */
-  attachment(realm: string, key: AttachmentKey, hostInterface: string): number;
+  attachment(namespaceId: string, key: AttachmentKey, hostInterface: string): number;
   /** Records the intent before anything is created. Call it inside a transaction. */
-  begin(part: NewPart): Part;
-  describe(part: Part, resources: readonly Resource[], result: CniResult): Part;
-  setState(part: Part, state: PartState): void;
+  begin(pluginAttachment: NewPluginAttachment): PluginAttachment;
+  describe(pluginAttachment: PluginAttachment, resources: readonly Resource[], result: CniResult): PluginAttachment;
+  setState(pluginAttachment: PluginAttachment, state: PluginAttachmentState): void;
   /**
    * Removes the plugin attachment with its leases and host ports, and the attachment with the last of them.
    */
-  remove(part: Part): void;
+  remove(pluginAttachment: PluginAttachment): void;
   /**
    * Returns what a crashed process left half-created or half-removed. While the caller holds the kernel's
    * lock, no other process can be working on it.
    */
-  unfinished(realm: string): readonly Part[];
+  unfinished(namespaceId: string): readonly PluginAttachment[];
   /** Returns what later plugins in the chain created for the same attachment, in their order. */
-  after(part: Part): readonly Resource[];
+  after(pluginAttachment: PluginAttachment): readonly Resource[];
   /** Returns the plugin attachments of a container, on any network. */
-  of(realm: string, containerId: string): readonly Part[];
+  of(namespaceId: string, containerId: string): readonly PluginAttachment[];
   /**
    * Returns whether the attachment of a host's link has a plugin attachment of the type that is not being
    * removed, or undefined if there is no such attachment.
    */
-  has(realm: string, hostInterface: string, type: string): boolean | undefined;
-  /** Returns all plugin attachments of a realm, in the order of creation. */
-  all(realm: string): readonly Part[];
+  has(namespaceId: string, hostInterface: string, type: string): boolean | undefined;
+  /** Returns all plugin attachments of a host network namespace, in the order of creation. */
+  all(namespaceId: string): readonly PluginAttachment[];
 }
 
-export type PartState = 'making' | 'ready' | 'removing';
+export type PluginAttachmentState = 'making' | 'ready' | 'removing';
 
-export interface Part {
+export interface PluginAttachment {
   readonly attachment: number;
   readonly key: AttachmentKey;
   readonly type: string;
-  readonly state: PartState;
+  readonly state: PluginAttachmentState;
   /** Path of the pod's network namespace, as the caller specified it. */
   readonly netns: string;
   readonly resources: readonly Resource[];
   readonly result: CniResult;
 }
 
-export type NewPart = Omit<Part, 'state'>;
+export type NewPluginAttachment = Omit<PluginAttachment, 'state'>;
 
 interface Row {
   readonly attachment: number;
@@ -64,7 +64,7 @@ interface Row {
   readonly container_id: string;
   readonly interface: string;
   readonly type: string;
-  readonly state: PartState;
+  readonly state: PluginAttachmentState;
   readonly netns: string;
   readonly resources: string;
   readonly result: string;
@@ -72,7 +72,7 @@ interface Row {
 
 const resourcesOf = ({ resources }: Row): Resource[] => parseJson(resources) as Resource[];
 
-const partOf = (row: Row): Part => ({
+const partOf = (row: Row): PluginAttachment => ({
   attachment: row.attachment,
   key: { network: row.network, containerId: row.container_id, interface: row.interface },
   type: row.type,
@@ -82,7 +82,7 @@ const partOf = (row: Row): Part => ({
   result: parseJson(row.result) as CniResult,
 });
 
-export function createPartStore({ db, transaction }: NetworkDatabase): PartStore {
+export function createPluginAttachmentStore({ db, transaction }: NetworkDatabase): PluginAttachmentStore {
   const columns = 'attachment, network, container_id, interface, type, part.state, netns, resources, result';
   const from = `SELECT ${columns} FROM part JOIN attachment ON number = attachment WHERE realm = ? AND origin = 'plugin'`;
   const selectOne = db.prepare(`${from} AND network = ? AND container_id = ? AND interface = ? AND type = ?`);
@@ -94,7 +94,7 @@ export function createPartStore({ db, transaction }: NetworkDatabase): PartStore
   );
   const selectChain = db.prepare(`${from} AND network = ? AND container_id = ? AND interface = ? ORDER BY position`);
   // Every act runs this query. It uses the index of the few that are not ready, and never scans all
-  // attachments of the realm.
+  // attachments of the host network namespace.
   const selectUnfinished = db.prepare(
     `SELECT ${columns} FROM part INDEXED BY part_unfinished CROSS JOIN attachment ON number = attachment
      WHERE part.state <> 'ready' AND realm = ? AND origin = 'plugin' ORDER BY number DESC, position DESC`,
@@ -122,40 +122,48 @@ export function createPartStore({ db, transaction }: NetworkDatabase): PartStore
   const deleteEmpty = db.prepare('DELETE FROM attachment WHERE number = ?1 AND NOT EXISTS (SELECT 1 FROM part WHERE attachment = ?1)');
 
   return {
-    part(realm, key, type) {
-      const row = selectOne.get(realm, key.network, key.containerId, key.interface, type) as Row | undefined;
+    part(namespaceId, key, type) {
+      const row = selectOne.get(namespaceId, key.network, key.containerId, key.interface, type) as Row | undefined;
       return row === undefined ? undefined : partOf(row);
     },
-    chain: (realm, key) => (selectChain.all(realm, key.network, key.containerId, key.interface) as unknown as Row[]).map(partOf),
-    attachment(realm, { network, containerId, interface: name }, hostInterface) {
-      const { changes, lastInsertRowid } = insertAttachment.run(realm, network, containerId, name, hostInterface);
+    chain: (namespaceId, key) =>
+      (selectChain.all(namespaceId, key.network, key.containerId, key.interface) as unknown as Row[]).map(partOf),
+    attachment(namespaceId, { network, containerId, interface: name }, hostInterface) {
+      const { changes, lastInsertRowid } = insertAttachment.run(namespaceId, network, containerId, name, hostInterface);
       if (changes === 1) return Number(lastInsertRowid);
-      return (selectNumber.get(realm, network, containerId, name) as { number: number }).number;
+      return (selectNumber.get(namespaceId, network, containerId, name) as { number: number }).number;
     },
-    begin(part) {
-      insertPart.run(part.attachment, part.type, part.netns, JSON.stringify(part.resources), JSON.stringify(part.result));
-      return { ...part, state: 'making' };
+    begin(pluginAttachment) {
+      insertPart.run(
+        pluginAttachment.attachment,
+        pluginAttachment.type,
+        pluginAttachment.netns,
+        JSON.stringify(pluginAttachment.resources),
+        JSON.stringify(pluginAttachment.result),
+      );
+      return { ...pluginAttachment, state: 'making' };
     },
-    describe(part, resources, result) {
-      updatePart.run(JSON.stringify(resources), JSON.stringify(result), part.attachment, part.type);
-      return { ...part, resources, result };
+    describe(pluginAttachment, resources, result) {
+      updatePart.run(JSON.stringify(resources), JSON.stringify(result), pluginAttachment.attachment, pluginAttachment.type);
+      return { ...pluginAttachment, resources, result };
     },
-    setState: (part, state) => void updateState.run(state, part.attachment, part.type),
-    remove(part) {
+    setState: (pluginAttachment, state) => void updateState.run(state, pluginAttachment.attachment, pluginAttachment.type),
+    remove(pluginAttachment) {
       transaction(() => {
-        deletePart.run(part.attachment, part.type);
-        deleteLeases.run(part.attachment, part.type);
-        deletePorts.run(part.attachment, part.type);
-        deleteEmpty.run(part.attachment);
+        deletePart.run(pluginAttachment.attachment, pluginAttachment.type);
+        deleteLeases.run(pluginAttachment.attachment, pluginAttachment.type);
+        deletePorts.run(pluginAttachment.attachment, pluginAttachment.type);
+        deleteEmpty.run(pluginAttachment.attachment);
       });
     },
-    unfinished: (realm) => (selectUnfinished.all(realm) as unknown as Row[]).map(partOf),
-    after: (part) => (selectAfter.all(part.attachment, part.type) as unknown as Row[]).flatMap(resourcesOf),
-    of: (realm, containerId) => (selectOf.all(realm, containerId) as unknown as Row[]).map(partOf),
-    has(realm, hostInterface, type) {
-      const row = selectHas.get(realm, hostInterface, type) as { has: number } | undefined;
+    unfinished: (namespaceId) => (selectUnfinished.all(namespaceId) as unknown as Row[]).map(partOf),
+    after: (pluginAttachment) =>
+      (selectAfter.all(pluginAttachment.attachment, pluginAttachment.type) as unknown as Row[]).flatMap(resourcesOf),
+    of: (namespaceId, containerId) => (selectOf.all(namespaceId, containerId) as unknown as Row[]).map(partOf),
+    has(namespaceId, hostInterface, type) {
+      const row = selectHas.get(namespaceId, hostInterface, type) as { has: number } | undefined;
       return row === undefined ? undefined : row.has === 1;
     },
-    all: (realm) => (selectAll.all(realm) as unknown as Row[]).map(partOf),
+    all: (namespaceId) => (selectAll.all(namespaceId) as unknown as Row[]).map(partOf),
   };
 }

@@ -2,7 +2,7 @@ import { execFileSync, spawnSync } from 'node:child_process';
 import { readFileSync, readdirSync, rmdirSync } from 'node:fs';
 import { setTimeout as pause } from 'node:timers/promises';
 import type { CriClient } from './daemon.ts';
-import type { Setting } from './setting.ts';
+import type { Environment } from './environment.ts';
 
 /** Removes every pod of the daemon, as far as the daemon answers. */
 export async function removePods({ runtime }: CriClient): Promise<void> {
@@ -17,7 +17,7 @@ export async function removePods({ runtime }: CriClient): Promise<void> {
  * Cleans up when the daemon is gone: kills processes in our cgroup or with our folder in their command line,
  * and removes the cgroup.
  */
-export async function sweep({ folder, cgroupParent }: Pick<Setting, 'folder' | 'cgroupParent'>): Promise<void> {
+export async function sweep({ folder, cgroupParent }: Pick<Environment, 'folder' | 'cgroupParent'>): Promise<void> {
   const groups = cgroupsBelow(cgroupParent);
   const inGroups = groups.flatMap((group) => read(`${group}/cgroup.procs`).split('\n'));
   const naming = readdirSync('/proc').filter((name) => /^\d+$/.test(name) && read(`/proc/${name}/cmdline`).includes(folder));

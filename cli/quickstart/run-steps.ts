@@ -2,26 +2,26 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect } from './expect.ts';
 import { containerConfig, execute, portAnswers, podConfig, readLog, readPage } from './pod.ts';
-import { tellCrictl } from './crictl.ts';
-import { page } from './scene.ts';
-import type { Scene } from './scene.ts';
+import { crictlSteps } from './crictl.ts';
+import { page } from './context.ts';
+import type { Context } from './context.ts';
 import { filesBelow, kernelTraces } from './traces.ts';
 
 /** Runs the signed image as a pod with a profile, checks the confinement, and removes it without traces. */
-export async function tellRun(scene: Scene, imageRef: string): Promise<void> {
-  const { story, setting, daemon, reference } = scene;
+export async function runSteps(context: Context, imageRef: string): Promise<void> {
+  const { report, environment, daemon, reference } = context;
   const { runtime } = daemon.cri;
-  const config = podConfig(setting, 'web');
+  const config = podConfig(environment, 'web');
 
-  story.chapter('It runs, with a profile');
-  const { podSandboxId } = await story.step('RunPodSandbox', () => runtime.runPodSandbox({ config }));
-  const { containerId } = await story.step('CreateContainer: decided again, for this namespace', () =>
+  report.chapter('It runs, with a profile');
+  const { podSandboxId } = await report.step('RunPodSandbox', () => runtime.runPodSandbox({ config }));
+  const { containerId } = await report.step('CreateContainer: decided again, for this namespace', () =>
     runtime.createContainer({ podSandboxId, config: containerConfig(reference, imageRef, config), sandboxConfig: config }),
   );
-  await story.step('StartContainer', () => runtime.startContainer({ containerId }));
+  await report.step('StartContainer', () => runtime.startContainer({ containerId }));
   const { status } = await runtime.podSandboxStatus({ podSandboxId });
   const address = status?.network?.ip ?? '';
-  await story.step(
+  await report.step(
     'its page answers from the host',
     async () => {
       const found = await readPage(address);
@@ -30,7 +30,7 @@ export async function tellRun(scene: Scene, imageRef: string): Promise<void> {
     },
     (found) => `http://${address}:8080/  ${found}`,
   );
-  await story.step(
+  await report.step(
     'its log is read, in the CRI format',
     async () => {
       const lines = await readLog(join(config.logDirectory, 'server/0.log'), 'serving on port');
@@ -39,31 +39,31 @@ export async function tellRun(scene: Scene, imageRef: string): Promise<void> {
     },
     (lines) => lines.slice(0, 2),
   );
-  await tellWalls(scene, containerId);
-  await tellCrictl(scene, containerId);
+  await tellWalls(context, containerId);
+  await crictlSteps(context, containerId);
 
-  story.chapter('It goes, and nothing is left');
-  await story.step('StopContainer, RemoveContainer', async () => {
+  report.chapter('It goes, and nothing is left');
+  await report.step('StopContainer, RemoveContainer', async () => {
     await runtime.stopContainer({ containerId, timeout: 10 });
     await runtime.removeContainer({ containerId });
   });
-  await story.step('StopPodSandbox, RemovePodSandbox', async () => {
+  await report.step('StopPodSandbox, RemovePodSandbox', async () => {
     await runtime.stopPodSandbox({ podSandboxId });
     await runtime.removePodSandbox({ podSandboxId });
   });
-  await story.step('its port no longer answers', async () => {
+  await report.step('its port no longer answers', async () => {
     expect(!(await portAnswers(address)), 'no answer', 'it still answers');
   });
-  await story.step(
+  await report.step(
     'only the pool of namespaces is left',
-    () => expectOnlyThePool(scene, [podSandboxId, containerId], address),
+    () => expectOnlyThePool(context, [podSandboxId, containerId], address),
     (pool) => [`${pool} namespaces kept ready for the next pods`, 'no mount, link, address, rule, cgroup, process or file of this pod'],
   );
 }
 
-async function tellWalls({ story, daemon }: Scene, containerId: string): Promise<void> {
+async function tellWalls({ report, daemon }: Context, containerId: string): Promise<void> {
   const run = (...command: string[]) => execute(daemon.cri, containerId, command);
-  await story.step(
+  await report.step(
     'exec works',
     async () => {
       const { exitCode, output } = await run('sh', '-c', 'echo "$(hostname), uid $(id -u), $(ls / | wc -w) folders"');
@@ -77,18 +77,18 @@ async function tellWalls({ story, daemon }: Scene, containerId: string): Promise
     expect(exitCode !== 0 && /not permitted|not implemented/i.test(output), 'Operation not permitted', `exit ${exitCode}: ${output}`);
     return output;
   };
-  const told = (command: string) => (output: string) => [`# ${command}`, output];
-  await story.step(
+  const reported = (command: string) => (output: string) => [`# ${command}`, output];
+  await report.step(
     'a forbidden system call fails inside, for root too',
     () => forbidden(['unshare', '--user', 'true']),
-    told('unshare --user true'),
+    reported('unshare --user true'),
   );
-  await story.step(
+  await report.step(
     'a forbidden capability fails inside, for root too',
     () => forbidden(['ip', 'link', 'set', 'lo', 'down']),
-    told('ip link set lo down'),
+    reported('ip link set lo down'),
   );
-  await story.step(
+  await report.step(
     'the kernel says the same',
     async () => {
       const { output } = await run('cat', '/proc/self/status');
@@ -99,7 +99,7 @@ async function tellWalls({ story, daemon }: Scene, containerId: string): Promise
       expect((granted & ~all) === 0n && granted < all, 'fewer capabilities than the host', field('CapBnd'));
       return `seccomp filter, ${countBits(granted)} of ${countBits(all)} capabilities, no_new_privs ${field('NoNewPrivs')}`;
     },
-    (told) => told,
+    (reported) => reported,
   );
 }
 
@@ -108,15 +108,15 @@ function countBits(set: bigint): number {
 }
 
 /** Checks that only the pool is left. Returns the number of pinned namespaces that the pool keeps. */
-function expectOnlyThePool({ setting }: Scene, ids: readonly string[], address: string): number {
-  const traces = kernelTraces(setting.folder, setting.cgroupParent);
-  const marks = [...ids, setting.cgroupParent, address];
+function expectOnlyThePool({ environment }: Context, ids: readonly string[], address: string): number {
+  const traces = kernelTraces(environment.folder, environment.cgroupParent);
+  const marks = [...ids, environment.cgroupParent, address];
   const left = [
     ...traces.filter(
       (trace) => marks.some((mark) => trace.includes(mark)) || /^link veth|^process .*conmon|mount .*(overlay|merged|rootfs)/.test(trace),
     ),
-    ...filesBelow(setting.root)
-      .concat(filesBelow(setting.state))
+    ...filesBelow(environment.root)
+      .concat(filesBelow(environment.state))
       .filter((path) => ids.some((id) => path.includes(id))),
   ];
   expect(left.length === 0, 'nothing of the pod is left', left.join('\n'));

@@ -3,49 +3,49 @@ import { describe, it } from 'node:test';
 import { PortcullisError } from '../../base/errors/index.ts';
 import { wrap } from '../terminal.ts';
 import type { Paper } from '../terminal.ts';
-import { createStory } from './story.ts';
+import { createStepReport } from './step-report.ts';
 
-function told(paper: Partial<Paper> = {}) {
+function reported(paper: Partial<Paper> = {}) {
   let text = '';
   let now = 0;
-  const story = createStory(
+  const report = createStepReport(
     { write: (part) => void (text += part), live: false, colour: false, unicode: true, width: 60, ...paper },
     () => (now += 5),
   );
-  return { story, text: () => text };
+  return { story: report, text: () => text };
 }
 
 describe('the story', () => {
   it('shows a step with its mark, its time at the right margin, and what it found below', async () => {
-    const { story, text } = told();
-    const value = await story.step(
+    const { story: report, text } = reported();
+    const value = await report.step(
       'push an image',
       () => 7,
       (found) => [`${found} layers`, 'one manifest'],
     );
     assert.equal(value, 7);
     assert.equal(text(), `  ✓ push an image${' '.repeat(36)}5.0 ms\n      7 layers\n      one manifest\n`);
-    assert.equal(story.close(), true);
+    assert.equal(report.close(), true);
     assert.match(text(), /✓ all 1 steps succeeded in 0\.0 s/);
   });
 
   it('shows why a step does not hold and what to do, throws it on, and ends badly', async () => {
-    const { story, text } = told();
+    const { story: report, text } = reported();
     const failure = new PortcullisError({ code: 'X_Y', kind: 'internal', attempted: 'do', on: 'it', why: 'it is raining', fix: 'wait' });
     await assert.rejects(
-      story.step('go out', () => {
+      report.step('go out', () => {
         throw failure;
       }),
       failure,
     );
     assert.match(text(), /✗ go out +5\.0 ms\n {6}it is raining\n {6}wait\n {6}\[X_Y\]\n/);
-    assert.equal(story.close(), false);
+    assert.equal(report.close(), false);
     assert.match(text(), /✗ 1 of 1 steps failed/);
   });
 
   it('shortens digests', async () => {
-    const { story, text } = told();
-    await story.step(
+    const { story: report, text } = reported();
+    await report.step(
       'look',
       () => undefined,
       () => `sha256:${'0123456789abcdef'.repeat(4)}`,
@@ -54,15 +54,15 @@ describe('the story', () => {
   });
 
   it('shows a running step on a terminal, and paints nothing without colour', async () => {
-    const { story, text } = told({ live: true });
-    await story.step('work', () => undefined);
+    const { story: report, text } = reported({ live: true });
+    await report.step('work', () => undefined);
     assert.ok(text().startsWith('\r\u001b[2K  … work\r\u001b[2K  ✓ work'));
     assert.ok(!text().includes('\u001b[3'));
   });
 
   it('keeps to ASCII where the locale has nothing else', async () => {
-    const { story, text } = told({ unicode: false });
-    await story.step('work', () => undefined);
+    const { story: report, text } = reported({ unicode: false });
+    await report.step('work', () => undefined);
     assert.match(text(), /^ {2}ok work/);
   });
 

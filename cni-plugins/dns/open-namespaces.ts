@@ -1,14 +1,14 @@
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { AF_INET, O_RDONLY, SOCK_DGRAM, closeFd, inNamespaces, openFile, socket } from '../../base/kernel/index.ts';
-import { realmOf } from '../attach/realm.ts';
+import { namespaceIdOf } from '../attach/namespace-id.ts';
 import type { HostNamespace } from './host-namespace.ts';
 
 /**
- * Finds host network namespaces by their `realm`. The caller of a plugin may be in another namespace than
+ * Finds host network namespaces by their ids. The caller of a plugin may be in another namespace than
  * ours, and may be gone by now. So the search covers namespaces that a process is in or that are pinned. A
  * namespace with neither has ended, and our sockets must not keep it alive.
  */
-export interface OpenPlace extends HostNamespace {
+export interface OpenNamespace extends HostNamespace {
   /** The name in /proc: `net:[4026531840]`. */
   readonly namespace: string;
   close(): void;
@@ -16,38 +16,38 @@ export interface OpenPlace extends HostNamespace {
 
 const ownPath = '/proc/thread-self/ns/net';
 
-function realmInside(inside: <T>(body: () => T) => T, path: string): string {
+function namespaceIdInside(inside: <T>(body: () => T) => T, path: string): string {
   const fd = inside(() => socket(AF_INET, SOCK_DGRAM, 0));
   try {
-    return realmOf(fd, path);
+    return namespaceIdOf(fd, path);
   } finally {
     closeFd(fd);
   }
 }
 
 /** Returns the namespace of this thread. */
-export function ownPlace(): HostNamespace {
-  return { realm: realmInside((body) => body(), ownPath), inside: (body) => body() };
+export function ownNamespace(): HostNamespace {
+  return { namespaceId: namespaceIdInside((body) => body(), ownPath), inside: (body) => body() };
 }
 
 /** Opens those of `wanted` that exist. Takes some milliseconds, because it looks at every process. */
-export function findPlaces(wanted: ReadonlySet<string>): OpenPlace[] {
-  const found: OpenPlace[] = [];
+export function findNamespaces(wanted: ReadonlySet<string>): OpenNamespace[] {
+  const found: OpenNamespace[] = [];
   const missing = new Set(wanted);
   for (const [namespace, path] of namespacePaths()) {
     if (missing.size === 0) break;
-    const place = openPlace(namespace, path);
+    const place = openNamespace(namespace, path);
     if (place === undefined) continue;
-    if (missing.delete(place.realm)) found.push(place);
+    if (missing.delete(place.namespaceId)) found.push(place);
     else place.close();
   }
   return found;
 }
 
 /** Returns the names of all namespaces, except our own, that a process is in or that are pinned. */
-export const standingNamespaces = (): ReadonlySet<string> => new Set(namespacePaths().keys());
+export const existingNamespaces = (): ReadonlySet<string> => new Set(namespacePaths().keys());
 
-function openPlace(namespace: string, path: string): OpenPlace | undefined {
+function openNamespace(namespace: string, path: string): OpenNamespace | undefined {
   let fd: number | undefined;
   try {
     const found = openFile(path, O_RDONLY);
@@ -59,7 +59,7 @@ function openPlace(namespace: string, path: string): OpenPlace | undefined {
     }
     const opened = fd;
     const inside = <T>(body: () => T): T => inNamespaces({ net: opened }, body);
-    return { namespace, realm: realmInside(inside, `/proc/self/fd/${opened}`), inside, close: () => closeFd(opened) };
+    return { namespace, namespaceId: namespaceIdInside(inside, `/proc/self/fd/${opened}`), inside, close: () => closeFd(opened) };
   } catch {
     // The namespace has ended meanwhile.
     if (fd !== undefined) closeFd(fd);

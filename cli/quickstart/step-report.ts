@@ -3,13 +3,13 @@ import { shortenDigests, wrap } from '../terminal.ts';
 import type { Paper } from '../terminal.ts';
 
 /** Output of the quickstart: chapters of steps, each with its findings and duration. */
-export interface Story {
+export interface StepReport {
   chapter(title: string): void;
   /**
    * Runs one step. Prints its title, a check mark, its duration, and the lines that `tell` returns for its
    * result. A step that throws is shown with the reason; the error is thrown on.
    */
-  step<T>(title: string, body: () => Promise<T> | T, tell?: (value: T) => string | readonly string[]): Promise<T>;
+  step<T>(title: string, body: () => Promise<T> | T, report?: (value: T) => string | readonly string[]): Promise<T>;
   /** Prints lines between steps, unchanged. */
   say(...lines: readonly string[]): void;
   /** Prints the closing line. Returns whether every step succeeded. */
@@ -27,7 +27,7 @@ export interface Step {
   readonly found: readonly string[];
 }
 
-export function createStory(paper: Paper, clock: () => number = () => performance.now()): Story {
+export function createStepReport(paper: Paper, clock: () => number = () => performance.now()): StepReport {
   const paint = (code: number, text: string): string => (paper.colour ? `\u001b[${code}m${text}\u001b[0m` : text);
   const [good, bad, running] = paper.unicode ? ['✓', '✗', '…'] : ['ok', 'NO', '..'];
   const began = clock();
@@ -44,8 +44,8 @@ export function createStory(paper: Paper, clock: () => number = () => performanc
     paper.write(`${paper.live ? '\r\u001b[2K' : ''}${time === '' ? text : text.slice(0, -time.length) + paint(2, time)}`);
   };
   const details = (lines: string | readonly string[]): void => {
-    const told = (typeof lines === 'string' ? [lines] : lines).flatMap((text) => wrap(shortenDigests(text), paper.width - 6));
-    for (const text of told) paper.write(`${paint(2, `      ${text}`)}\n`);
+    const reported = (typeof lines === 'string' ? [lines] : lines).flatMap((text) => wrap(shortenDigests(text), paper.width - 6));
+    for (const text of reported) paper.write(`${paint(2, `      ${text}`)}\n`);
   };
 
   return {
@@ -55,7 +55,7 @@ export function createStory(paper: Paper, clock: () => number = () => performanc
       paper.write(`\n${paint(1, title)}\n`);
     },
     say: (...lines) => paper.write(lines.map((text) => `${text}\n`).join('')),
-    async step(title, body, tell) {
+    async step(title, body, report) {
       if (paper.live) show(running, 33, title, undefined);
       const started = clock();
       const end = (mark: string, code: number, found: string | readonly string[]): void => {
@@ -67,14 +67,14 @@ export function createStory(paper: Paper, clock: () => number = () => performanc
       };
       try {
         const value = await body();
-        end(good, 32, tell?.(value) ?? []);
+        end(good, 32, report?.(value) ?? []);
         return value;
       } catch (thrown) {
-        const told = isPortcullisError(thrown) ? [thrown.failure.why, thrown.failure.fix, `[${thrown.code}]`] : [reasonOf(thrown)];
+        const reported = isPortcullisError(thrown) ? [thrown.failure.why, thrown.failure.fix, `[${thrown.code}]`] : [reasonOf(thrown)];
         end(
           bad,
           31,
-          told.flatMap((text) => text.split('\n')),
+          reported.flatMap((text) => text.split('\n')),
         );
         throw thrown;
       }

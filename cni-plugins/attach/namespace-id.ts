@@ -2,8 +2,7 @@ import { readFileSync, statSync } from 'node:fs';
 import { AF_INET, SOCK_DGRAM, closeFd, isErrno, netnsCookie, socket } from '../../base/kernel/index.ts';
 
 /**
- * The realm of an attachment: its host network namespace. Callers live in different ones (tests, nested
- * nodes). Their addresses and ports are independent of each other, and everything in a namespace ends with
+ * The id of the host network namespace of an attachment. Callers live in different ones (tests, nested nodes). Their addresses and ports are independent of each other, and everything in a namespace ends with
  * it.
  */
 
@@ -22,15 +21,15 @@ export function bootOf(): string {
  * @param nsPath path of the namespace; kernels before 5.14 have no cookie, so its device and inode are used
  * instead
  */
-export function realmOf(socketFd: number, nsPath: string): string {
+export function namespaceIdOf(socketFd: number, nsPath: string): string {
   return `${bootOf()}/${nameOf(socketFd, nsPath)}`;
 }
 
-/** Returns the realm of the calling thread. */
-export function ownRealm(): string {
+/** Returns the id of the calling thread's network namespace. */
+export function ownNamespaceId(): string {
   const fd = socket(AF_INET, SOCK_DGRAM, 0);
   try {
-    return realmOf(fd, '/proc/thread-self/ns/net');
+    return namespaceIdOf(fd, '/proc/thread-self/ns/net');
   } finally {
     closeFd(fd);
   }

@@ -1,8 +1,0 @@
-import { attachmentsMachine } from '../machine.ts';
-
-/** Replaces `attach/realm.ts`: the host's own network namespace, of this boot. */
-export const bootOf = (): string => attachmentsMachine().bootId;
-
-export function realmOf(_socketFd: number, _nsPath: string): string {
-  return `${bootOf()}/1`;
-}
