@@ -18,7 +18,7 @@ import type { AttachmentRecord } from './record.ts';
 import { mappingsFor, membershipsOf, refuseClosed, refuseHostPorts } from './request-checks.ts';
 import { checkedMappings, specOf } from './request.ts';
 import { addPod } from './ruleset.ts';
-import type { StandingRules } from './standing-rules.ts';
+import type { RulesInForce } from './rules-in-force.ts';
 import type { Claim, NetworkStore } from './store.ts';
 
 /**
@@ -44,7 +44,7 @@ export interface AttacherDeps {
   readonly store: NetworkStore;
   readonly kernel: HostKernel;
   readonly networks: NetworkFolder;
-  readonly rules: StandingRules;
+  readonly rules: RulesInForce;
   readonly teardown: Teardown;
   readonly chained: ChainedPlugins;
   readonly log: Pick<Logger, 'warn'>;

@@ -7,7 +7,7 @@ import { unknownSandbox } from './plugin-errors.ts';
 import { heldLinks, isByChain, pluginInterfaceOf } from './record.ts';
 import type { AttachmentRecord, HeldLink } from './record.ts';
 import { addLinks } from './ruleset.ts';
-import type { StandingRules } from './standing-rules.ts';
+import type { RulesInForce } from './rules-in-force.ts';
 import type { NetworkStore } from './store.ts';
 
 /** The steps of an attachment before and after chains of plugins run, which another thread does. */
@@ -29,7 +29,7 @@ export interface ChainSteps {
 export interface ChainStepsDeps {
   readonly store: NetworkStore;
   readonly kernel: HostKernel;
-  readonly rules: StandingRules;
+  readonly rules: RulesInForce;
   /** Begins the teardown of what the engine itself created. */
   readonly release: (record: AttachmentRecord) => void;
 }

@@ -7,12 +7,12 @@ import { unknownSandbox } from './plugin-errors.ts';
 import { hasUnheldLink, heldLinks } from './record.ts';
 import type { AttachmentRecord } from './record.ts';
 import { changeClass } from './ruleset.ts';
-import type { StandingRules } from './standing-rules.ts';
+import type { RulesInForce } from './rules-in-force.ts';
 import type { NetworkStore } from './store.ts';
 
 export interface LinkClassDeps {
   readonly store: NetworkStore;
-  readonly rules: StandingRules;
+  readonly rules: RulesInForce;
   readonly teardown: Pick<Teardown, 'renewPorts'>;
   readonly log: Pick<Logger, 'warn'>;
 }

@@ -33,7 +33,7 @@ import type { NetworkFolder } from './networks.ts';
 import type { PluginCore } from './plugin-engine.ts';
 import { claimedLinks, isByChain, isHeld } from './record.ts';
 import type { AttachmentRecord } from './record.ts';
-import { createStandingRules } from './standing-rules.ts';
+import { createRulesInForce } from './rules-in-force.ts';
 import type { NetworkStore } from './store.ts';
 
 /**
@@ -111,7 +111,7 @@ export interface CoreDeps {
 }
 
 export function createNetworkCore({ store, kernel, plugins, networks, log, policies }: CoreDeps): NetworkCore {
-  const rules = createStandingRules({ store, kernel, policies, log });
+  const rules = createRulesInForce({ store, kernel, policies, log });
   const teardown = createTeardown({ store, kernel, rules });
   const chained = createChainedPlugins(plugins, log);
   const { reap } = teardown;

@@ -7,7 +7,7 @@ import { withPodNamespace } from './netns.ts';
 import { isByChain, isHeld } from './record.ts';
 import type { AttachmentRecord, AttachmentSpec } from './record.ts';
 import { stalePorts } from './ruleset.ts';
-import type { StandingRules } from './standing-rules.ts';
+import type { RulesInForce } from './rules-in-force.ts';
 import type { NetworkStore } from './store.ts';
 
 /**
@@ -38,7 +38,7 @@ export interface Teardown {
 export interface TeardownDeps {
   readonly store: Pick<NetworkStore, 'forgetNames' | 'freeHostPorts' | 'record' | 'remove' | 'setState'>;
   readonly kernel: Pick<HostKernel, 'deleteEnd' | 'deleteMarked' | 'deleteLink' | 'deleteLater' | 'forget' | 'isolate' | 'link'>;
-  readonly rules: Pick<StandingRules, 'forget'>;
+  readonly rules: Pick<RulesInForce, 'forget'>;
 }
 
 const namespaceGone: readonly string[] = ['NETWORK_NETNS_MISSING', 'NETWORK_NETNS_INVALID'];

@@ -2,8 +2,8 @@ import type { HostNamespace } from './host-namespace.ts';
 import { findNamespaces, ownNamespace, existingNamespaces } from './open-namespaces.ts';
 import type { OpenNamespace } from './open-namespaces.ts';
 import type { ServedNetwork } from './served-networks.ts';
-import { createStation } from './station.ts';
-import type { Station, StationOptions } from './station.ts';
+import { createNamespaceListeners } from './namespace-listeners.ts';
+import type { NamespaceListeners, NamespaceListenersOptions } from './namespace-listeners.ts';
 
 /**
  * Opens and closes listeners as networks come and go, each inside the host network namespace of its network.
@@ -22,18 +22,18 @@ export interface Gates {
 
 /** A host network namespace, and what is open in it. */
 interface Standing {
-  readonly station: Station;
+  readonly station: NamespaceListeners;
   /** Absent: our own namespace, which does not end before us. */
   readonly opened?: OpenNamespace;
 }
 
 /** Opens nothing before the first networks. */
-export function createGates(options: StationOptions): Gates {
+export function createGates(options: NamespaceListenersOptions): Gates {
   const stations = new Map<string, Standing>();
   const own = ownNamespace();
 
   const establish = (place: HostNamespace, opened?: OpenNamespace): void =>
-    void stations.set(place.namespaceId, { station: createStation(place, options), ...(opened !== undefined && { opened }) });
+    void stations.set(place.namespaceId, { station: createNamespaceListeners(place, options), ...(opened !== undefined && { opened }) });
 
   const abandon = (namespaceId: string, { station, opened }: Standing): void => {
     stations.delete(namespaceId);

@@ -150,7 +150,7 @@ export type Completion = 'done' | 'pending';
 export type HostPort = Pick<PortMapping, 'protocol' | 'hostPort'> & { readonly hostIp?: string };
 
 /** Creates, compares and removes the resources of one kind. */
-export interface ResourceKind<R extends Resource = Resource> {
+export interface ResourceType<R extends Resource = Resource> {
   readonly kind: R['kind'];
   /** Returns the host ports that it takes. Another attachment's ADD that wants one of them is refused. */
   hostPorts?(resource: R): readonly HostPort[];

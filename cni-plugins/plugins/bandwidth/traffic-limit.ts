@@ -7,7 +7,7 @@ import type { LinkSettings } from '../../netlink/link-settings.ts';
 import type { NetlinkSocket, Request } from '../../netlink/socket.ts';
 import { addIngress, addRedirection, deleteQdisc, listRedirections, qdiscAt, setTokenBucket } from '../../netlink/traffic.ts';
 import type { TokenBucket } from '../../netlink/traffic.ts';
-import type { Resource, ResourceKernel, ResourceKind } from '../contract.ts';
+import type { Resource, ResourceKernel, ResourceType } from '../contract.ts';
 import type { AttachmentKey } from '../../spec/attachment-key.ts';
 import { deleteLink, podOf } from '../interface/child-link.ts';
 import { interfaceTaken, linkTypeMissing } from '../interface/failures.ts';
@@ -29,7 +29,7 @@ export interface TrafficLimit extends Resource {
   readonly fromPod?: Limit & { readonly ifb: string; readonly mac: string };
 }
 
-export const trafficLimitKind: ResourceKind<TrafficLimit> = {
+export const trafficLimitType: ResourceType<TrafficLimit> = {
   kind: 'traffic-limit',
   ensure(resource, kernel, key) {
     const { route } = kernel.host;

@@ -7,13 +7,13 @@ import type { CniResult, CniRoute } from '../../spec/result.ts';
 import type { LeasedAddress, Plan, Plugin, PlanInput, Resource } from '../contract.ts';
 import type { PodAddresses } from '../interface/pod-addresses.ts';
 import { routesVia } from '../interface/settings.ts';
-import { masqueradeOf } from '../nat/masquerade-kind.ts';
-import { observeBridge, planBridge } from './bridge-kind.ts';
-import type { BridgeLinkResource, ObservedBridge } from './bridge-kind.ts';
+import { masqueradeOf } from '../nat/masquerade-type.ts';
+import { observeBridge, planBridge } from './bridge-type.ts';
+import type { BridgeLinkResource, ObservedBridge } from './bridge-type.ts';
 import { readBridgeConfig } from './config.ts';
 import type { BridgeConfig } from './config.ts';
-import type { MacGuard } from './mac-guard-kind.ts';
-import type { VethPort } from './veth-port-kind.ts';
+import type { MacGuard } from './mac-guard-type.ts';
+import type { VethPort } from './veth-port-type.ts';
 
 /**
  * A veth pair between the pod and a bridge of the host: `bridge` of the upstream plugins, with its result.

@@ -6,7 +6,7 @@ import { transact } from '../../netlink/nft-transactions.ts';
 import type { Element, Table } from '../../netlink/nftables.ts';
 import type { NetlinkSocket } from '../../netlink/socket.ts';
 import { lackedRules, missingRules } from '../interface/constant-rules.ts';
-import type { Attached, Resource, ResourceKernel, ResourceKind } from '../contract.ts';
+import type { Attached, Resource, ResourceKernel, ResourceType } from '../contract.ts';
 import {
   acceptedChain,
   adminChains,
@@ -107,7 +107,7 @@ function entriesOf(resource: ForwardPolicy): Entry[] {
   ];
 }
 
-export const forwardPolicyKind: ResourceKind<ForwardPolicy> = {
+export const forwardPolicyType: ResourceType<ForwardPolicy> = {
   kind: 'forward-policy',
   ensure(resource, kernel) {
     const { filter } = kernel.host;

@@ -3,7 +3,7 @@ import { PortcullisError } from '../../../base/errors/index.ts';
 import { findLink, listSettings, moveLink, rename, setAlias, setFlag, setMac, setMtu } from '../../netlink/link-settings.ts';
 import type { LinkSettings } from '../../netlink/link-settings.ts';
 import type { NetlinkSocket } from '../../netlink/socket.ts';
-import type { Resource, ResourceKernel, ResourceKind } from '../contract.ts';
+import type { Resource, ResourceKernel, ResourceType } from '../contract.ts';
 import { podOf } from '../interface/child-link.ts';
 import { interfaceTaken } from '../interface/failures.ts';
 
@@ -24,7 +24,7 @@ export interface MovedDevice extends Resource {
   readonly podMtu?: number;
 }
 
-export const movedDeviceKind: ResourceKind<MovedDevice> = {
+export const movedDeviceType: ResourceType<MovedDevice> = {
   kind: 'moved-device',
   ensure(resource, kernel) {
     const pod = podOf(kernel, resource.interface);

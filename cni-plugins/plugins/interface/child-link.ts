@@ -8,7 +8,7 @@ import type { LinkSettings } from '../../netlink/link-settings.ts';
 import { removeLink } from '../../netlink/link-removal.ts';
 import { openNetlink } from '../../netlink/socket.ts';
 import type { NetlinkSocket } from '../../netlink/socket.ts';
-import type { Resource, ResourceKernel, ResourceKind } from '../contract.ts';
+import type { Resource, ResourceKernel, ResourceType } from '../contract.ts';
 import { interfaceTaken, linkTypeMissing, masterMissing, namespaceGone } from './failures.ts';
 import { linkNameOf } from './link-names.ts';
 
@@ -32,7 +32,7 @@ export function podOf(kernel: ResourceKernel, name: string): NonNullable<Resourc
   return kernel.pod;
 }
 
-export const childLinkKind: ResourceKind<ChildLink> = {
+export const childLinkType: ResourceType<ChildLink> = {
   kind: 'child-link',
   ensure(resource, kernel, key) {
     const pod = podOf(kernel, resource.interface);

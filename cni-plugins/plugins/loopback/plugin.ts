@@ -1,5 +1,5 @@
 import type { Plugin } from '../contract.ts';
-import type { Loopback } from './loopback-kind.ts';
+import type { Loopback } from './loopback-type.ts';
 
 /** Brings up `lo`: `loopback` of the upstream plugins. In a chain it passes the previous result on. */
 export const loopback: Plugin<undefined> = {

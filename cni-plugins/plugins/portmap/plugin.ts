@@ -3,7 +3,7 @@ import type { Fields } from '../../spec/fields.ts';
 import type { PortMapping } from '../../types.ts';
 import type { Plan, Plugin } from '../contract.ts';
 import { hostInterfaces } from '../interface/previous.ts';
-import type { HostPorts } from '../nat/host-ports-kind.ts';
+import type { HostPorts } from '../nat/host-ports-type.ts';
 
 /**
  * Ports of the host that lead into the pod: `portmap` of the upstream plugins, on nf_tables. It needs only

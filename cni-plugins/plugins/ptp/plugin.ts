@@ -6,7 +6,7 @@ import { addressesMissing } from '../interface/failures.ts';
 import { macOf } from '../interface/link-names.ts';
 import type { PodAddresses, PodRoute } from '../interface/pod-addresses.ts';
 import { ipsOf, readDns, readMtu, routesVia } from '../interface/settings.ts';
-import { masqueradeOf } from '../nat/masquerade-kind.ts';
+import { masqueradeOf } from '../nat/masquerade-type.ts';
 import type { RoutedPair } from './routed-pair.ts';
 
 interface PtpConfig {

@@ -9,7 +9,7 @@ import { acknowledged } from '../../netlink/socket.ts';
 import type { NetlinkSocket } from '../../netlink/socket.ts';
 import { appendRoute, listAddresses, listRoutes, mainTable, putAddress, routeScopes } from '../../netlink/route-tables.ts';
 import type { TableRoute } from '../../netlink/route-tables.ts';
-import type { Resource, ResourceKernel, ResourceKind } from '../contract.ts';
+import type { Resource, ResourceKernel, ResourceType } from '../contract.ts';
 import { deleteLink, deletePair, podOf } from '../interface/child-link.ts';
 import { interfaceTaken } from '../interface/failures.ts';
 import { put, sameRoute, tolerating } from '../interface/pod-addresses.ts';
@@ -49,7 +49,7 @@ function hostRoute(text: string, index: number): TableRoute {
   return { index, destination: ipBytes(address), length: ownLength(address), table: mainTable, scope };
 }
 
-export const routedPairKind: ResourceKind<RoutedPair> = {
+export const routedPairType: ResourceType<RoutedPair> = {
   kind: 'routed-pair',
   ensure(resource, kernel) {
     const { route } = kernel.host;

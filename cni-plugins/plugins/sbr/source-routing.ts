@@ -13,7 +13,7 @@ import {
 } from '../../netlink/route-tables.ts';
 import type { SourceRule } from '../../netlink/route-tables.ts';
 import type { NetlinkSocket, Request } from '../../netlink/socket.ts';
-import type { Resource, ResourceKind } from '../contract.ts';
+import type { Resource, ResourceType } from '../contract.ts';
 import { podOf } from '../interface/child-link.ts';
 import { withoutRoutes } from '../interface/amended.ts';
 import { interfaceMissing } from '../interface/failures.ts';
@@ -41,7 +41,7 @@ const bytesOf = ({ source, table }: SourceRouting['rules'][number]): SourceRule 
 const has = (rules: ReturnType<typeof listRules>, wanted: SourceRule): boolean =>
   rules.some(({ table, source }) => table === wanted.table && source !== undefined && Buffer.from(source).equals(wanted.source));
 
-export const sourceRoutingKind: ResourceKind<SourceRouting> = {
+export const sourceRoutingType: ResourceType<SourceRouting> = {
   kind: 'source-routing',
   ensure(resource, kernel) {
     const { route } = podOf(kernel, resource.interface);

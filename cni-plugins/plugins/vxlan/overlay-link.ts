@@ -6,7 +6,7 @@ import type { LinkSettings } from '../../netlink/link-settings.ts';
 import { addForwarding, deleteForwarding, listForwarding, listNeighbours, putNeighbour } from '../../netlink/neighbours.ts';
 import type { ForwardingEntry } from '../../netlink/neighbours.ts';
 import * as links from '../../netlink/links.ts';
-import type { Resource, ResourceKernel, ResourceKind } from '../contract.ts';
+import type { Resource, ResourceKernel, ResourceType } from '../contract.ts';
 import { withLink } from '../interface/amended.ts';
 import { deleteLink, podOf } from '../interface/child-link.ts';
 import { interfaceMissing, interfaceTaken, linkTypeMissing, masterMissing } from '../interface/failures.ts';
@@ -53,7 +53,7 @@ const equal = (a: Uint8Array, b: Uint8Array): boolean => Buffer.from(a).equals(b
 const has = (found: readonly ForwardingEntry[], wanted: ForwardingEntry): boolean =>
   found.some(({ mac, remote }) => equal(mac, wanted.mac) && equal(remote, wanted.remote));
 
-export const overlayLinkKind: ResourceKind<OverlayLink> = {
+export const overlayLinkType: ResourceType<OverlayLink> = {
   kind: 'overlay-link',
   ensure(resource, kernel) {
     const { route } = kernel.host;

@@ -1,7 +1,7 @@
 import type { IpvsBalancer } from '../ipvs/balancer.ts';
 import type { Balancer, VirtualServer } from '../model.ts';
-import { createRemains, isIpvs, removeAndClose } from './remains.ts';
-import type { RemainsDeps } from './remains.ts';
+import { createFormerBalancer, isIpvs, removeAndClose } from './former-balancer.ts';
+import type { FormerBalancerDeps } from './former-balancer.ts';
 import { createRetiredBalancer } from './retired.ts';
 import type { RetiredBalancerDeps, Retiring } from './retired.ts';
 
@@ -34,7 +34,7 @@ export interface SwitchableBalancer extends Balancer {
   retiring(): Retiring | undefined;
 }
 
-export interface SwitchDeps extends RemainsDeps, RetiredBalancerDeps {}
+export interface SwitchDeps extends FormerBalancerDeps, RetiredBalancerDeps {}
 
 /**
  * Opens the first balancer. State that another balancer has left behind, for example after its process was
@@ -47,7 +47,7 @@ export function openSwitch(first: Balancer['kind'], deps: SwitchDeps): Switchabl
   /** During a switch: the balancer whose refusals count. */
   let coming: Balancer | undefined;
   const retired = createRetiredBalancer(deps);
-  const remains = createRemains(deps, retired);
+  const remains = createFormerBalancer(deps, retired);
 
   /** Uses the balancer of a kind that is not active. A retired one comes back with its connections. */
   const succeed = (kind: Balancer['kind'], judged: () => Iterable<VirtualServer>): void => {

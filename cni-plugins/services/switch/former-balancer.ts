@@ -5,7 +5,7 @@ import type { IpvsLeftovers } from '../ipvs/leftovers.ts';
 import type { Balancer } from '../model.ts';
 import type { RetiredBalancer } from './retired.ts';
 
-export interface RemainsDeps {
+export interface FormerBalancerDeps {
   /** @throws NETWORK_IPVS_MISSING and others: this kernel does not support IPVS */
   readonly openIpvs: () => IpvsBalancer;
   readonly openNftables: () => Balancer;
@@ -15,7 +15,7 @@ export interface RemainsDeps {
 }
 
 /** What the balancer that is not active has left in the kernel. */
-export interface Remains {
+export interface FormerBalancer {
   /** Leaves the former balancer after the other one has taken over. The next look retries a failure. */
   leave(former: Balancer | IpvsBalancer): void;
   /**
@@ -39,7 +39,7 @@ export function removeAndClose(balancer: Balancer): void {
 }
 
 /** @param retired gets a balancer that still has connections */
-export function createRemains({ openIpvs, openNftables, ipvsRemains, log }: RemainsDeps, retired: RetiredBalancer): Remains {
+export function createFormerBalancer({ openIpvs, openNftables, ipvsRemains, log }: FormerBalancerDeps, retired: RetiredBalancer): FormerBalancer {
   /** Whether `retired` has everything that is left of the other balancer. */
   let isAlone = false;
   let reported: string | undefined;

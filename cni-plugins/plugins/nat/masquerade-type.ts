@@ -1,6 +1,6 @@
 import { formatIp, ipBytes, parsePrefix } from '../../spec/address.ts';
 import type { IpPrefix } from '../../spec/address.ts';
-import type { LeasedAddress, Resource, ResourceKind } from '../contract.ts';
+import type { LeasedAddress, Resource, ResourceType } from '../contract.ts';
 import { missingElements, putElements, takeElements } from './elements.ts';
 import type { MapElement } from './elements.ts';
 import { leavingChain, maps } from './rules.ts';
@@ -26,7 +26,7 @@ function partsOf({ address }: Masquerade): { prefix: IpPrefix; chain: SubnetChai
   return { prefix, chain, element: { family: prefix.address.family, map: maps.masquerade, element, what } };
 }
 
-export const masqueradeKind: ResourceKind<Masquerade> = {
+export const masqueradeType: ResourceType<Masquerade> = {
   kind: 'masquerade',
   ensure(resource, { host, foundGone }) {
     const { prefix, chain, element } = partsOf(resource);

@@ -9,8 +9,8 @@ import { acknowledged } from '../../netlink/socket.ts';
 import type { NetlinkSocket } from '../../netlink/socket.ts';
 import { deleteLink, deletePair } from '../interface/child-link.ts';
 import { rememberIndex } from '../interface/pod-index.ts';
-import type { Completion, Resource, ResourceKernel, ResourceKind } from '../contract.ts';
-import { bridgeSeen } from './bridge-kind.ts';
+import type { Completion, Resource, ResourceKernel, ResourceType } from '../contract.ts';
+import { bridgeSeen } from './bridge-type.ts';
 import { ensurePortVlans, portVlanDifferences } from './vlan.ts';
 import type { PortVlans } from './vlan.ts';
 
@@ -186,7 +186,7 @@ function differences(resource: VethPort, kernel: ResourceKernel): string[] {
   ];
 }
 
-export const vethPortKind: ResourceKind<VethPort> = { kind: 'veth-port', ensure, complete, differences, remove: deletePair };
+export const vethPortType: ResourceType<VethPort> = { kind: 'veth-port', ensure, complete, differences, remove: deletePair };
 
 function interfaceTaken(resource: VethPort): PortcullisError {
   return new PortcullisError({

@@ -17,7 +17,7 @@ import { constantRules, ip6Table, routedTables, tables } from './rules.ts';
 import type { NetworkStore } from './store.ts';
 
 /** What the kernel's tables contain of the attachments, and the changes from one state to the next. */
-export interface StandingRules {
+export interface RulesInForce {
   readonly policy: Pick<Enforcer, 'counts' | 'isolates' | 'keep' | 'rulesOf' | 'tables'>;
   /** Recreates all tables from the records. */
   rebuild(): void;
@@ -58,7 +58,7 @@ export interface RulesDeps {
   readonly log: Pick<Logger, 'warn'>;
 }
 
-export function createStandingRules({ store, kernel, policies, log }: RulesDeps): StandingRules {
+export function createRulesInForce({ store, kernel, policies, log }: RulesDeps): RulesInForce {
   const policy = createEnforcer();
   /** Subnets that the current tables know. Undefined: no tables. */
   let outline: ReadonlySet<string> | undefined;
@@ -87,7 +87,7 @@ export function createStandingRules({ store, kernel, policies, log }: RulesDeps)
 
   const isKnown = (record: AttachmentRecord): boolean => outline !== undefined && outlineOf([record]).every((entry) => outline?.has(entry));
 
-  const change: StandingRules['change'] = (record, requests, ofPolicy) => {
+  const change: RulesInForce['change'] = (record, requests, ofPolicy) => {
     if (!isKnown(record)) return rebuildRules();
     try {
       kernel.rules([...requests, ...(ofPolicy ?? [])]);

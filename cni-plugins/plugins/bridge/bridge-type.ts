@@ -12,7 +12,7 @@ import type { NetlinkSocket } from '../../netlink/socket.ts';
 import { contains, formatIp, ipBytes, ipFromBytes, parsePrefix } from '../../spec/address.ts';
 import type { IpPrefix } from '../../spec/address.ts';
 import type { AttachmentKey } from '../../spec/attachment-key.ts';
-import type { Attached, Resource, ResourceKernel, ResourceKind } from '../contract.ts';
+import type { Attached, Resource, ResourceKernel, ResourceType } from '../contract.ts';
 import { deleteLink } from '../interface/child-link.ts';
 import { ensureVlanFiltering, ensureVlanGateway, vlanDifferences, vlanGateway } from './vlan.ts';
 
@@ -249,4 +249,4 @@ function remove(resource: BridgeLinkResource, kernel: ResourceKernel, key: Attac
   if (listSettings(route).every(({ master }) => master !== link.index)) deleteLink(kernel, 'host', link.index);
 }
 
-export const bridgeKind: ResourceKind<BridgeLinkResource> = { kind: 'bridge', ensure, differences, remove };
+export const bridgeType: ResourceType<BridgeLinkResource> = { kind: 'bridge', ensure, differences, remove };

@@ -16,7 +16,7 @@ import {
 import { transact } from '../../netlink/nft-transactions.ts';
 import type { Element, Table } from '../../netlink/nftables.ts';
 import type { NetlinkSocket, Request } from '../../netlink/socket.ts';
-import type { Resource, ResourceKind } from '../contract.ts';
+import type { Resource, ResourceType } from '../contract.ts';
 import { lackedRules, missingRules } from '../interface/constant-rules.ts';
 
 /**
@@ -67,7 +67,7 @@ const refused = (filter: NetlinkSocket, request: Request): boolean => {
   }
 };
 
-export const macGuardKind: ResourceKind<MacGuard> = {
+export const macGuardType: ResourceType<MacGuard> = {
   kind: 'mac-guard',
   ensure(resource, { host: { filter }, foundGone }) {
     const missing = refused(filter, getTable(table));

@@ -1,12 +1,12 @@
 import { getLink, loopbackIndex, readLink, setDown, setUp } from '../../netlink/links.ts';
-import type { Resource, ResourceKind } from '../contract.ts';
+import type { Resource, ResourceType } from '../contract.ts';
 
 /** The loopback link of the pod, which is up. The kernel gives it its addresses. */
 export interface Loopback extends Resource {
   readonly kind: 'loopback';
 }
 
-export const loopbackKind: ResourceKind<Loopback> = {
+export const loopbackType: ResourceType<Loopback> = {
   kind: 'loopback',
   ensure(_resource, { pod }) {
     pod?.route.run([setUp({ index: loopbackIndex })]);

@@ -14,16 +14,16 @@ import type { QueryHandlerOptions } from './query-handler.ts';
 import type { ServedNetwork } from './served-networks.ts';
 
 /** The listeners at the gateways of one host network namespace, and the sockets to other name servers. */
-export interface Station {
+export interface NamespaceListeners {
   /** Opens and closes listeners to match the networks of this namespace. */
   follow(networks: readonly ServedNetwork[]): void;
   /** Closes idle sockets. */
   rest(): void;
-  gates(): readonly StandingGate[];
+  gates(): readonly ListeningGateway[];
   close(): void;
 }
 
-export interface StationOptions extends Pick<QueryHandlerOptions, 'settings' | 'upstreams'> {
+export interface NamespaceListenersOptions extends Pick<QueryHandlerOptions, 'settings' | 'upstreams'> {
   readonly table: Pick<NameTable, 'seenBy' | 'changed'>;
   readonly port: number;
   readonly limits: ForwardLimits;
@@ -32,7 +32,7 @@ export interface StationOptions extends Pick<QueryHandlerOptions, 'settings' | '
 }
 
 /** A gateway. */
-export interface StandingGate {
+export interface ListeningGateway {
   networks: readonly ServedNetwork[];
   /** Absent: no listener could be opened. */
   gate?: DnsListener;
@@ -41,10 +41,10 @@ export interface StandingGate {
 }
 
 /** Opens nothing before the first networks. */
-export function createStation(place: HostNamespace, options: StationOptions): Station {
+export function createNamespaceListeners(place: HostNamespace, options: NamespaceListenersOptions): NamespaceListeners {
   const { table, settings, upstreams, port, limits, figures, log } = options;
   const forwarder = createForwarder(place, limits, figures.forward);
-  const gates = new Map<string, StandingGate>();
+  const gates = new Map<string, ListeningGateway>();
 
   let desk: ReturnType<typeof createQueryHandler> | undefined;
   const deskOf = (): ReturnType<typeof createQueryHandler> => {
@@ -53,7 +53,7 @@ export function createStation(place: HostNamespace, options: StationOptions): St
     return desk;
   };
 
-  const open = (text: string, address: IpAddress, existing: StandingGate): void => {
+  const open = (text: string, address: IpAddress, existing: ListeningGateway): void => {
     const desk = deskOf();
     const fields = { address: text, networks: existing.networks.map(({ name }) => name) };
     try {

@@ -9,7 +9,7 @@ import { be16 } from '../../netlink/wire.ts';
 import { formatIp, ipBytes, parseIp, parsePrefix } from '../../spec/address.ts';
 import type { IpFamily, IpPrefix } from '../../spec/address.ts';
 import type { PortMapping } from '../../types.ts';
-import type { Resource, ResourceKernel, ResourceKind } from '../contract.ts';
+import type { Resource, ResourceKernel, ResourceType } from '../contract.ts';
 import { missingElements, putElements, takeElements } from './elements.ts';
 import type { MapElement } from './elements.ts';
 import { maps, masqueradeAll, returningChain } from './rules.ts';
@@ -142,7 +142,7 @@ function letPodsCallThemselves(resource: HostPorts, { host, inHost }: ResourceKe
   }
 }
 
-export const hostPortsKind: ResourceKind<HostPorts> = {
+export const hostPortsType: ResourceType<HostPorts> = {
   kind: 'host-ports',
   hostPorts: ({ mappings }) => mappings,
   ensure(resource, kernel) {
