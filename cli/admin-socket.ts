@@ -19,7 +19,8 @@ export function withAdminSocket(command: Command): Command {
     .addOption(new Option('--cni-socket <path>', 'the socket of CNI plugins; admin.sock is beside it').hideHelp())
     .hook('preAction', (_, called) => {
       const cniSocket: unknown = called.getOptionValue('cniSocket');
-      if (typeof cniSocket === 'string') called.setOptionValue('adminSocket', join(dirname(cniSocket), 'admin.sock'));
+      if (typeof cniSocket === 'string' && called.getOptionValueSource('adminSocket') === 'default')
+        called.setOptionValue('adminSocket', join(dirname(cniSocket), 'admin.sock'));
     });
 }
 

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync } from 'node:fs';
-import { request } from 'node:http';
+import { createServer, request } from 'node:http';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -147,6 +147,69 @@ test('a request that is too long is refused without reading all of it', async ()
   client.destroy();
   assert.match(reply, /^HTTP\/1\.1 400 [\s\S]*ADMIN_BAD_REQUEST.*longer than 4194304 bytes/u);
 });
+
+test('a stop does not wait for a client that does not finish its request', { timeout: 20_000 }, async () => {
+  const path = join(folder, 'stop.sock');
+  const fd = listenUnix(path);
+  const stopping = serveAdmin(fd, () => Promise.resolve({}), { warn: () => undefined });
+  const client = connect(path).on('error', () => undefined);
+  const ended = new Promise((resolve) => client.once('close', resolve));
+  client.write('POST /v1/links/denials HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n{');
+  await pause(100);
+  await stopping.close();
+  await ended;
+  closeFd(fd);
+});
+
+test('a connection carries one request, so that pipelined requests do not run all at once', async () => {
+  const client = connect(socket).on('error', () => undefined);
+  const ended = new Promise((resolve) => client.once('close', resolve));
+  client.resume();
+  client.write('POST /v1/links/denials HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n{}'.repeat(1_000));
+  await ended;
+  assert.ok(calls.length <= 1, `${calls.length} requests ran`);
+});
+
+for (const [what, service] of [
+  ['a persistence that is not a number', { persistenceSeconds: 'x' }],
+  ['a health check without its fields', { healthCheck: {} }],
+  [
+    'a command that is not text',
+    { healthCheck: { kind: 'exec', command: 5, intervalSeconds: 1, timeoutSeconds: 1, failures: 1, successes: 1 } },
+  ],
+  ['an unknown protocol', { ports: [{ name: 'web', protocol: 'icmp', port: 80, targetPort: 80 }] }],
+  ['an unknown field', { sourceRange: ['10.0.0.0/8'] }],
+] as const)
+  test(`a service with ${what} is refused before it reaches the thread of services`, async () => {
+    const whole = {
+      name: 'shop/web',
+      addresses: ['10.96.0.1'],
+      externalAddresses: [],
+      ports: [{ name: 'web', protocol: 'tcp', port: 80, targetPort: 8080 }],
+      scheduler: 'rr',
+      clientAffinity: false,
+      forwarding: 'nat',
+      sourceAddress: 'keep',
+      drainGraceSeconds: 30,
+      backends: [{ address: '10.0.0.2' }],
+    };
+    assert.equal((await sent('POST', '/v1/services/apply', JSON.stringify({ services: [whole] }))).status, 200);
+    const { status, value } = await sent('POST', '/v1/services/apply', JSON.stringify({ services: [{ ...whole, ...service }] }));
+    assert.deepEqual([status, value.error?.code, calls.length], [400, 'ADMIN_BAD_REQUEST', 1]);
+  });
+
+for (const reply of ['null', '"text"', '[]'])
+  test(`a server that answers ${reply} is reported as another protocol`, async () => {
+    const path = join(folder, 'other.sock');
+    const other = createServer((_, response) => response.end(reply));
+    await new Promise<void>((resolve) => other.listen(path, resolve));
+    try {
+      const answered = await callAdmin(path, 'links/denials', {});
+      assert.deepEqual(answered, { why: `the process that listens at ${path} speaks another protocol` });
+    } finally {
+      await new Promise((resolve) => other.close(resolve));
+    }
+  });
 
 test('clients that send nothing do not keep a request out', async () => {
   const silent = Array.from({ length: 200 }, () => connect(socket).on('error', () => undefined));

@@ -22,6 +22,8 @@ export async function callAdmin<Name extends AdminOperation>(
   fields: AdminApi[Name]['request'],
   timeoutMs = 120_000,
 ): Promise<AdminAnswer<AdminResponse<Name>>> {
+  // Node would connect to TCP.
+  if (socket === '') return { why: 'the path of the admin socket is empty' };
   let reply: { readonly status: number; readonly text: string };
   try {
     reply = await post(socket, pathOf(operation), JSON.stringify(fields), timeoutMs);
@@ -31,16 +33,22 @@ export async function callAdmin<Name extends AdminOperation>(
     const failure = notRoot(socket, thrown as Error);
     return { why: failure.failure.why, failure };
   }
+  const foreign = { why: `the process that listens at ${socket} speaks another protocol` };
   let value: unknown;
   try {
     value = parseJson(reply.text);
   } catch {
-    return { why: `the process that listens at ${socket} speaks another protocol` };
+    return foreign;
   }
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) return foreign;
   if (reply.status === 200) return { value: value as AdminResponse<Name> };
-  const { error } = value as { readonly error?: SerialisedError };
-  if (error === undefined) return { why: `the process that listens at ${socket} speaks another protocol` };
+  const { error } = value as { readonly error?: SerialisedError | null };
+  if (!isSerialisedError(error)) return foreign;
   return { why: error.why, failure: errorFromJson(error) };
+}
+
+function isSerialisedError(error: SerialisedError | null | undefined): error is SerialisedError {
+  return (['code', 'kind', 'attempted', 'on', 'why', 'fix'] as const).every((key) => typeof error?.[key] === 'string');
 }
 
 async function post(socket: string, path: string, body: string, timeoutMs: number): Promise<{ status: number; text: string }> {

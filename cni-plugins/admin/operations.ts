@@ -89,9 +89,31 @@ const fields = (properties: Readonly<Record<string, JsonSchema>>, optional: read
 });
 const noFields = fields({});
 
-/** The fields without which the thread of services cannot read a service. The thread checks what they say. */
+const portNumber: JsonSchema = { type: 'integer', minimum: 1, maximum: 65_535 };
+const textList: JsonSchema = { type: 'array', items: { type: 'string' } };
+const seconds: JsonSchema = { type: 'integer', minimum: 1, maximum: 864_000_000 };
+const count: JsonSchema = { type: 'integer', minimum: 1, maximum: 100 };
+const checkOf = (kind: string, own: Readonly<Record<string, JsonSchema>>, optional: readonly string[] = []): JsonSchema =>
+  fields(
+    {
+      kind: { enum: [kind] },
+      port: { type: 'string' },
+      intervalSeconds: seconds,
+      timeoutSeconds: seconds,
+      failures: count,
+      successes: count,
+      ...own,
+    },
+    ['port', ...optional],
+  );
+
+/**
+ * A complete service, as `readServices` returns it. The thread of services stores what it gets and checks only what
+ * this schema cannot say, such as an address. An unknown field is refused: it may restrict who reaches the service.
+ */
 const service: JsonSchema = {
   type: 'object',
+  additionalProperties: false,
   required: [
     'name',
     'addresses',
@@ -106,17 +128,60 @@ const service: JsonSchema = {
   ],
   properties: {
     name: { type: 'string', minLength: 1 },
-    addresses: { type: 'array', items: { type: 'string' } },
-    externalAddresses: { type: 'array', items: { type: 'string' } },
-    loadBalancerAddresses: { type: 'array', items: { type: 'string' } },
+    addresses: { type: 'array', maxItems: 48, items: { type: 'string' } },
+    externalAddresses: { type: 'array', maxItems: 48, items: { type: 'string' } },
+    loadBalancerAddresses: { type: 'array', maxItems: 48, items: { type: 'string' } },
     loadBalancerSourceRanges: { type: 'array', items: { type: 'string' } },
-    ports: { type: 'array', items: { type: 'object' } },
-    scheduler: { type: 'string' },
+    ports: {
+      type: 'array',
+      maxItems: 64,
+      items: fields(
+        {
+          name: { type: 'string' },
+          protocol: { enum: ['tcp', 'udp', 'sctp'] },
+          port: portNumber,
+          targetPort: portNumber,
+          nodePort: portNumber,
+        },
+        ['nodePort'],
+      ),
+    },
+    scheduler: { enum: ['rr', 'wrr', 'lc', 'sh', 'maglev'] },
+    persistenceSeconds: seconds,
+    createdAt: { type: 'number' },
+    healthCheck: {
+      anyOf: [
+        checkOf('tcp', {}),
+        checkOf(
+          'http',
+          {
+            path: { type: 'string', pattern: '^/[!-~]*$' },
+            host: { type: 'string', pattern: '^[A-Za-z0-9.:\\[\\]-]+$' },
+            status: { type: 'array', items: { type: 'integer' } },
+          },
+          ['host'],
+        ),
+        checkOf('exec', { command: { type: 'array', minItems: 1, items: { type: 'string', pattern: '^[^\\u0000]+$' } } }),
+      ],
+    },
     clientAffinity: { type: 'boolean' },
-    forwarding: { type: 'string' },
+    forwarding: { enum: ['nat', 'dsr'] },
     sourceAddress: { enum: ['keep', 'masquerade'] },
     drainGraceSeconds: { type: 'number', minimum: 0 },
-    backends: { type: 'array', items: { type: 'object', required: ['address'], properties: { address: { type: 'string' } } } },
+    backends: {
+      type: 'array',
+      items: fields(
+        {
+          address: { type: 'string' },
+          ports: { type: 'object', additionalProperties: portNumber },
+          without: textList,
+          quiescentPorts: textList,
+          weight: { type: 'integer', minimum: 0, maximum: 65_535 },
+          draining: { type: 'boolean' },
+        },
+        ['ports', 'without', 'quiescentPorts', 'weight', 'draining'],
+      ),
+    },
   },
 };
 

@@ -17,8 +17,8 @@ export type AnswerAdmin = (call: AdminCall) => Promise<object | string>;
 
 export interface AdminServer {
   /**
-   * Accepts no new requests, and resolves when each request that was read is answered. The owner of the
-   * listening socket must close it before this call.
+   * Accepts no new requests, and resolves when each request that was read is handled. It does not wait for
+   * clients that still send or read. The owner of the listening socket must close it before this call.
    */
   close(): Promise<void>;
 }
@@ -27,6 +27,8 @@ export interface AdminServer {
 const limits = { most: 64, mostOfPeer: 32 };
 /** A client that does not finish its request is disconnected after this time, in ms. */
 const requestMs = 10_000;
+/** A client that reads nothing of its answer for this time is disconnected, in ms. */
+const sendMs = 10_000;
 /** The longest request, in bytes. `portcullis service apply` splits what is longer than a quarter of it. */
 const mostBytes = 4 * 1024 * 1024;
 
@@ -57,23 +59,36 @@ export function serveAdmin(listener: number, answer: AnswerAdmin, log: Pick<Logg
   const gate = createConnectionGate(limits);
   const places = new WeakMap<Socket, ConnectionPlace>();
   const underWay = new Set<Promise<void>>();
+  const arriving = new Set<IncomingMessage>();
+  let closing = false;
   const server = createServer(
     { maxHeaderSize: 8192, requestTimeout: requestMs, headersTimeout: requestMs, keepAliveTimeout: 5_000, connectionsCheckingInterval },
     (request, response) => {
-      const place = places.get(request.socket);
-      place?.busy();
-      const done = respond(request, response, answer)
+      const { socket } = request;
+      if (closing) return void socket.destroy();
+      const place = places.get(socket);
+      arriving.add(request);
+      const read = (): void => {
+        arriving.delete(request);
+        place?.busy();
+      };
+      const done = respond(request, response, answer, read)
         .catch((thrown: unknown) => {
           log.warn({ why: reasonOf(thrown) }, 'a request of the admin API got no answer');
           response.destroy();
         })
         .finally(() => {
+          socket.setTimeout(sendMs, () => socket.destroy());
+          arriving.delete(request);
           place?.idle();
           underWay.delete(done);
         });
       underWay.add(done);
     },
   );
+  // Pipelined requests would run all at once, and their answers would wait in memory.
+  server.maxRequestsPerSocket = 1;
+  server.on('dropRequest', (_: IncomingMessage, socket: Socket) => socket.destroy());
   const own = server.listeners('connection') as ((socket: Socket) => void)[];
   server.removeAllListeners('connection');
   server.on('connection', (socket: Socket) => {
@@ -96,7 +111,10 @@ export function serveAdmin(listener: number, answer: AnswerAdmin, log: Pick<Logg
   server.listen({ fd: duplicateFd(listener) });
   return {
     async close() {
+      closing = true;
       server.close();
+      // A closed server no longer limits the time of a request, so a client could delay the stop for ever.
+      for (const request of arriving) request.socket.destroy();
       server.closeIdleConnections();
       await Promise.all(underWay);
       server.closeAllConnections();
@@ -117,9 +135,9 @@ function rootProcessOf(socket: Socket): number | undefined {
   }
 }
 
-async function respond(request: IncomingMessage, response: ServerResponse, answer: AnswerAdmin): Promise<void> {
+async function respond(request: IncomingMessage, response: ServerResponse, answer: AnswerAdmin, read: () => void): Promise<void> {
   try {
-    const answered = await answerTo(request, answer);
+    const answered = await answerTo(request, answer, read);
     send(response, 200, typeof answered === 'string' ? answered : JSON.stringify(answered, plain));
   } catch (thrown) {
     const failure = asPortcullisError(thrown, {
@@ -141,12 +159,15 @@ function send(response: ServerResponse, status: number, text: string): void {
   response.writeHead(status, { 'Content-Type': 'application/json', 'Content-Length': Buffer.byteLength(text) }).end(text);
 }
 
-async function answerTo(request: IncomingMessage, answer: AnswerAdmin): Promise<object | string> {
+/** @param read called when the request was read completely */
+async function answerTo(request: IncomingMessage, answer: AnswerAdmin, read: () => void): Promise<object | string> {
   const [path = ''] = (request.url ?? '').split('?');
   if (request.method === 'GET' && path === `/${adminVersion}`) return { operations: adminOperations };
   const operation = (Object.keys(adminOperations) as AdminOperation[]).find((name) => pathOf(name) === path);
   if (operation === undefined || request.method !== 'POST') throw unknownOperation(request.method ?? '', path);
-  const fields = parsed(operation, await bodyOf(request, operation));
+  const text = await bodyOf(request, operation);
+  read();
+  const fields = parsed(operation, text);
   return answer({ operation, request: fields } as AdminCall);
 }
 
