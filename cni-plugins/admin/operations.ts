@@ -91,7 +91,7 @@ const noFields = fields({});
 
 const portNumber: JsonSchema = { type: 'integer', minimum: 1, maximum: 65_535 };
 const textList: JsonSchema = { type: 'array', items: { type: 'string' } };
-const seconds: JsonSchema = { type: 'integer', minimum: 1, maximum: 864_000_000 };
+const seconds: JsonSchema = { type: 'integer', minimum: 1, maximum: 864_000_000_000 };
 const count: JsonSchema = { type: 'integer', minimum: 1, maximum: 100 };
 const checkOf = (kind: string, own: Readonly<Record<string, JsonSchema>>, optional: readonly string[] = []): JsonSchema =>
   fields(

@@ -25,7 +25,7 @@ export const mutants: readonly Mutant[] = [
   {
     file: `${images}/pull.ts`,
     removes: 'the check of layers that a pull shares',
-    from: 'while (!parts.checks.isChecked(here))',
+    from: 'while (!deps.checks.isChecked(here))',
     to: 'while (false as boolean)',
     tests: uncleanStop,
   },
@@ -67,7 +67,7 @@ export const mutants: readonly Mutant[] = [
   {
     file: `${images}/publish.ts`,
     removes: 'the return of what a failed publication moved',
-    from: 'for (const move of moves) await takeBack(move, parts.log);',
+    from: 'for (const move of moves) await takeBack(move, deps.log);',
     to: '',
     tests: publication,
   },

@@ -28,7 +28,7 @@ export const mutants = checks([
   ['runtime/claim-node.ts', 'await refuseListener(config.socket);', '', 'test/e2e/second-daemon.test.ts'],
   [
     'cni-plugins/attach/memberships.ts',
-    'if (stranger !== undefined)',
+    'if (foreign !== undefined)',
     'if ((false as boolean))',
     'cni-plugins/attach/host-exposure.test.ts',
   ],

@@ -250,7 +250,7 @@ export const planted: readonly PlantedBug[] = [
     kind: 'attachments',
     says: 'a request that is repeated makes the attachment anew, with another address',
     file: `${attach}/attacher.ts`,
-    from: "if (standing?.state === 'ready') return { record: standing };",
+    from: "if (existing?.state === 'ready') return { record: existing };",
     to: '',
   },
   {
