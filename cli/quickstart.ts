@@ -48,7 +48,7 @@ async function tellApart({ keep, output }: QuickstartFlags): Promise<number> {
   let ending: Promise<void> | undefined;
   const end = (): Promise<void> => (ending ??= undoAll(undos, folder));
   const leave = (code: number) => void end().then(() => process.exit(code));
-  const reported = onEndSignal(() => leave(130));
+  const signals = onEndSignal(() => leave(130));
   // The reader of the output is gone, or an error occurred outside of any step: clean up all the same. (The
   // command's own listener would end the process at once.)
   process.stdout.removeAllListeners('error').on('error', () => leave(exitCodes.failed));
@@ -69,10 +69,10 @@ async function tellApart({ keep, output }: QuickstartFlags): Promise<number> {
   }
   if (output === 'json') process.stdout.write(`${JSON.stringify({ held, steps: report.steps, lookAt }, null, 2)}\n`);
   if (keep && held) {
-    reported.staying();
+    signals.staying();
     await new Promise(() => undefined);
   }
-  reported.deaf();
+  signals.deaf();
   await end();
   return held ? exitCodes.yes : exitCodes.no;
 }

@@ -32,7 +32,7 @@ export function sockaddr({ address, port }: InetAddress): Buffer {
   return bytes;
 }
 
-const reported = ({ address, port }: InetAddress): string => `${Buffer.from(address).toString('hex')}, port ${port}`;
+const addressText = ({ address, port }: InetAddress): string => `${Buffer.from(address).toString('hex')}, port ${port}`;
 
 function open(type: number, end: InetAddress, prepare: (fd: number) => void): number {
   const fd = socket(end.address.length === 4 ? AF_INET : AF_INET6, type | SOCK_NONBLOCK, 0);
@@ -50,7 +50,7 @@ function bound(type: number, end: InetAddress, prepare: (fd: number) => void): n
     if (end.address.length === 16) setSockOpt(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1);
     prepare(fd);
     const name = sockaddr(end);
-    checked(c.bind(fd, name, name.length), 'bind', reported(end));
+    checked(c.bind(fd, name, name.length), 'bind', addressText(end));
   });
 }
 
@@ -79,7 +79,7 @@ export function connectUdp(peer: InetAddress, receiveBytes: number): number {
   return open(SOCK_DGRAM, peer, (fd) => {
     setReceiveBuffer(fd, receiveBytes);
     const name = sockaddr(peer);
-    checked(c.connect(fd, name, name.length), 'connect', reported(peer));
+    checked(c.connect(fd, name, name.length), 'connect', addressText(peer));
   });
 }
 
@@ -92,7 +92,7 @@ export function connectTcp(peer: InetAddress): number {
     const name = sockaddr(peer);
     if (c.connect(fd, name, name.length) === 0) return;
     const errno = lastErrno();
-    if (errno !== constants.errno.EINPROGRESS && errno !== constants.errno.EINTR) throw kernelError(errno, 'connect', reported(peer));
+    if (errno !== constants.errno.EINPROGRESS && errno !== constants.errno.EINTR) throw kernelError(errno, 'connect', addressText(peer));
   });
 }
 

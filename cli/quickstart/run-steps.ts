@@ -77,16 +77,16 @@ async function tellWalls({ report, daemon }: Context, containerId: string): Prom
     expect(exitCode !== 0 && /not permitted|not implemented/i.test(output), 'Operation not permitted', `exit ${exitCode}: ${output}`);
     return output;
   };
-  const reported = (command: string) => (output: string) => [`# ${command}`, output];
+  const withCommand = (command: string) => (output: string) => [`# ${command}`, output];
   await report.step(
     'a forbidden system call fails inside, for root too',
     () => forbidden(['unshare', '--user', 'true']),
-    reported('unshare --user true'),
+    withCommand('unshare --user true'),
   );
   await report.step(
     'a forbidden capability fails inside, for root too',
     () => forbidden(['ip', 'link', 'set', 'lo', 'down']),
-    reported('ip link set lo down'),
+    withCommand('ip link set lo down'),
   );
   await report.step(
     'the kernel says the same',

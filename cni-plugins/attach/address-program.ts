@@ -67,7 +67,7 @@ export async function runAddressProgram(
       type,
       command,
     );
-    if (run.status !== 0) throw reported(type, command, run.stdout, run.stderr, run.status, run.signal);
+    if (run.status !== 0) throw pluginError(type, command, run.stdout, run.stderr, run.status, run.signal);
     return command === 'ADD' ? resultOf(type, run.stdout, call) : undefined;
   } finally {
     closeFd(input);
@@ -153,7 +153,7 @@ function versionOf(config: string): string {
 }
 
 /** Reads the error that a plugin reports on standard output. */
-function reported(
+function pluginError(
   type: string,
   command: ProgramCommand,
   stdout: string,

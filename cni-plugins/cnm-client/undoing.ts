@@ -27,9 +27,9 @@ export async function removeEndpoint(session: Session, endpoint: Endpoint): Prom
   const driver = await driverOrNone(session, endpoint);
   const ids = { NetworkID: document.networkId, EndpointID: document.id };
   if (driver !== undefined && document.external !== undefined)
-    await reported(session, driver, 'NetworkDriver.RevokeExternalConnectivity', ids, document.external === 'made');
+    await requestIgnoringRefusal(session, driver, 'NetworkDriver.RevokeExternalConnectivity', ids, document.external === 'made');
   if (driver !== undefined && document.joined !== undefined)
-    await reported(session, driver, 'NetworkDriver.Leave', ids, document.joined === 'made');
+    await requestIgnoringRefusal(session, driver, 'NetworkDriver.Leave', ids, document.joined === 'made');
   const notFreed = await removeLink(session, endpoint, driver);
   if (driver === undefined) {
     if (notFreed !== undefined) throw notFreed;
@@ -50,7 +50,7 @@ export async function removeEndpoint(session: Session, endpoint: Endpoint): Prom
   for (const { driver: ref, request, given } of document.addresses) {
     if (given === undefined) continue;
     const ipam = await session.driver(ref, 'IpamDriver');
-    await reported(session, ipam, 'IpamDriver.ReleaseAddress', { PoolID: request.PoolID, Address: bare(given) }, true);
+    await requestIgnoringRefusal(session, ipam, 'IpamDriver.ReleaseAddress', { PoolID: request.PoolID, Address: bare(given) }, true);
   }
   if (notFreed !== undefined) throw notFreed;
   await session.putEndpoint(endpoint, undefined);
@@ -148,8 +148,8 @@ async function releasePool(session: Session, { driver: ref, request, given, gate
   const poolId = given?.poolId ?? (await learnPool(ipam, request));
   if (poolId === undefined) return;
   if (gateway !== undefined && gatewayHeld === true)
-    await reported(session, ipam, 'IpamDriver.ReleaseAddress', { PoolID: poolId, Address: bare(gateway) }, true);
-  await reported(session, ipam, 'IpamDriver.ReleasePool', { PoolID: poolId }, true);
+    await requestIgnoringRefusal(session, ipam, 'IpamDriver.ReleaseAddress', { PoolID: poolId, Address: bare(gateway) }, true);
+  await requestIgnoringRefusal(session, ipam, 'IpamDriver.ReleasePool', { PoolID: poolId }, true);
 }
 
 async function learnPool(ipam: RemoteDriver, request: PoolDocument['request']): Promise<string | undefined> {
@@ -167,7 +167,13 @@ async function learnPool(ipam: RemoteDriver, request: PoolDocument['request']): 
  * Sends a request whose refusal does not stop the removal. A refusal is logged if the driver is known to have
  * had the object.
  */
-async function reported(session: Session, driver: RemoteDriver, verb: DriverVerb, request: object, certain: boolean): Promise<void> {
+async function requestIgnoringRefusal(
+  session: Session,
+  driver: RemoteDriver,
+  verb: DriverVerb,
+  request: object,
+  certain: boolean,
+): Promise<void> {
   try {
     await driver.tell(verb, request);
   } catch (thrown) {

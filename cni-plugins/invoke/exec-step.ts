@@ -74,7 +74,7 @@ async function runPlugin(
     throw failed(type, command, `it could not be started: ${reasonOf(thrown)}`);
   }
   if ('over' in ran.end) throw late(type, command, ran.end.over);
-  if (ran.end.exitCode !== 0) throw reported(type, command, ran, ran.end.exitCode);
+  if (ran.end.exitCode !== 0) throw pluginFailure(type, command, ran, ran.end.exitCode);
   return ran;
 }
 
@@ -106,7 +106,7 @@ function resultOf(type: string, stdout: string, version: string): CniResult {
 const mostErrors = 1000;
 
 /** Reads the error that a plugin reports on standard output (section 5, "Error"). */
-function reported(type: string, command: string, { stdout, stderr }: Ran, exitCode: number): PortcullisError {
+function pluginFailure(type: string, command: string, { stdout, stderr }: Ran, exitCode: number): PortcullisError {
   try {
     const { code, msg, details } = parseJson(stdout) as { readonly code?: unknown; readonly msg?: unknown; readonly details?: unknown };
     if (typeof msg === 'string' && msg !== '') {

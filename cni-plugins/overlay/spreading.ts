@@ -126,12 +126,12 @@ function conflictsOf(described: readonly Described[], existing: Iterable<Service
       for (const { key } of claims) holders.set(key, name);
       return [];
     }
-    const message = `${reported(taken.key)} belongs to the service ${holders.get(taken.key) ?? ''}`;
+    const message = `${addressText(taken.key)} belongs to the service ${holders.get(taken.key) ?? ''}`;
     return linesOf([{ position: positionIn(written, taken.field), path: `${name}: ${taken.field}`, message, fix: 'choose another' }]);
   });
 }
 
-function reported(key: ServerKey): string {
+function addressText(key: ServerKey): string {
   const [, protocol = '', address = '', port = ''] = key.split(' ');
   return address === '*' ? `the node port ${port}/${protocol}` : `${address} port ${port}/${protocol}`;
 }

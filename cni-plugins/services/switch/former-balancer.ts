@@ -39,7 +39,10 @@ export function removeAndClose(balancer: Balancer): void {
 }
 
 /** @param retired gets a balancer that still has connections */
-export function createFormerBalancer({ openIpvs, openNftables, ipvsRemains, log }: FormerBalancerDeps, retired: RetiredBalancer): FormerBalancer {
+export function createFormerBalancer(
+  { openIpvs, openNftables, ipvsRemains, log }: FormerBalancerDeps,
+  retired: RetiredBalancer,
+): FormerBalancer {
   /** Whether `retired` has everything that is left of the other balancer. */
   let isAlone = false;
   let reported: string | undefined;

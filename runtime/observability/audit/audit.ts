@@ -70,7 +70,7 @@ export function openAudit(options: {
             });
           },
           end: (outcome) => {
-            const line = { ...head(call), phase: 'done', subject: { ...subject, ...auditResult(outcome.response) }, ...reported(outcome) };
+            const line = { ...head(call), phase: 'done', subject: { ...subject, ...auditResult(outcome.response) }, ...outcomeOf(outcome) };
             write(line).catch(() => undefined);
           },
         };
@@ -83,7 +83,7 @@ export function openAudit(options: {
 }
 
 /** The message of a failure is not written, because it may quote what the caller sent. */
-function reported({ code, failure, milliseconds }: CallOutcome): object {
+function outcomeOf({ code, failure, milliseconds }: CallOutcome): object {
   const verdictId = failure?.failure.details?.verdictId;
   return {
     status: statusName(code),
