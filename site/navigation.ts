@@ -5,7 +5,7 @@ import { pageOf } from './pages.ts';
 const root = join(import.meta.dirname, '..');
 
 /** The four parts of the site, and the documents of each, in reading order. House tests check that no document is missing. */
-const tutorials = ['first-signed-pod', 'nginx-profile'].map((name) => `docs/tutorials/${name}.md`);
+const tutorials = ['first-signed-pod', 'ci-gate', 'nginx-profile'].map((name) => `docs/tutorials/${name}.md`);
 const guides = [
   ...['kubelet', 'embedding', 'signing', 'publishing', 'trust-service', 'containers-policy'],
   ...['services', 'overlay', 'docker', 'cnm', 'entitlements'],
