@@ -18,6 +18,7 @@ export function foreignSchema(db: DatabaseSync): string | undefined {
     if (version > 0 || db.prepare('SELECT name FROM sqlite_schema LIMIT 1').get() === undefined) return undefined;
     return 'it has tables, but no schema version: another program wrote it';
   } finally {
-    db.exec('COMMIT');
+    // A read that fails, as the first one does on a full disk, may have ended the transaction.
+    if (db.isTransaction) db.exec('COMMIT');
   }
 }
