@@ -7,7 +7,7 @@ import { spdyCommandStreams } from './spdy-command.ts';
 import { serveSpdyForward } from './spdy-forward.ts';
 import type { UpgradeRequest } from './upgrade-request.ts';
 
-/** Serves a session over SPDY/3.1, or refuses a client that offers none of its protocols. */
+/** Serves a session over SPDY/3.1, or refuses a client that offers no protocol that the server speaks. */
 export async function serveOverSpdy(
   { request, socket, head }: UpgradeRequest,
   plan: SessionPlan,

@@ -19,7 +19,7 @@ type Upgrade = (asked: UpgradeRequest, name: string) => Promise<WebSocket>;
 
 /** Sessions over WebSocket. */
 export interface WebSocketSessions {
-  /** Serves a session, or refuses a client that offers none of its protocols. */
+  /** Serves a session, or refuses a client that offers no protocol that the server speaks. */
   serve(asked: UpgradeRequest, plan: SessionPlan): Promise<SessionResult>;
   close(): void;
 }

@@ -19,7 +19,7 @@ export interface JoinDeps {
   readonly networks: readonly OverlayNetwork[];
   readonly merged: Merged;
   readonly rules: ServiceRules;
-  /** Takes back what this host wrote about a service that none of its members may join. */
+  /** Removes the keys that this host wrote about a service, when no member may join it. */
   readonly leaveUnfit: (service: string) => Promise<void>;
 }
 

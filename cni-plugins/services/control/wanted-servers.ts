@@ -60,7 +60,7 @@ export function wantedOf(
 
 /**
  * Yields the virtual servers of all services for this balancer. Marks and logs each service that the balancer
- * refuses, and yields none of its servers.
+ * refuses, and leaves out its servers.
  */
 export function* wantedFor(
   balancer: Balancer,

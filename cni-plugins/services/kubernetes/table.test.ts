@@ -61,7 +61,7 @@ test('for any events in any order, the delivered state is the one that a new tab
         const { put, remove } = table.changes();
         for (const name of remove) assert.ok(existing.delete(name), `${name} stood`);
         for (const one of put) {
-          assert.notDeepEqual(existing.get(one.name), one, 'only differences are told');
+          assert.notDeepEqual(existing.get(one.name), one, 'only differences are reported');
           existing.set(one.name, one);
         }
       };
