@@ -1,12 +1,16 @@
-import { documents, linkOf, navigation } from './navigation.ts';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { documents, navigation } from './navigation.ts';
 import type { Item } from './navigation.ts';
 import { openPages } from './pages.ts';
 import { apiPages } from './reference/api.ts';
 import { commandPages } from './reference/commands.ts';
-import { errorCodes, errorPages } from './reference/errors.ts';
+import { errorCodes, errorPages, unexplainedCodes } from './reference/errors.ts';
 import { metricsPage } from './reference/metrics.ts';
 import { openProgram } from './reference/program.ts';
 import { schemaPages } from './reference/schemas.ts';
+
+const root = join(import.meta.dirname, '..');
 
 /** Writes all pages of the site into site/vitepress/pages, and returns their number without those that they link to. */
 export async function generate(): Promise<number> {
@@ -14,7 +18,10 @@ export async function generate(): Promise<number> {
   const program = openProgram();
   const commands = await commandPages();
   const schemas = schemaPages();
-  const errors = errorPages(errorCodes(program));
+  const codes = errorCodes(program);
+  const unexplained = unexplainedCodes(codes);
+  if (unexplained.length > 0) throw new Error(`error codes without a cause, a remedy or a meaning in errors.ts: ${unexplained.join(', ')}`);
+  const errors = errorPages(codes);
   const libraries = apiPages(program);
   for (const { name, text } of commands) pages.write(`reference/commands/${name}.md`, text);
   for (const { name, text } of schemas) pages.write(`reference/schemas/${name}.md`, text);
@@ -32,22 +39,20 @@ export async function generate(): Promise<number> {
     { title: 'Libraries', items: items('libraries', libraries) },
   ]);
   for (const file of ['README.md', ...documents, ...decisions]) pages.add(file);
-  pages.write('index.md', home(sidebar));
+  pages.write('index.md', home(pages.rewrite('README.md', summaryOf(readFileSync(join(root, 'README.md'), 'utf8'))), sidebar));
   pages.write('navigation.json', JSON.stringify({ nav, sidebar }));
   return documents.length + decisions.length + commands.length + schemas.length + errors.length + libraries.length + 2;
 }
 
 type Sidebar = ReturnType<typeof navigation>['sidebar'];
 
-function home(sidebar: Sidebar): string {
+/** Returns the README as far as the home page has it: what Portcullis is, how to try it, and its main figures. */
+const summaryOf = (readme: string): string => readme.slice(0, readme.indexOf('\n## Use it\n'));
+
+function home(summary: string, sidebar: Sidebar): string {
   const parts = sidebar.map(({ text, items }) => {
-    const links = items.flatMap((item) => ('link' in item ? [`- [${item.text}](${item.link})`] : []));
-    return `## ${text}\n\n${links.join('\n')}`;
+    const links = items.flatMap((item) => ('link' in item ? [`[${item.text}](${item.link})`] : []));
+    return `- **${text}**: ${links.join(', ')}`;
   });
-  return `# Portcullis
-
-Portcullis is a container runtime for Kubernetes (CRI v1). It runs an image only after your trust policy admits that image. [The README](${linkOf('source/index.md')}) describes it in one page.
-
-${parts.join('\n\n')}
-`;
+  return `${summary}\n## All pages\n\n${parts.join('\n')}\n`;
 }

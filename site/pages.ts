@@ -2,6 +2,8 @@ import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, statSync, writeFil
 import { dirname, join, posix } from 'node:path';
 
 const root = join(import.meta.dirname, '..');
+/** Files that a page shows. A browser shows any other file as plain text. */
+const image = /\.(?:svg|png)$/;
 const outside = /^(?:[a-z]+:|#)/;
 
 /** The folder from which VitePress builds the site. */
@@ -10,9 +12,11 @@ export interface Pages {
   write(path: string, text: string): void;
   /**
    * Adds a document of the repository, with its links rewritten. A linked document becomes a page too, and any
-   * other linked file a plain text of the site.
+   * other linked file a plain text of the site, or an image.
    */
   add(file: string): void;
+  /** Returns text of a document of the repository as a page has it: without comments, with its links rewritten. */
+  rewrite(file: string, text: string): string;
 }
 
 /** Empties the folder of pages. */
@@ -39,20 +43,27 @@ export function openPages(): Pages {
       add(file);
       return `/${pageOf(file)}`;
     }
+    const published = image.test(file) ? file : `${file}.txt`;
     if (!added.has(file)) {
       added.add(file);
-      const target = join(folder, 'public/source', `${file}.txt`);
+      const target = join(folder, 'public/source', published);
       mkdirSync(dirname(target), { recursive: true });
       cpSync(join(root, file), target);
     }
-    return `/source/${file}.txt`;
+    return `/source/${published}`;
   };
 
   const add = (file: string): void => {
     if (added.has(file)) return;
     added.add(file);
     const page = pageOf(file);
-    const text = outsideOfCode(readFileSync(join(root, file), 'utf8'), (part) =>
+    const text = rewrite(file, readFileSync(join(root, file), 'utf8'));
+    // The search finds what documents say, and not each folder's README.md.
+    write(page, page.startsWith('source/') ? `---\nsearch: false\n---\n\n${text}` : text);
+  };
+
+  const rewrite = (file: string, text: string): string =>
+    outsideOfCode(text, (part) =>
       part.replaceAll(/<!--[^]*?-->/g, '').replaceAll(/\[([^\]]*)\]\(([^)\s]+)\)/g, (whole, label: string, target: string) => {
         if (outside.test(target)) return whole;
         const [path = '', anchor] = target.split('#');
@@ -60,10 +71,7 @@ export function openPages(): Pages {
         return address === undefined ? label : `[${label}](${address}${anchor === undefined ? '' : `#${anchor}`})`;
       }),
     );
-    // The search finds what documents say, and not each folder's README.md.
-    write(page, page.startsWith('source/') ? `---\nsearch: false\n---\n\n${text}` : text);
-  };
-  return { write, add };
+  return { write, add, rewrite };
 }
 
 /** Returns the path of the page of a document: `docs/x.md` is `x.md`, and `a/README.md` is `source/a/index.md`. */

@@ -5,17 +5,21 @@ import { join } from 'node:path';
 import { it } from 'node:test';
 import type { TestContext } from 'node:test';
 import ts from 'typescript';
-import { errorCodes, errorPages } from './errors.ts';
+import { errorCodes, errorPages, unexplainedCodes } from './errors.ts';
 
-/** Returns the page of the codes of commands, for one source file. */
-function pageOf(t: TestContext, text: string): string {
+/** Returns the codes in one source file. */
+function codesIn(t: TestContext, text: string): ReturnType<typeof errorCodes> {
   const folder = mkdtempSync(join(tmpdir(), 'portcullis-codes-'));
   t.after(() => rmSync(folder, { recursive: true }));
   const file = join(folder, 'x.ts');
   writeFileSync(file, text);
   const program = ts.createProgram([file], { noLib: true, types: [] });
-  const codes = errorCodes(program, [program.getSourceFile(file)!]);
-  return errorPages(codes).find(({ name }) => name === 'command')?.text ?? '';
+  return errorCodes(program, [program.getSourceFile(file)!]);
+}
+
+/** Returns the page of the codes of commands, for one source file. */
+function pageOf(t: TestContext, text: string): string {
+  return errorPages(codesIn(t, text)).find(({ name }) => name === 'command')?.text ?? '';
 }
 
 it('reads cause and remedy of an error', (t) => {
@@ -32,6 +36,24 @@ it('reads them through a function that creates errors, and from a table', (t) =>
   );
   assert.match(page, /^## CLI_A\n\n(?:- Remedy: try again\.\n)?- Attempted: ask\. Cause: nobody answers\. Remedy: try again\.$/m);
   assert.match(page, /^## CLI_B\n\n- Remedy: ask\.$/m);
+});
+
+it('reads them from the callers of a function that has the code', (t) => {
+  const page = pageOf(
+    t,
+    `function refused(why: string, fix: string) { return new E({ code: 'CLI_A', attempted: 'ask', why, fix }); }
+     throw refused('it is closed', 'open it');`,
+  );
+  assert.match(page, /^## CLI_A\n\n- Attempted: ask\. Cause: it is closed\. Remedy: open it\.$/m);
+});
+
+it('finds codes of which nothing is known', (t) => {
+  const codes = codesIn(t, "throw new E({ code: 'CLI_A', attempted: 'ask', why, fix }); throw new E({ code: 'CLI_B', fix: 'open it' });");
+  assert.deepEqual(unexplainedCodes(codes), ['CLI_A']);
+});
+
+it('takes no environment variable for a code', (t) => {
+  assert.deepEqual([...codesIn(t, "read('HTTP_PROXY', 'CLI_A'); read({ code: 'CNI_ARGS' });").keys()], ['CLI_A']);
 });
 
 it('takes no other constant for a code', (t) => {

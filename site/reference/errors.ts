@@ -17,6 +17,11 @@ const groups: readonly { readonly name: string; readonly title: string; readonly
   },
 ];
 const codePattern = new RegExp(`^(?:${groups.flatMap(({ prefixes }) => prefixes).join('|')})(?:_[A-Z0-9]+)+$`);
+/** Environment variables, of CNI and of HTTP clients, that look like codes. */
+const variables: ReadonlySet<string> = new Set([
+  ...['CNI_ARGS', 'CNI_COMMAND', 'CNI_CONTAINERID', 'CNI_IFNAME', 'CNI_NETNS', 'CNI_NETNS_OVERRIDE', 'CNI_PATH'],
+  ...['HTTP_PROXY', 'HTTPS_PROXY'],
+]);
 /** The names of properties and parameters that hold the parts of an error. */
 const parts = { attempted: ['attempted'], why: ['why', 'problem', 'reason', 'text'], fix: ['fix'] } as const;
 
@@ -51,16 +56,23 @@ export function errorCodes(program: ts.Program, sources: readonly ts.SourceFile[
     const key = (it: Case): string => `${it.why ?? ''}|${it.fix ?? ''}`;
     if ((one.why ?? one.fix) !== undefined && !declared.cases.some((other) => key(other) === key(one))) declared.cases.push(one);
   };
+  const reporters = new Map<ts.Node, Set<string>>();
+  const addReporter = (node: ts.Node, code: string): void => {
+    const reporter = functionAround(node);
+    if (reporter !== undefined) reporters.set(reporter, (reporters.get(reporter) ?? new Set()).add(code));
+  };
   for (const file of sources) {
     const visit = (node: ts.Node): void => {
       if (ts.isObjectLiteralExpression(node)) {
         const value = propertyOf(node, 'code');
-        for (const code of value === undefined ? [] : codesIn(value))
+        for (const code of value === undefined ? [] : codesIn(value)) {
           take(
             code,
             file,
             caseOf((part) => propertyOf(node, part), { checker, code }),
           );
+          addReporter(node, code);
+        }
       }
       // A table of codes: `{ HTTP_TOO_SLOW: { kind, fix } }`, or `fixes = { HTTP_TOO_SLOW: '…' }`.
       if (ts.isPropertyAssignment(node) && codePattern.test(node.name.getText())) {
@@ -79,12 +91,39 @@ export function errorCodes(program: ts.Program, sources: readonly ts.SourceFile[
           );
       }
       if (ts.isCallExpression(node))
-        for (const code of node.arguments.flatMap(codesIn)) take(code, file, caseOfCall(node, { checker, code }));
+        for (const code of node.arguments.flatMap(codesIn)) {
+          take(code, file, caseOfCall(node, { checker, code }));
+          addReporter(node, code);
+        }
+      ts.forEachChild(node, visit);
+    };
+    visit(file);
+  }
+  // Callers give the cause and the remedy to a function that creates the error.
+  for (const file of sources) {
+    const visit = (node: ts.Node): void => {
+      if (ts.isCallExpression(node))
+        for (const code of reporters.get(functionOf(checker, node) ?? node) ?? []) take(code, file, caseOfCall(node, { checker, code }));
       ts.forEachChild(node, visit);
     };
     visit(file);
   }
   return found;
+}
+
+/** Returns the function that creates an error of its parameters; undefined if it has no parameter for a part of the error. */
+function functionAround(node: ts.Node): ts.Node | undefined {
+  const around = ts.findAncestor(node.parent, ts.isFunctionLike);
+  const names: readonly string[] = Object.values(parts).flat();
+  const isPart = ({ name }: ts.ParameterDeclaration): boolean => ts.isIdentifier(name) && names.includes(name.text);
+  return around?.parameters.some((parameter) => ts.isParameter(parameter) && isPart(parameter)) === true ? around : undefined;
+}
+
+/** Returns the function that a call calls. */
+function functionOf(checker: ts.TypeChecker, call: ts.CallExpression): ts.SignatureDeclaration | undefined {
+  const declaration = declarationOf(checker, call.expression);
+  const callee = declaration !== undefined && ts.isVariableDeclaration(declaration) ? declaration.initializer : declaration;
+  return callee !== undefined && ts.isFunctionLike(callee) ? callee : undefined;
 }
 
 function isTableOfFixes(table: ts.Node): boolean {
@@ -93,7 +132,7 @@ function isTableOfFixes(table: ts.Node): boolean {
 
 /** Returns the codes that an expression can be: a text, or either side of a choice. */
 function codesIn(node: ts.Expression): string[] {
-  if (ts.isStringLiteral(node)) return codePattern.test(node.text) ? [node.text] : [];
+  if (ts.isStringLiteral(node)) return codePattern.test(node.text) && !variables.has(node.text) ? [node.text] : [];
   if (ts.isConditionalExpression(node)) return [...codesIn(node.whenTrue), ...codesIn(node.whenFalse)];
   return [];
 }
@@ -119,9 +158,8 @@ function caseOf(valueOf: (name: string) => ts.Expression | undefined, scope: Sco
 
 /** Reads the parts from the error that the called function creates, and otherwise from the arguments. */
 function caseOfCall(call: ts.CallExpression, scope: Scope): Case {
-  const declaration = declarationOf(scope.checker, call.expression);
-  const callee = declaration !== undefined && ts.isVariableDeclaration(declaration) ? declaration.initializer : declaration;
-  if (callee === undefined || !ts.isFunctionLike(callee)) return { attempted: undefined, why: undefined, fix: undefined };
+  const callee = functionOf(scope.checker, call);
+  if (callee === undefined) return { attempted: undefined, why: undefined, fix: undefined };
   const given = new Map<string, ts.Expression>();
   callee.parameters.forEach((parameter, index) => {
     const argument = call.arguments[index];
@@ -188,6 +226,12 @@ export interface ErrorPage {
   readonly text: string;
 }
 
+/** Returns the codes of which nothing is known but where they are reported. */
+export function unexplainedCodes(codes: ReadonlyMap<string, Declared>): string[] {
+  const hasText = ({ why, fix }: Case): boolean => known(why) || known(fix);
+  return [...codes].flatMap(([code, { cases }]) => (code in reasonCodes || code in meanings || cases.some(hasText) ? [] : [code]));
+}
+
 /** Returns a page for each group of codes. */
 export function errorPages(codes: ReadonlyMap<string, Declared>): ErrorPage[] {
   return groups.map(({ name, title, prefixes }) => {
@@ -198,6 +242,19 @@ export function errorPages(codes: ReadonlyMap<string, Declared>): ErrorPage[] {
     return { name, title, text: `# ${title}\n\n${intro}\n\n${own.map(([code, declared]) => sectionOf(code, declared)).join('\n\n')}\n` };
   });
 }
+
+/** Codes without the parts of an error: problems that `portcullis verdicts verify` finds, and lines of the log. */
+const meanings: Readonly<Record<string, string>> = {
+  TRUST_LOG_ENTRY_MALFORMED: 'A row of the verdict log cannot be read. Somebody changed the log, or the file is damaged.',
+  TRUST_LOG_ROW_MISSING: 'A row of the verdict log is missing: the numbers of the rows have a gap. Somebody removed it.',
+  TRUST_LOG_TEXT_ALTERED:
+    'A text that the verdict log names (a verdict, a policy or evidence) does not have the digest that its row names.',
+  TRUST_LOG_TEXT_MISSING: 'A text that the verdict log names is not stored, although its retention has not ended.',
+  TRUST_LOG_VERDICT_UNLOGGED: 'A stored verdict is in no row of the verdict log.',
+  NETWORK_SERVICE_UNSUPPORTED: 'The service asks for something that the balancer of this node cannot do. The message names the field.',
+  CRI_PEER_REFUSED: 'The daemon closed a connection to its CRI socket, because the user of the client may not use the socket.',
+  CRI_TOO_MANY_CONNECTIONS: 'The daemon closed connections of a client that already has as many connections as one client may have.',
+};
 
 function sectionOf(code: string, { files, cases }: Declared): string {
   const meaning = reasonCodes[code];
@@ -211,7 +268,12 @@ function sectionOf(code: string, { files, cases }: Declared): string {
   });
   const list = [...new Set(items)].filter((item) => item !== '').map((item) => `- ${item}`);
   const place = `Reported by ${[...files].map(codeSpan).join(', ')}.`;
-  return [`## ${code}`, meaning === undefined ? '' : `As the reason of a verdict: ${plain(meaning)}.`, list.join('\n'), place]
+  return [
+    `## ${code}`,
+    meaning === undefined ? (meanings[code] ?? '') : `As the reason of a verdict: ${plain(meaning)}.`,
+    list.join('\n'),
+    place,
+  ]
     .filter((part) => part !== '')
     .join('\n\n');
 }
