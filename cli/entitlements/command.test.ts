@@ -31,7 +31,7 @@ describe('portcullis entitlements', () => {
   let folder = '';
   before(() => {
     folder = mkdtempSync(join(tmpdir(), 'pc-entitlements-'));
-    copyFileSync(join(root, 'entitlements/profile/fixtures/web.yaml'), join(folder, 'web.yaml'));
+    copyFileSync(join(root, 'entitlements/document/fixtures/web.yaml'), join(folder, 'web.yaml'));
   });
   after(() => {
     rmSync(folder, { recursive: true });

@@ -2,7 +2,7 @@ import { asOneMember } from '../compare/files.ts';
 import { NAME_BYTE, SLASH, bytesOf, singleByte } from '../files/byte-set.ts';
 import { patternOf } from '../files/pattern-of.ts';
 import type { PatternNode, PatternSequence } from '../files/path-pattern.ts';
-import { withStandardDevices } from '../files/standard-devices.ts';
+import { withStandardDevices } from '../profile/standard-devices.ts';
 import type { FileRules } from '../profile/model.ts';
 import type { FileAccess } from '../types.ts';
 

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { networkRank } from '../compare/sets.ts';
+import { networkRank } from '../profile/sets.ts';
 import type { Profile } from '../profile/model.ts';
 import { isUnder } from '../profile/paths.ts';
 import { appArmorFileRules } from './file-rules.ts';

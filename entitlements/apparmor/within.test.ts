@@ -6,7 +6,7 @@ import { fileExcess } from '../compare/files.ts';
 import { arbitraryFiles } from '../compare/fixtures/arbitrary-profile.ts';
 import { builtinProfile } from '../profile/builtin.ts';
 import type { FileRules, Profile } from '../profile/model.ts';
-import { withStandardDevices } from '../files/standard-devices.ts';
+import { withStandardDevices } from '../profile/standard-devices.ts';
 import { appArmorWithin, hasAppArmorParser } from './parser.ts';
 import { appArmorProfile } from './profile-text.ts';
 

@@ -1,4 +1,4 @@
-import { either } from '../compare/sets.ts';
+import { either } from '../profile/sets.ts';
 import { defaultProfile, topProfile } from '../profile/builtin.ts';
 import { deviceGrants, withoutDevices } from '../profile/devices.ts';
 import type { FileRules, Profile } from '../profile/model.ts';

@@ -1,4 +1,4 @@
-import { either } from '../compare/sets.ts';
+import { either } from '../profile/sets.ts';
 import { sortedCapabilities } from '../capabilities/capability-names.ts';
 import { deviceGrants, parseDeviceGrants } from '../profile/devices.ts';
 import type { DeviceGrant, FileRule, HostNamespace, MountRule, OwnNamespace, Profile } from '../profile/model.ts';
@@ -13,7 +13,7 @@ import { constantValue } from '../seccomp/constants.ts';
 import type { CompatArchitecture } from '../seccomp/policy.ts';
 import { argumentWidth } from '../seccomp/syscalls.ts';
 import type { Capability, NetworkClass } from '../types.ts';
-import { meetLimits, meetResources } from '../compare/sets.ts';
+import { meetLimits, meetResources } from '../profile/sets.ts';
 import type { Condition, Effects, NamedCall } from './entitlement.ts';
 
 type GrantFlag = 'hostDevices' | 'hostPaths' | 'hostPorts' | 'unmasked' | 'writablePaths' | 'anySysctl';

@@ -1,4 +1,4 @@
-import { LIMIT_NAMES } from '../compare/sets.ts';
+import { LIMIT_NAMES } from '../profile/sets.ts';
 import type { LimitName, ResourceName } from '../profile/model.ts';
 import { readCount, readCpu, readSize } from '../profile/values.ts';
 import type { Read } from '../profile/values.ts';

@@ -1,6 +1,6 @@
 import { append } from '../../base/lists/index.ts';
 import { capabilityName, expandCapabilities, sortedCapabilities } from '../capabilities/capability-names.ts';
-import { common } from '../compare/sets.ts';
+import { common } from '../profile/sets.ts';
 import { entitlementsError } from '../errors.ts';
 import { defaultProfile, topProfile } from '../profile/builtin.ts';
 import type { HostNamespace, PathRestrictions, Profile } from '../profile/model.ts';

@@ -1,6 +1,6 @@
 import { append, smallest } from '../../base/lists/index.ts';
 import { meet } from '../compare/lattice.ts';
-import { NETWORK_CLASSES, networkRank } from '../compare/sets.ts';
+import { NETWORK_CLASSES, networkRank } from '../profile/sets.ts';
 import { entitlementsError } from '../errors.ts';
 import type { Profile } from '../profile/model.ts';
 import type { Prover } from '../proof/prover.ts';

@@ -1,5 +1,5 @@
 import { meet } from '../compare/lattice.ts';
-import { readAttestedProfile } from '../profile/attested.ts';
+import { readAttestedProfile } from '../document/attested.ts';
 import { PUBLISHER } from './bound.ts';
 import type { Ceiling } from './bound.ts';
 

@@ -9,7 +9,7 @@ import { constantName } from '../seccomp/constants.ts';
 import { fileExcess } from './files.ts';
 import { mountExcess } from './mounts.ts';
 import { networkExcess } from './network-rules.ts';
-import { lacking, limitExcess, networkRank, resourceExcess } from './sets.ts';
+import { lacking, limitExcess, networkRank, resourceExcess } from '../profile/sets.ts';
 
 /** Something that the inner profile grants and the outer does not. */
 export interface Witness {

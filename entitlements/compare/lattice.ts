@@ -5,7 +5,7 @@ import { joinPaths, meetPaths } from '../profile/paths.ts';
 import { joinFiles, meetFiles } from './files.ts';
 import { joinMounts, meetMounts } from './mounts.ts';
 import { joinNetworkRules, meetNetworkRules } from './network-rules.ts';
-import { common, either, joinLimits, joinResources, meetLimits, meetResources, networkRank } from './sets.ts';
+import { common, either, joinLimits, joinResources, meetLimits, meetResources, networkRank } from '../profile/sets.ts';
 
 /**
  * Returns the greatest profile that grants no more than either: what both grant, restricted by what either

@@ -1,7 +1,7 @@
 import { entitlementsError } from '../errors.ts';
 import type { NetworkProtocol, NetworkRule } from '../types.ts';
-import { blockWithin, formatAddress, parseCidr, uncovered } from './cidr.ts';
-import type { Block } from './cidr.ts';
+import { blockWithin, formatAddress, parseCidr, uncovered } from '../profile/cidr.ts';
+import type { Block } from '../profile/cidr.ts';
 
 /** Absent: all peers. */
 type Rules = readonly NetworkRule[] | undefined;

@@ -2,7 +2,7 @@ import { append } from '../../base/lists/index.ts';
 import type { Target } from './target.ts';
 import { appArmorProfile } from '../apparmor/profile-text.ts';
 import { capabilitySets } from '../capabilities/sets.ts';
-import { LIMIT_NAMES } from '../compare/sets.ts';
+import { LIMIT_NAMES } from '../profile/sets.ts';
 import { entitlementsError } from '../errors.ts';
 import { deviceRules } from '../profile/devices.ts';
 import type { Profile } from '../profile/model.ts';

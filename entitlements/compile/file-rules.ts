@@ -1,6 +1,6 @@
 import { append } from '../../base/lists/index.ts';
 import { entitlementsError } from '../errors.ts';
-import { withStandardDevices } from '../files/standard-devices.ts';
+import { withStandardDevices } from '../profile/standard-devices.ts';
 import { LANDLOCK_ABI } from '../landlock/launcher.ts';
 import { planLandlock } from '../landlock/plan.ts';
 import type { LandlockPlan } from '../landlock/plan.ts';

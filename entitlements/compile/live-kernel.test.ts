@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url';
 import { after, before, describe, it } from 'node:test';
 import { CAPABILITIES } from '../capabilities/capability-names.ts';
 import { builtinProfile } from '../profile/builtin.ts';
-import { loadProfiles } from '../profile/load.ts';
+import { loadProfiles } from '../document/load.ts';
 import type { Profile } from '../profile/model.ts';
 import { argumentTest } from '../seccomp/argument-test.ts';
 import { decision } from '../seccomp/decision.ts';
@@ -19,7 +19,7 @@ import { probeProgram, probeResults } from './fixtures/probe-program.ts';
 import type { RawCall } from './fixtures/probe-program.ts';
 import { detectKernel } from './kernel.ts';
 
-const WEB = fileURLToPath(new URL('../profile/fixtures/web.yaml', import.meta.url));
+const WEB = fileURLToPath(new URL('../document/fixtures/web.yaml', import.meta.url));
 const EPERM = -1n;
 const NAMESPACES = { ipc: true, mnt: true, net: true, pid: true, uts: true };
 /** A release that differs from the machine's, installed by `test/peers/get runc`. */

@@ -4,7 +4,7 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { topProfile } from '../profile/builtin.ts';
-import { checkProfiles } from '../profile/check.ts';
+import { checkProfiles } from '../document/check.ts';
 import type { Profile } from '../profile/model.ts';
 import { programDifference } from '../proof/prove.ts';
 import { decide } from '../seccomp/decision.ts';

@@ -3,10 +3,10 @@ import type { Document, PathSegment } from '../../base/schema/index.ts';
 import { isPortcullisError } from '../../base/errors/index.ts';
 import type { OperandSource } from '../import/operand.ts';
 import { importSeccomp } from '../import/seccomp.ts';
-import { checkProfiles } from '../profile/check.ts';
-import type { SourceFile } from '../profile/check.ts';
+import { checkProfiles } from '../document/check.ts';
+import type { SourceFile } from '../document/check.ts';
 import type { Profile } from '../profile/model.ts';
-import { PROFILE_KIND } from '../profile/schema.ts';
+import { PROFILE_KIND } from '../document/schema.ts';
 import { parseSeccompJson } from '../seccomp/oci-shape.ts';
 
 /** A part of a source without which the answer is different. */

@@ -1,5 +1,5 @@
 import { capabilityName } from '../capabilities/capability-names.ts';
-import { parseCidr } from '../compare/cidr.ts';
+import { parseCidr } from '../profile/cidr.ts';
 import { entitlementsError } from '../errors.ts';
 import type { HostNamespace } from '../profile/model.ts';
 import type { FileAccess, NetworkProtocol } from '../types.ts';

@@ -7,7 +7,7 @@ import { matchesPath } from '../files/automaton.ts';
 import { parsePathPattern } from '../files/path-pattern.ts';
 import { patternOf } from '../files/pattern-of.ts';
 import { defaultProfile } from '../profile/builtin.ts';
-import { checkProfiles } from '../profile/check.ts';
+import { checkProfiles } from '../document/check.ts';
 import { syscallNumbers } from '../seccomp/syscalls.ts';
 import { importAppArmorText, isAppArmorText } from './apparmor-text.ts';
 import { importSeccomp } from './seccomp.ts';

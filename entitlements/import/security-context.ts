@@ -2,7 +2,7 @@ import { CAPABILITIES, capabilityName } from '../capabilities/capability-names.t
 import { askedFromSecurityContext } from '../ceiling/asked.ts';
 import type { SecurityContextRequest } from '../ceiling/asked.ts';
 import { holds } from '../ceiling/demand.ts';
-import { either } from '../compare/sets.ts';
+import { either } from '../profile/sets.ts';
 import { entitlementsError } from '../errors.ts';
 import { defaultProfile } from '../profile/builtin.ts';
 import type { Profile } from '../profile/model.ts';

@@ -1,4 +1,4 @@
-import { formatAddress, parseCidr } from '../compare/cidr.ts';
+import { formatAddress, parseCidr } from './cidr.ts';
 import type { NetworkProtocol, NetworkRule } from '../types.ts';
 
 /** A value, or why the text is not a valid one: `problem` says what is wrong, `fix` what to write. */

@@ -16,10 +16,10 @@ describe('profiles, filters and their comparison outside Node', () => {
         resolveDir: room,
         loader: 'ts',
         contents: `
-          import { checkProfiles } from './profile/check.ts';
-          import { lintProfiles } from './profile/lint/lint.ts';
+          import { checkProfiles } from './document/check.ts';
+          import { lintProfiles } from './lint/lint.ts';
           import { builtinProfile } from './profile/builtin.ts';
-          import { writeExactProfile } from './profile/exact.ts';
+          import { writeExactProfile } from './document/exact.ts';
           import { contains } from './compare/contains.ts';
           import { join, meet } from './compare/lattice.ts';
           import { generateBpf } from './seccomp/bpf-generator.ts';

@@ -2,10 +2,10 @@ import { parseDocuments } from '../../../base/schema/index.ts';
 import { importAppArmorText } from '../../../entitlements/import/apparmor-text.ts';
 import { importPod } from '../../../entitlements/import/security-context.ts';
 import { importSeccomp } from '../../../entitlements/import/seccomp.ts';
-import { checkProfiles } from '../../../entitlements/profile/check.ts';
-import { lintProfiles } from '../../../entitlements/profile/lint/lint.ts';
+import { checkProfiles } from '../../../entitlements/document/check.ts';
+import { lintProfiles } from '../../../entitlements/lint/lint.ts';
 import { parseSeccompJson } from '../../../entitlements/seccomp/oci-shape.ts';
-import { starterProfile } from '../../../entitlements/profile/starter.ts';
+import { starterProfile } from '../../../entitlements/document/starter.ts';
 import { yamlLimits } from '../target.ts';
 import type { FuzzTarget } from '../target.ts';
 

@@ -1,5 +1,5 @@
-import { formatPath } from '../../../base/schema/index.ts';
-import type { Document, PathSegment, Position } from '../../../base/schema/index.ts';
+import { formatPath } from '../../base/schema/index.ts';
+import type { Document, PathSegment, Position } from '../../base/schema/index.ts';
 
 /** Every code of a finding and its meaning. */
 export const LINT_CODES = {

@@ -3,18 +3,18 @@ import { formatPath, validate, writeYaml } from '../../base/schema/index.ts';
 import type { Document, PathSegment, Problem } from '../../base/schema/index.ts';
 import { isPortcullisError } from '../../base/errors/index.ts';
 import { capabilityName, sortedCapabilities } from '../capabilities/capability-names.ts';
-import { parseCidr } from '../compare/cidr.ts';
-import { LIMIT_NAMES, RESOURCE_NAMES } from '../compare/sets.ts';
+import { parseCidr } from '../profile/cidr.ts';
+import { LIMIT_NAMES, RESOURCE_NAMES } from '../profile/sets.ts';
 import { parsePathPattern } from '../files/path-pattern.ts';
 import type { Capability } from '../types.ts';
-import { deviceGrants, formatDevice, parseDeviceGrants } from './devices.ts';
-import { builtinProfile } from './builtin.ts';
+import { deviceGrants, formatDevice, parseDeviceGrants } from '../profile/devices.ts';
+import { builtinProfile } from '../profile/builtin.ts';
 import { EXACT_KIND, exactProfileSchema } from './exact-schema.ts';
 import { readSyscalls, writeSyscalls } from './exact-syscalls.ts';
 import type { WrittenSyscalls } from './exact-syscalls.ts';
-import type { FileRules, Limit, LimitName, Profile, ResourceName } from './model.ts';
+import type { FileRules, Limit, LimitName, Profile, ResourceName } from '../profile/model.ts';
 import type { NetworkRule } from '../types.ts';
-import { pathRestrictions } from './paths.ts';
+import { pathRestrictions } from '../profile/paths.ts';
 
 interface WrittenRule extends Omit<NetworkRule, 'ports'> {
   readonly ports: string;

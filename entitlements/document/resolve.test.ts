@@ -3,9 +3,9 @@ import { describe, it } from 'node:test';
 import { contains } from '../compare/contains.ts';
 import { decide } from '../seccomp/decision.ts';
 import { decisionFor } from '../seccomp/policy.ts';
-import { builtinProfile } from './builtin.ts';
+import { builtinProfile } from '../profile/builtin.ts';
 import { checkProfiles } from './check.ts';
-import type { Profile } from './model.ts';
+import type { Profile } from '../profile/model.ts';
 
 /**
  * Returns documents with these names and lines, in one file. The head is on the first three lines of each.

@@ -3,7 +3,7 @@ import { parseDocuments, sortProblems, validateParts } from '../../base/schema/i
 import type { Document, Problem } from '../../base/schema/index.ts';
 import { readExactProfiles } from './exact.ts';
 import { EXACT_KIND } from './exact-schema.ts';
-import type { Profile } from './model.ts';
+import type { Profile } from '../profile/model.ts';
 import { resolveProfiles } from './resolve.ts';
 import type { ResolvedProfile } from './resolve.ts';
 import { PROFILE_KIND, profileSchema } from './schema.ts';

@@ -1,12 +1,12 @@
 import type { PathSegment } from '../../base/schema/index.ts';
-import { blockWithin, formatAddress, parseCidr } from '../compare/cidr.ts';
-import type { Block } from '../compare/cidr.ts';
+import { blockWithin, formatAddress, parseCidr } from '../profile/cidr.ts';
+import type { Block } from '../profile/cidr.ts';
 import { parsePathPattern } from '../files/path-pattern.ts';
-import type { FileRule, MountRule } from './model.ts';
+import type { FileRule, MountRule } from '../profile/model.ts';
 import type { FileAccess, NetworkRule } from '../types.ts';
 import type { Report } from './report.ts';
-import { EVERY_PORT, EVERYWHERE, networkRules, readCidr, readPorts } from './values.ts';
-import type { Ports, Read } from './values.ts';
+import { EVERY_PORT, EVERYWHERE, networkRules, readCidr, readPorts } from '../profile/values.ts';
+import type { Ports, Read } from '../profile/values.ts';
 
 type Path = readonly PathSegment[];
 

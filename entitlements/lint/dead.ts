@@ -1,12 +1,12 @@
-import { capabilityName } from '../../capabilities/capability-names.ts';
-import { callsOfCapability } from '../../seccomp/default-policy.ts';
-import { decide } from '../../seccomp/decision.ts';
-import { constantValue } from '../../seccomp/constants.ts';
-import { decisionFor } from '../../seccomp/policy.ts';
-import type { Capability } from '../../types.ts';
-import type { Profile } from '../model.ts';
-import type { ResolvedProfile } from '../resolve.ts';
-import { ACCESSES } from '../rule-items.ts';
+import { capabilityName } from '../capabilities/capability-names.ts';
+import { callsOfCapability } from '../seccomp/default-policy.ts';
+import { decide } from '../seccomp/decision.ts';
+import { constantValue } from '../seccomp/constants.ts';
+import { decisionFor } from '../seccomp/policy.ts';
+import type { Capability } from '../types.ts';
+import type { Profile } from '../profile/model.ts';
+import type { ResolvedProfile } from '../document/resolve.ts';
+import { ACCESSES } from '../document/rule-items.ts';
 import type { Find } from './finding.ts';
 import { patternWithin } from './shadowed.ts';
 

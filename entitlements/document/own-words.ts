@@ -1,9 +1,9 @@
 import { unionParts } from '../catalog/part.ts';
 import type { Part } from '../catalog/part.ts';
 import { unionCalls, withoutCalls } from '../seccomp/call-set.ts';
-import { builtinProfile } from './builtin.ts';
-import { deviceGrants, formatDevice, withoutDevices } from './devices.ts';
-import type { DeviceGrant } from './model.ts';
+import { builtinProfile } from '../profile/builtin.ts';
+import { deviceGrants, formatDevice, withoutDevices } from '../profile/devices.ts';
+import type { DeviceGrant } from '../profile/model.ts';
 import type { Report } from './report.ts';
 import type { Own } from './sections.ts';
 

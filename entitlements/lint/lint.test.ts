@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { checkProfiles } from '../check.ts';
+import { checkProfiles } from '../document/check.ts';
 import { LINT_CODES } from './finding.ts';
 import { lintProfiles } from './lint.ts';
 

@@ -6,10 +6,10 @@ import { append } from '../../base/lists/index.ts';
 import { describeProblems, sortProblems } from '../../base/schema/index.ts';
 import type { Problem } from '../../base/schema/index.ts';
 import { entitlementsError } from '../errors.ts';
-import { builtinNames, builtinProfile } from './builtin.ts';
+import { builtinNames, builtinProfile } from '../profile/builtin.ts';
 import { checkProfiles } from './check.ts';
 import type { Checked, SourceFile } from './check.ts';
-import type { Profile } from './model.ts';
+import type { Profile } from '../profile/model.ts';
 import type { NamedProfile } from './resolve.ts';
 
 /** The built-in profiles and the profiles of the loaded documents. */

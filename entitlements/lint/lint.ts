@@ -1,8 +1,8 @@
-import { isPortcullisError } from '../../../base/errors/index.ts';
-import { checkProfiles } from '../check.ts';
-import type { SourceFile } from '../check.ts';
-import { referencesOf } from '../parameters.ts';
-import type { ResolvedProfile } from '../resolve.ts';
+import { isPortcullisError } from '../../base/errors/index.ts';
+import { checkProfiles } from '../document/check.ts';
+import type { SourceFile } from '../document/check.ts';
+import { referencesOf } from '../document/parameters.ts';
+import type { ResolvedProfile } from '../document/resolve.ts';
 import { broadGrants } from './broad.ts';
 import { deadGrants } from './dead.ts';
 import { finder } from './finding.ts';

@@ -1,5 +1,5 @@
 import type { NetworkClass } from '../types.ts';
-import type { Limit, LimitName, Profile, ResourceName } from '../profile/model.ts';
+import type { Limit, LimitName, Profile, ResourceName } from './model.ts';
 
 /** Network classes, from the one that grants least to the one that grants most. */
 export const NETWORK_CLASSES: readonly NetworkClass[] = ['none', 'user', 'proxy', 'admin', 'host'];

@@ -1,7 +1,7 @@
 import { formatProblems } from '../../base/schema/index.ts';
 import { entitlementsError } from '../errors.ts';
 import { checkProfiles } from './check.ts';
-import type { Profile } from './model.ts';
+import type { Profile } from '../profile/model.ts';
 
 /**
  * Reads an EntitlementProfile document that a publisher has signed. It refuses a document that this version

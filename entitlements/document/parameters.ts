@@ -1,6 +1,6 @@
 import type { PathSegment } from '../../base/schema/index.ts';
 import { parsePathPattern } from '../files/path-pattern.ts';
-import { readCidr, readSize } from './values.ts';
+import { readCidr, readSize } from '../profile/values.ts';
 
 export const PARAMETER_TYPES = ['cidr', 'integer', 'name', 'path', 'pattern', 'port', 'size'] as const;
 export type ParameterType = (typeof PARAMETER_TYPES)[number];

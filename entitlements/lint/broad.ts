@@ -1,10 +1,10 @@
-import { capabilityName } from '../../capabilities/capability-names.ts';
-import { entitlementNamed } from '../../catalog/catalog.ts';
-import { findPath } from '../../files/automaton.ts';
-import { patternOf } from '../../files/pattern-of.ts';
-import type { Capability } from '../../types.ts';
-import { readDevice } from '../devices.ts';
-import type { ResolvedProfile } from '../resolve.ts';
+import { capabilityName } from '../capabilities/capability-names.ts';
+import { entitlementNamed } from '../catalog/catalog.ts';
+import { findPath } from '../files/automaton.ts';
+import { patternOf } from '../files/pattern-of.ts';
+import type { Capability } from '../types.ts';
+import { readDevice } from '../profile/devices.ts';
+import type { ResolvedProfile } from '../document/resolve.ts';
 import type { Find } from './finding.ts';
 import { patternWithin } from './shadowed.ts';
 

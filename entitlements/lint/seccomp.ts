@@ -1,10 +1,10 @@
-import { isPortcullisError } from '../../../base/errors/index.ts';
-import type { PathSegment, Position, Problem } from '../../../base/schema/index.ts';
-import { matches } from '../../seccomp/clause.ts';
-import { decide } from '../../seccomp/decision.ts';
-import { decisionOf, outcomeOf } from '../../seccomp/oci-import.ts';
-import { parseSeccompJson, readOciSeccomp } from '../../seccomp/oci-shape.ts';
-import type { OciRule } from '../../seccomp/oci-shape.ts';
+import { isPortcullisError } from '../../base/errors/index.ts';
+import type { PathSegment, Position, Problem } from '../../base/schema/index.ts';
+import { matches } from '../seccomp/clause.ts';
+import { decide } from '../seccomp/decision.ts';
+import { decisionOf, outcomeOf } from '../seccomp/oci-import.ts';
+import { parseSeccompJson, readOciSeccomp } from '../seccomp/oci-shape.ts';
+import type { OciRule } from '../seccomp/oci-shape.ts';
 import { finder } from './finding.ts';
 import type { Find, Finding } from './finding.ts';
 import { highBits, shownCall } from './high-bits.ts';

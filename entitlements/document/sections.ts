@@ -3,14 +3,14 @@ import { capabilityName, CAPABILITIES } from '../capabilities/capability-names.t
 import { LIMIT_BOUNDS, readBound, RESOURCE_BOUNDS } from '../catalog/resources.ts';
 import { NOTHING, partOf } from '../catalog/part.ts';
 import type { Part } from '../catalog/part.ts';
-import { LIMIT_NAMES, RESOURCE_NAMES } from '../compare/sets.ts';
+import { LIMIT_NAMES, RESOURCE_NAMES } from '../profile/sets.ts';
 import { unionCalls, wholeCalls, withoutCalls } from '../seccomp/call-set.ts';
 import type { CallSet } from '../seccomp/call-set.ts';
 import { callsOfCapability } from '../seccomp/default-policy.ts';
 import type { CompatArchitecture } from '../seccomp/policy.ts';
 import type { Capability } from '../types.ts';
-import { deviceGrants, readDevice } from './devices.ts';
-import type { DeviceGrant, Limit, LimitName, OwnNamespace, ResourceName } from './model.ts';
+import { deviceGrants, readDevice } from '../profile/devices.ts';
+import type { DeviceGrant, Limit, LimitName, OwnNamespace, ResourceName } from '../profile/model.ts';
 import type { Report } from './report.ts';
 import { read, readDenied, readFiles, readMounts, readPaths, readPeers } from './rule-items.ts';
 import type { FileSection, MountSection, PeerSection } from './rule-items.ts';

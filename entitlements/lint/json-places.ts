@@ -1,5 +1,5 @@
-import { parseJson } from '../../../base/json/index.ts';
-import type { PathSegment, Position } from '../../../base/schema/index.ts';
+import { parseJson } from '../../base/json/index.ts';
+import type { PathSegment, Position } from '../../base/schema/index.ts';
 
 /**
  * Returns the positions of the parts of a JSON text: for a path, the position of its value, or of the nearest

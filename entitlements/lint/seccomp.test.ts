@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
-import { decide } from '../../seccomp/decision.ts';
-import { decisionOf } from '../../seccomp/oci-import.ts';
-import { readOciSeccomp } from '../../seccomp/oci-shape.ts';
+import { decide } from '../seccomp/decision.ts';
+import { decisionOf } from '../seccomp/oci-import.ts';
+import { readOciSeccomp } from '../seccomp/oci-shape.ts';
 import { highBits } from './high-bits.ts';
 import { lintSeccompText } from './seccomp.ts';
 

@@ -7,10 +7,10 @@ import { after, describe, it } from 'node:test';
 import { isPortcullisError } from '../../base/errors/index.ts';
 import { decide } from '../seccomp/decision.ts';
 import { decisionFor } from '../seccomp/policy.ts';
-import { builtinProfile } from './builtin.ts';
+import { builtinProfile } from '../profile/builtin.ts';
 import { writeExactProfile } from './exact.ts';
 import { loadProfiles } from './load.ts';
-import type { Profile } from './model.ts';
+import type { Profile } from '../profile/model.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'entitlement-profiles-'));
 after(() => rmSync(folder, { recursive: true }));

@@ -1,4 +1,4 @@
-import { LIMIT_NAMES, RESOURCE_NAMES } from '../compare/sets.ts';
+import { LIMIT_NAMES, RESOURCE_NAMES } from '../profile/sets.ts';
 
 export const EXACT_KIND = 'ExactProfile';
 

@@ -1,4 +1,4 @@
-import type { FileRules } from '../profile/model.ts';
+import type { FileRules } from './model.ts';
 
 /**
  * The device nodes that every container has. The device rules, not the file rules, decide whether they may be

@@ -8,8 +8,8 @@ import { decide } from '../seccomp/decision.ts';
 import { decisionFor } from '../seccomp/policy.ts';
 import { checkProfiles } from './check.ts';
 import { formatProfile } from './format.ts';
-import { LINT_CODES } from './lint/finding.ts';
-import { lintProfiles } from './lint/lint.ts';
+import { LINT_CODES } from '../lint/finding.ts';
+import { lintProfiles } from '../lint/lint.ts';
 import { PARAMETER_TYPES } from './parameters.ts';
 import { profileSchema } from './schema.ts';
 

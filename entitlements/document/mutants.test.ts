@@ -5,8 +5,8 @@ import { parseDocuments } from '../../base/schema/index.ts';
 import { witnesses } from '../compare/contains.ts';
 import { checkProfiles } from './check.ts';
 import { formatProfile } from './format.ts';
-import { lintProfiles } from './lint/lint.ts';
-import type { Profile } from './model.ts';
+import { lintProfiles } from '../lint/lint.ts';
+import type { Profile } from '../profile/model.ts';
 
 /** A profile that uses every key. Each item in it restricts or grants something that no other item does. */
 const WHOLE = `# yaml-language-server: $schema=entitlement-profile.json

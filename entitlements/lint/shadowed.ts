@@ -1,20 +1,20 @@
-import { entitlementNamed } from '../../catalog/catalog.ts';
-import { composed } from '../../catalog/compose.ts';
-import { NOTHING, partOf, unionParts } from '../../catalog/part.ts';
-import type { Part } from '../../catalog/part.ts';
-import { networkExcess } from '../../compare/network-rules.ts';
-import { findPath } from '../../files/automaton.ts';
-import { patternOf } from '../../files/pattern-of.ts';
-import { capabilityName } from '../../capabilities/capability-names.ts';
-import { policyAllowing, policyWithout, unionCalls, withoutCalls } from '../../seccomp/call-set.ts';
-import type { CallSet } from '../../seccomp/call-set.ts';
-import { meetPolicies, policyExcess } from '../../seccomp/policy.ts';
-import { grantWithin, readDevice } from '../devices.ts';
-import type { Profile } from '../model.ts';
-import type { NetworkRule } from '../../types.ts';
-import type { ResolvedProfile } from '../resolve.ts';
-import { ACCESSES, readPeers } from '../rule-items.ts';
-import { readCalls } from '../syscall-items.ts';
+import { entitlementNamed } from '../catalog/catalog.ts';
+import { composed } from '../catalog/compose.ts';
+import { NOTHING, partOf, unionParts } from '../catalog/part.ts';
+import type { Part } from '../catalog/part.ts';
+import { networkExcess } from '../compare/network-rules.ts';
+import { findPath } from '../files/automaton.ts';
+import { patternOf } from '../files/pattern-of.ts';
+import { capabilityName } from '../capabilities/capability-names.ts';
+import { policyAllowing, policyWithout, unionCalls, withoutCalls } from '../seccomp/call-set.ts';
+import type { CallSet } from '../seccomp/call-set.ts';
+import { meetPolicies, policyExcess } from '../seccomp/policy.ts';
+import { grantWithin, readDevice } from '../profile/devices.ts';
+import type { Profile } from '../profile/model.ts';
+import type { NetworkRule } from '../types.ts';
+import type { ResolvedProfile } from '../document/resolve.ts';
+import { ACCESSES, readPeers } from '../document/rule-items.ts';
+import { readCalls } from '../document/syscall-items.ts';
 import type { Find } from './finding.ts';
 
 /** Longer lists are not compared item by item. */

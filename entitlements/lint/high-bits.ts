@@ -1,13 +1,13 @@
-import { argumentTest, maxOf, smallestMatch } from '../../seccomp/argument-test.ts';
-import type { ArgumentTest } from '../../seccomp/argument-test.ts';
-import { intersectClauses, matches, remaining, witnessOf } from '../../seccomp/clause.ts';
-import type { Clause } from '../../seccomp/clause.ts';
-import { constantName } from '../../seccomp/constants.ts';
-import { decide } from '../../seccomp/decision.ts';
-import type { Decision } from '../../seccomp/decision.ts';
-import { rank } from '../../seccomp/outcome.ts';
-import type { Outcome } from '../../seccomp/outcome.ts';
-import { argumentWidth } from '../../seccomp/syscalls.ts';
+import { argumentTest, maxOf, smallestMatch } from '../seccomp/argument-test.ts';
+import type { ArgumentTest } from '../seccomp/argument-test.ts';
+import { intersectClauses, matches, remaining, witnessOf } from '../seccomp/clause.ts';
+import type { Clause } from '../seccomp/clause.ts';
+import { constantName } from '../seccomp/constants.ts';
+import { decide } from '../seccomp/decision.ts';
+import type { Decision } from '../seccomp/decision.ts';
+import { rank } from '../seccomp/outcome.ts';
+import type { Outcome } from '../seccomp/outcome.ts';
+import { argumentWidth } from '../seccomp/syscalls.ts';
 
 /** A call with high bits that gets a looser answer than the same call as the kernel reads it. */
 export interface HighBits {
