@@ -2,6 +2,7 @@ import { answer } from '../explain/answer.ts';
 import type { Answer } from '../explain/answer.ts';
 import { parseQuestion } from '../explain/question.ts';
 import { entitlementsError } from '../errors.ts';
+import type { Operand } from '../import/operand.ts';
 import type { Profile } from '../profile/model.ts';
 import table from './table.json' with { type: 'json' };
 
@@ -38,15 +39,15 @@ export interface Judgement {
   readonly sources: readonly string[];
 }
 
-export const ATTACKS: readonly Attack[] = table.entries;
+const ATTACKS: readonly Attack[] = table.entries;
 
 /**
  * Judges attacks against a profile. Each need is a question to the exact engine: a no is a proof over all
  * programs, and a yes comes with a witness. It does not check whether the kernel has the flaw.
- * @param ids of {@link ATTACKS}; empty: all
+ * @param ids entries of the table; empty: all
  * @throws ENTITLEMENTS_BAD_QUESTION for an id that is not in the table
  */
-export function judgeAttacks(profile: Profile, ids: readonly string[] = []): Judgement[] {
+export function explainAttacks({ profile }: Operand, ids: readonly string[]): Judgement[] {
   const wanted = ids.map((id) => id.toLowerCase());
   const missing = ids.filter((id) => !ATTACKS.some((attack) => attack.id.toLowerCase() === id.toLowerCase()));
   if (missing.length > 0) throw unknown(missing);

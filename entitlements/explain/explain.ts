@@ -1,6 +1,4 @@
 import { largest } from '../../base/lists/index.ts';
-import { judgeAttacks } from '../cve/judge.ts';
-import type { Judgement } from '../cve/judge.ts';
 import type { Operand } from '../import/operand.ts';
 import type { LimitName, Profile, ResourceName } from '../profile/model.ts';
 import { callsOfCapability } from '../seccomp/default-policy.ts';
@@ -39,11 +37,6 @@ export function explainQuestion({ profile, source }: Operand, text: string): Exp
     ...(question.kind === 'call' ? { rule: ruleText(profile, question.name) } : {}),
     hints: hintsOf(profile, question),
   };
-}
-
-/** Judges the profile against known attacks. @throws ENTITLEMENTS_BAD_QUESTION for an unknown id */
-export function explainAttacks({ profile }: Operand, ids: readonly string[]): Judgement[] {
-  return judgeAttacks(profile, ids);
 }
 
 function ruleText({ syscalls }: Profile, name: string): string {
