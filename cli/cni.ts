@@ -2,10 +2,10 @@ import type { Command } from 'commander';
 import manifest from '../package.json' with { type: 'json' };
 import { askDaemon, confUses, defaultCniSocket, installPlugins, installedPlugins } from '../cni-plugins/index.ts';
 import type { ConfUse, InstalledPlugin } from '../cni-plugins/index.ts';
-import { exitCodes, print, run, withOutput } from './output.ts';
-import type { OutputFormat } from './output.ts';
-import { table } from './table.ts';
-import { withWide } from './terminal.ts';
+import { exitCodes, print, run, withOutput } from './output/output.ts';
+import type { OutputFormat } from './output/output.ts';
+import { table } from './output/table.ts';
+import { withWide } from './output/terminal.ts';
 
 /**
  * `portcullis cni install|status`: manages our CNI plugins for containerd, CRI-O, podman and other callers of

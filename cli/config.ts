@@ -7,8 +7,8 @@ import { readGivenFile } from '../base/files/index.ts';
 import { append } from '../base/lists/index.ts';
 import { hostFoldersOf, importConfiguration, kindOfToml } from '../runtime/index.ts';
 import type { Imported, ImportSource } from '../runtime/index.ts';
-import { exitCodes, print, run, withOutput } from './output.ts';
-import type { OutputFormat } from './output.ts';
+import { exitCodes, print, run, withOutput } from './output/output.ts';
+import type { OutputFormat } from './output/output.ts';
 
 interface Flags {
   readonly output: OutputFormat;

@@ -1,10 +1,10 @@
 import type { Command } from 'commander';
 import { formatDaemonConfig, loadDaemonConfig, startDaemon } from '../runtime/launch.ts';
 import type { DaemonConfig } from '../runtime/launch.ts';
-import { daemonFlagsOf, withDaemonFlags } from './daemon-flags.ts';
-import { exitCodes, print, run, withOutput } from './output.ts';
-import type { OutputFormat } from './output.ts';
-import { requireRoot } from './require-root.ts';
+import { daemonFlagsOf, withDaemonFlags } from './options/daemon-flags.ts';
+import { exitCodes, print, run, withOutput } from './output/output.ts';
+import type { OutputFormat } from './output/output.ts';
+import { requireRoot } from './environment/require-root.ts';
 
 type Options = Readonly<Record<string, string | readonly string[] | boolean | undefined>> & { readonly output: OutputFormat };
 

@@ -8,9 +8,9 @@ import { formatFindings, verdictOf } from './doctor/print.ts';
 import { programFindings } from './doctor/programs.ts';
 import { seedFindings } from './doctor/seeds.ts';
 import { sigstoreSeeds } from '../trust/index.ts';
-import { exitCodes, print, run, withOutput } from './output.ts';
-import type { OutputFormat } from './output.ts';
-import { packageRoot } from './package-root.ts';
+import { exitCodes, print, run, withOutput } from './output/output.ts';
+import type { OutputFormat } from './output/output.ts';
+import { packageRoot } from './environment/package-root.ts';
 
 interface DoctorFlags {
   readonly fix: boolean;

@@ -11,8 +11,8 @@ import { registerInspect } from './entitlements/inspect.ts';
 import { registerMerge } from './entitlements/merge.ts';
 import { operand } from './entitlements/operands.ts';
 import { registerProve } from './entitlements/prove.ts';
-import { exitCodes, print, run, withOutput } from './output.ts';
-import type { OutputFormat } from './output.ts';
+import { exitCodes, print, run, withOutput } from './output/output.ts';
+import type { OutputFormat } from './output/output.ts';
 
 interface Flags {
   readonly output: OutputFormat;

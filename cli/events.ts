@@ -3,10 +3,10 @@ import type { Command } from 'commander';
 import { once } from 'node:events';
 import { ContainerEventType, enforcementEventId, enforcementReasons, policyEventsHeader, policyReasons } from '../runtime/index.ts';
 import type { ContainerEvent, CriClient } from '../runtime/index.ts';
-import { withClient, withSocket } from './endpoint.ts';
-import { run, withOutput } from './output.ts';
-import type { OutputFormat } from './output.ts';
-import { isoTime, shortId } from './table.ts';
+import { withClient, withSocket } from './options/endpoint.ts';
+import { run, withOutput } from './output/output.ts';
+import type { OutputFormat } from './output/output.ts';
+import { isoTime, shortId } from './output/table.ts';
 
 const filterKeys = ['pod', 'namespace', 'container', 'id', 'type'] as const;
 type FilterKey = (typeof filterKeys)[number];

@@ -2,9 +2,9 @@ import { InvalidArgumentError } from 'commander';
 import type { Command } from 'commander';
 import { findContainer, runStreamedCommand } from '../runtime/index.ts';
 import type { CriClient } from '../runtime/index.ts';
-import { withClient, withSocket } from './endpoint.ts';
-import { exitCodes, print, run, withOutput } from './output.ts';
-import type { OutputFormat } from './output.ts';
+import { withClient, withSocket } from './options/endpoint.ts';
+import { exitCodes, print, run, withOutput } from './output/output.ts';
+import type { OutputFormat } from './output/output.ts';
 
 interface Flags {
   readonly timeout: number;

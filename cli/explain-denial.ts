@@ -2,12 +2,12 @@ import { parseJson } from '../base/json/index.ts';
 import { InvalidArgumentError } from 'commander';
 import type { Command } from 'commander';
 import type { AdminResponse, AskedConnection, DenialQuestion } from '../cni-plugins/index.ts';
-import { askAdmin, withAdminSocket } from './admin-socket.ts';
-import type { AdminFlags } from './admin-socket.ts';
-import { exitCodes, print, run, withOutput } from './output.ts';
-import type { OutputFormat } from './output.ts';
-import { shortId, table } from './table.ts';
-import { withWide } from './terminal.ts';
+import { askAdmin, withAdminSocket } from './options/admin-socket.ts';
+import type { AdminFlags } from './options/admin-socket.ts';
+import { exitCodes, print, run, withOutput } from './output/output.ts';
+import type { OutputFormat } from './output/output.ts';
+import { shortId, table } from './output/table.ts';
+import { withWide } from './output/terminal.ts';
 
 type Peer = Omit<AskedConnection, 'direction'>;
 

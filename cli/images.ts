@@ -3,12 +3,12 @@ import { parseJson } from '../base/json/index.ts';
 import type { Command } from 'commander';
 import { PortcullisError } from '../base/errors/index.ts';
 import type { CriClient } from '../runtime/index.ts';
-import { withClient, withSocket } from './endpoint.ts';
+import { withClient, withSocket } from './options/endpoint.ts';
 import { registerCopy } from './images/copy.ts';
-import { print, run, withOutput } from './output.ts';
-import type { OutputFormat } from './output.ts';
-import { shortId, table } from './table.ts';
-import { withWide } from './terminal.ts';
+import { print, run, withOutput } from './output/output.ts';
+import type { OutputFormat } from './output/output.ts';
+import { shortId, table } from './output/table.ts';
+import { withWide } from './output/terminal.ts';
 
 type Image = Awaited<ReturnType<CriClient['image']['listImages']>>['images'][number];
 

@@ -3,9 +3,9 @@ import type { Command } from 'commander';
 import { once } from 'node:events';
 import { PortcullisError } from '../base/errors/index.ts';
 import { ContainerState, entryBytes, findContainer, followContainerLog } from '../runtime/index.ts';
-import { withClient, withSocket } from './endpoint.ts';
-import { run, withOutput } from './output.ts';
-import type { OutputFormat } from './output.ts';
+import { withClient, withSocket } from './options/endpoint.ts';
+import { run, withOutput } from './output/output.ts';
+import type { OutputFormat } from './output/output.ts';
 
 interface Options {
   follow?: boolean;

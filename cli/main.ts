@@ -1,9 +1,9 @@
 import { Command, CommanderError } from 'commander';
 import manifest from '../package.json' with { type: 'json' };
 import { commands } from './commands.ts';
-import { exitCodesHelp } from './exit-codes.ts';
-import { exitCodes, fail } from './output.ts';
-import { formatAsked, printWrongUse } from './wrong-use.ts';
+import { exitCodesHelp } from './output/exit-codes.ts';
+import { exitCodes, fail } from './output/output.ts';
+import { formatAsked, printWrongUse } from './output/wrong-use.ts';
 
 const args = process.argv.slice(2);
 const format = formatAsked(args);

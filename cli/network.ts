@@ -9,8 +9,8 @@ import { registerOverlay } from './network/overlay.ts';
 import { registerShow } from './network/show.ts';
 import { sourceOf, withSource } from './network/source.ts';
 import type { Flags } from './network/source.ts';
-import { exitCodes, print, run } from './output.ts';
-import { collect } from './registry-options.ts';
+import { exitCodes, print, run } from './output/output.ts';
+import { collect } from './options/registry-options.ts';
 
 interface CreateFlags extends Flags {
   readonly subnet?: readonly string[];

@@ -1,14 +1,14 @@
 import type { Command } from 'commander';
 import { describePolicy, explainPolicy, explainReason, loadPolicy, starterPolicy, writeStarterPolicy } from '../trust/index.ts';
 import type { PolicyExplanation } from '../trust/index.ts';
-import { policyCheckAnswers } from './exit-codes.ts';
-import { exitCodes, print, run, withOutput } from './output.ts';
-import type { OutputFormat } from './output.ts';
+import { policyCheckAnswers } from './output/exit-codes.ts';
+import { exitCodes, print, run, withOutput } from './output/output.ts';
+import type { OutputFormat } from './output/output.ts';
 import { registerConvert } from './policy/convert.ts';
 import { registerFormat } from './policy/format.ts';
 import { registerTest } from './policy/test.ts';
-import { collect } from './registry-options.ts';
-import { tree, withWide } from './terminal.ts';
+import { collect } from './options/registry-options.ts';
+import { tree, withWide } from './output/terminal.ts';
 
 interface Flags {
   readonly output: OutputFormat;

@@ -1,11 +1,11 @@
 import type { Command } from 'commander';
 import { ContainerState } from '../runtime/index.ts';
 import type { Container, PodSandbox } from '../runtime/index.ts';
-import { withClient, withSocket } from './endpoint.ts';
-import { print, run, withOutput } from './output.ts';
-import type { OutputFormat } from './output.ts';
-import { age, isoTime, shortId, table } from './table.ts';
-import { withWide } from './terminal.ts';
+import { withClient, withSocket } from './options/endpoint.ts';
+import { print, run, withOutput } from './output/output.ts';
+import type { OutputFormat } from './output/output.ts';
+import { age, isoTime, shortId, table } from './output/table.ts';
+import { withWide } from './output/terminal.ts';
 
 /** `portcullis ps`: the containers of the running daemon. */
 export function register(program: Command): void {

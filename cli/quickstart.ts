@@ -2,15 +2,15 @@ import type { Command } from 'commander';
 import { execFileSync } from 'node:child_process';
 import { rmSync } from 'node:fs';
 import { isPortcullisError } from '../base/errors/index.ts';
-import { exitCodes, run, withOutput } from './output.ts';
-import type { OutputFormat } from './output.ts';
+import { exitCodes, run, withOutput } from './output/output.ts';
+import type { OutputFormat } from './output/output.ts';
 import { isInOwnNamespaces, runInOwnNamespaces, onEndSignal } from './quickstart/own-namespaces.ts';
 import { makeFolders } from './quickstart/environment.ts';
 import { createStepReport } from './quickstart/step-report.ts';
 import { unmountBelow } from './quickstart/cleanup.ts';
 import { runFlow } from './quickstart/flow.ts';
-import { requireRoot } from './require-root.ts';
-import { paperFor } from './terminal.ts';
+import { requireRoot } from './environment/require-root.ts';
+import { paperFor } from './output/terminal.ts';
 
 interface QuickstartFlags {
   readonly keep: boolean;

@@ -4,15 +4,15 @@ import { append } from '../base/lists/index.ts';
 import { formatProblems, listProblems, writeYaml } from '../base/schema/index.ts';
 import { fieldText, linesOf, positionIn, readServices } from '../cni-plugins/index.ts';
 import type { RefusedService, Service, ServiceList } from '../cni-plugins/index.ts';
-import { askAdmin, withAdminSocket } from './admin-socket.ts';
-import type { AdminFlags } from './admin-socket.ts';
-import { exitCodes, print, run } from './output.ts';
-import type { OutputFormat } from './output.ts';
-import { printableText } from './printable.ts';
-import { collect } from './registry-options.ts';
+import { askAdmin, withAdminSocket } from './options/admin-socket.ts';
+import type { AdminFlags } from './options/admin-socket.ts';
+import { exitCodes, print, run } from './output/output.ts';
+import type { OutputFormat } from './output/output.ts';
+import { printableText } from './output/printable.ts';
+import { collect } from './options/registry-options.ts';
 import { sourcesOf } from './service/sources.ts';
 import { serviceTable } from './service/table.ts';
-import { withWide } from './terminal.ts';
+import { withWide } from './output/terminal.ts';
 
 interface Flags extends AdminFlags {
   readonly output: OutputFormat | 'yaml';

@@ -2,12 +2,12 @@ import type { Command } from 'commander';
 import { Option } from 'commander';
 import { generateKeyPair, openRegistries, parseDuration, processPassphrase, signReference, signatureFormats } from '../trust/index.ts';
 import type { SignatureFormat } from '../trust/index.ts';
-import { exitCodes, print, run, withOutput } from './output.ts';
-import type { OutputFormat } from './output.ts';
-import { withRegistries } from './registry-options.ts';
-import type { RegistryFlags } from './registry-options.ts';
-import { demandSigner, openSignerOf, signerHelp, withSigner } from './signer-options.ts';
-import type { SignerFlags } from './signer-options.ts';
+import { exitCodes, print, run, withOutput } from './output/output.ts';
+import type { OutputFormat } from './output/output.ts';
+import { withRegistries } from './options/registry-options.ts';
+import type { RegistryFlags } from './options/registry-options.ts';
+import { demandSigner, openSignerOf, signerHelp, withSigner } from './options/signer-options.ts';
+import type { SignerFlags } from './options/signer-options.ts';
 
 interface SignFlags extends RegistryFlags, SignerFlags {
   readonly generateKey?: string;

@@ -1,8 +1,8 @@
 import type { Command } from 'commander';
 import { updateTrustedRoot } from '../trust/index.ts';
-import { readInputFile } from './input-file.ts';
-import { exitCodes, print, run, withOutput } from './output.ts';
-import type { OutputFormat } from './output.ts';
+import { readInputFile } from './files/input-file.ts';
+import { exitCodes, print, run, withOutput } from './output/output.ts';
+import type { OutputFormat } from './output/output.ts';
 
 interface UpdateFlags {
   readonly url?: string;

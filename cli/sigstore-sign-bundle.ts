@@ -1,9 +1,9 @@
 import { writeFile } from 'node:fs/promises';
 import type { Command } from 'commander';
 import { signArtifact, signingConfigOfInstance } from '../trust/index.ts';
-import { readInputFile } from './input-file.ts';
-import { exitCodes, print, run, withOutput } from './output.ts';
-import type { OutputFormat } from './output.ts';
+import { readInputFile } from './files/input-file.ts';
+import { exitCodes, print, run, withOutput } from './output/output.ts';
+import type { OutputFormat } from './output/output.ts';
 
 interface Flags {
   readonly bundle: string;

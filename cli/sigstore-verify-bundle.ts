@@ -2,9 +2,9 @@ import { existsSync } from 'node:fs';
 import type { Command } from 'commander';
 import { trustedRootOfInstance, verifyArtifact } from '../trust/index.ts';
 import type { Artifact } from '../trust/index.ts';
-import { readInputFile } from './input-file.ts';
-import { exitCodes, print, run, withOutput } from './output.ts';
-import type { OutputFormat } from './output.ts';
+import { readInputFile } from './files/input-file.ts';
+import { exitCodes, print, run, withOutput } from './output/output.ts';
+import type { OutputFormat } from './output/output.ts';
 
 interface Flags {
   readonly bundle: string;

@@ -7,8 +7,8 @@ import { boundingCapabilities } from '../base/kernel/index.ts';
 import { formatProblems } from '../base/schema/index.ts';
 import { compile, detectKernel, loadProfiles } from '../entitlements/index.ts';
 import { serialiseSpec, standaloneSpec, tryRuntime, validateOciConfig } from '../runtime/index.ts';
-import { exitCodes, print, run, withOutput } from './output.ts';
-import type { OutputFormat } from './output.ts';
+import { exitCodes, print, run, withOutput } from './output/output.ts';
+import type { OutputFormat } from './output/output.ts';
 
 interface GenerateFlags {
   readonly output: OutputFormat;

@@ -1,9 +1,9 @@
 import type { Command } from 'commander';
 import { downloadTargets, initialiseTuf, refreshTuf } from '../trust/index.ts';
-import { readInputFile } from './input-file.ts';
-import { protocolAnswers } from './exit-codes.ts';
-import { exitCodes, print, run, withOutput } from './output.ts';
-import type { OutputFormat } from './output.ts';
+import { readInputFile } from './files/input-file.ts';
+import { protocolAnswers } from './output/exit-codes.ts';
+import { exitCodes, print, run, withOutput } from './output/output.ts';
+import type { OutputFormat } from './output/output.ts';
 
 interface Flags {
   readonly metadataDir: string;

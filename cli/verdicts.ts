@@ -18,14 +18,14 @@ import {
   verifyLog,
 } from '../trust/index.ts';
 import type { LogSource, LogVerification, LoggedVerdict, NoteKey, Verdict, VerdictFilter } from '../trust/index.ts';
-import { writeNewFile } from './output-file.ts';
-import { printable } from './printable.ts';
-import { logAnswers } from './exit-codes.ts';
-import { exitCodes, print, run, withOutput } from './output.ts';
-import type { OutputFormat } from './output.ts';
-import { collect } from './registry-options.ts';
-import { shortId, table } from './table.ts';
-import { tree, withWide } from './terminal.ts';
+import { writeNewFile } from './files/output-file.ts';
+import { printable } from './output/printable.ts';
+import { logAnswers } from './output/exit-codes.ts';
+import { exitCodes, print, run, withOutput } from './output/output.ts';
+import type { OutputFormat } from './output/output.ts';
+import { collect } from './options/registry-options.ts';
+import { shortId, table } from './output/table.ts';
+import { tree, withWide } from './output/terminal.ts';
 
 interface Flags {
   readonly root: string;

@@ -19,11 +19,11 @@ import {
   verifyImage,
 } from '../trust/index.ts';
 import type { Dossier, Platform, TrustPolicy, Verdict } from '../trust/index.ts';
-import { exitCodes, print, run, withOutput } from './output.ts';
-import type { OutputFormat } from './output.ts';
-import { collect, withRegistries } from './registry-options.ts';
-import type { RegistryFlags } from './registry-options.ts';
-import { tree, withWide } from './terminal.ts';
+import { exitCodes, print, run, withOutput } from './output/output.ts';
+import type { OutputFormat } from './output/output.ts';
+import { collect, withRegistries } from './options/registry-options.ts';
+import type { RegistryFlags } from './options/registry-options.ts';
+import { tree, withWide } from './output/terminal.ts';
 
 interface VerifyFlags extends RegistryFlags {
   readonly policy?: readonly string[];

@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import type { TestContext } from 'node:test';
 import { loadDaemonConfig } from '../../runtime/index.ts';
-import { packageRoot } from '../package-root.ts';
+import { packageRoot } from '../environment/package-root.ts';
 import type { Finding } from './finding.ts';
 import { cgroupFinding } from './kernel.ts';
 import { nodeChapters } from './node/node.ts';

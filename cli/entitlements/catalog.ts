@@ -4,12 +4,12 @@ import { closest } from '../../base/lists/index.ts';
 import type { Command } from 'commander';
 import { CATALOG, describeProfile, exactProfile, writeExactProfile } from '../../entitlements/index.ts';
 import type { Entitlement } from '../../entitlements/index.ts';
-import { exitCodes, print, run, withOutput } from '../output.ts';
-import type { OutputFormat } from '../output.ts';
-import { table } from '../table.ts';
+import { exitCodes, print, run, withOutput } from '../output/output.ts';
+import type { OutputFormat } from '../output/output.ts';
+import { table } from '../output/table.ts';
 import { operand, withOperands } from './operands.ts';
 import type { OperandFlags } from './operands.ts';
-import { withWide } from '../terminal.ts';
+import { withWide } from '../output/terminal.ts';
 
 interface ListFlags {
   readonly output: OutputFormat;

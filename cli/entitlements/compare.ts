@@ -1,8 +1,8 @@
 import type { Command } from 'commander';
 import { Option } from 'commander';
 import { compareProfiles, compareToSarif, describeDifferences } from '../../entitlements/index.ts';
-import { exitCodes, print, run } from '../output.ts';
-import type { OutputFormat } from '../output.ts';
+import { exitCodes, print, run } from '../output/output.ts';
+import type { OutputFormat } from '../output/output.ts';
 import { operand, operandHelp, withOperands } from './operands.ts';
 import type { OperandFlags } from './operands.ts';
 

@@ -11,9 +11,9 @@ import {
   writeExactProfile,
 } from '../../entitlements/index.ts';
 import type { ExportFormat, ImportSource, Remark } from '../../entitlements/index.ts';
-import { writeNewFile } from '../output-file.ts';
-import { exitCodes, print, run, withOutput } from '../output.ts';
-import type { OutputFormat } from '../output.ts';
+import { writeNewFile } from '../files/output-file.ts';
+import { exitCodes, print, run, withOutput } from '../output/output.ts';
+import type { OutputFormat } from '../output/output.ts';
 import { operand, operandHelp, targetOf, withOperands } from './operands.ts';
 import type { OperandFlags } from './operands.ts';
 

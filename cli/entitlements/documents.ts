@@ -6,10 +6,10 @@ import type { Problem } from '../../base/schema/index.ts';
 import { writeFileAtomic } from '../../base/storage/index.ts';
 import { checkFiles, formatProfile, problemsToSarif, starterProfile } from '../../entitlements/index.ts';
 import type { CheckedFiles } from '../../entitlements/index.ts';
-import { readInputFile } from '../input-file.ts';
-import { writeNewFile } from '../output-file.ts';
-import { exitCodes, print, run, withOutput } from '../output.ts';
-import type { OutputFormat } from '../output.ts';
+import { readInputFile } from '../files/input-file.ts';
+import { writeNewFile } from '../files/output-file.ts';
+import { exitCodes, print, run, withOutput } from '../output/output.ts';
+import type { OutputFormat } from '../output/output.ts';
 
 interface CheckFlags {
   readonly output: OutputFormat | 'sarif';

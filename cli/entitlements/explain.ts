@@ -9,9 +9,9 @@ import {
   explainQuestion,
   questionGrammar,
 } from '../../entitlements/index.ts';
-import { exitCodes, print, run, withOutput } from '../output.ts';
-import type { OutputFormat } from '../output.ts';
-import { collect } from '../registry-options.ts';
+import { exitCodes, print, run, withOutput } from '../output/output.ts';
+import type { OutputFormat } from '../output/output.ts';
+import { collect } from '../options/registry-options.ts';
 import { operand, operandHelp, withOperands } from './operands.ts';
 import type { OperandFlags } from './operands.ts';
 

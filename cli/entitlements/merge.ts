@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
 import { exactProfile, join, meet, writeExactProfile } from '../../entitlements/index.ts';
-import { exitCodes, print, run, withOutput } from '../output.ts';
-import type { OutputFormat } from '../output.ts';
+import { exitCodes, print, run, withOutput } from '../output/output.ts';
+import type { OutputFormat } from '../output/output.ts';
 import { operand, operandHelp, withOperands } from './operands.ts';
 import type { OperandFlags } from './operands.ts';
 

@@ -9,11 +9,11 @@ import { attestFilters, basePolicy, parseSeccompJson } from '../../entitlements/
 import type { Attestation, Expected } from '../../entitlements/index.ts';
 import { ContainerState, findContainer } from '../../runtime/index.ts';
 import type { CriClient } from '../../runtime/index.ts';
-import { withClient, withSocket } from '../endpoint.ts';
-import { readInputFile } from '../input-file.ts';
-import { proofAnswers } from '../exit-codes.ts';
-import { exitCodes, print, run, withOutput } from '../output.ts';
-import type { OutputFormat } from '../output.ts';
+import { withClient, withSocket } from '../options/endpoint.ts';
+import { readInputFile } from '../files/input-file.ts';
+import { proofAnswers } from '../output/exit-codes.ts';
+import { exitCodes, print, run, withOutput } from '../output/output.ts';
+import type { OutputFormat } from '../output/output.ts';
 import { operand, operandHelp, withOperands } from './operands.ts';
 import type { OperandFlags } from './operands.ts';
 

@@ -1,9 +1,9 @@
 import type { Command } from 'commander';
 import { copyReference, openRegistries } from '../../trust/index.ts';
-import { exitCodes, print, run, withOutput } from '../output.ts';
-import type { OutputFormat } from '../output.ts';
-import { withRegistries } from '../registry-options.ts';
-import type { RegistryFlags } from '../registry-options.ts';
+import { exitCodes, print, run, withOutput } from '../output/output.ts';
+import type { OutputFormat } from '../output/output.ts';
+import { withRegistries } from '../options/registry-options.ts';
+import type { RegistryFlags } from '../options/registry-options.ts';
 
 interface CopyFlags extends RegistryFlags {
   readonly all: boolean;

@@ -4,9 +4,9 @@ import { resolve } from 'node:path';
 import { createLogger } from '../../base/log/index.ts';
 import { callAdmin, collectConnections, connectNetwork, disconnectNetwork } from '../../cni-plugins/index.ts';
 import type { ConnectSource } from '../../cni-plugins/index.ts';
-import { exitCodes, print, run } from '../output.ts';
-import { collect } from '../registry-options.ts';
-import { shortId } from '../table.ts';
+import { exitCodes, print, run } from '../output/output.ts';
+import { collect } from '../options/registry-options.ts';
+import { shortId } from '../output/table.ts';
 import { sourceOf, withSource } from './source.ts';
 import type { Flags } from './source.ts';
 

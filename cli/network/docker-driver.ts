@@ -3,10 +3,10 @@ import type { Command } from 'commander';
 import { resolve } from 'node:path';
 import { startDockerDriver } from '../../runtime/index.ts';
 import type { DockerDriverSettings } from '../../runtime/index.ts';
-import { exitCodes, print, run, withOutput } from '../output.ts';
-import type { OutputFormat } from '../output.ts';
-import { collect } from '../registry-options.ts';
-import { requireRoot } from '../require-root.ts';
+import { exitCodes, print, run, withOutput } from '../output/output.ts';
+import type { OutputFormat } from '../output/output.ts';
+import { collect } from '../options/registry-options.ts';
+import { requireRoot } from '../environment/require-root.ts';
 
 interface Flags {
   readonly socket: string;

@@ -1,14 +1,14 @@
 import { Option } from 'commander';
 import type { Command } from 'commander';
 import type { OverlayStatus } from '../../cni-plugins/index.ts';
-import { askAdmin, withAdminSocket } from '../admin-socket.ts';
-import type { AdminFlags } from '../admin-socket.ts';
-import { readInputFile } from '../input-file.ts';
-import { exitCodes, print, run } from '../output.ts';
-import type { OutputFormat } from '../output.ts';
-import { printableText } from '../printable.ts';
-import { table } from '../table.ts';
-import { withWide } from '../terminal.ts';
+import { askAdmin, withAdminSocket } from '../options/admin-socket.ts';
+import type { AdminFlags } from '../options/admin-socket.ts';
+import { readInputFile } from '../files/input-file.ts';
+import { exitCodes, print, run } from '../output/output.ts';
+import type { OutputFormat } from '../output/output.ts';
+import { printableText } from '../output/printable.ts';
+import { table } from '../output/table.ts';
+import { withWide } from '../output/terminal.ts';
 
 interface Flags extends AdminFlags {
   readonly output: OutputFormat;

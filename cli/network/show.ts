@@ -1,11 +1,11 @@
 import type { Command } from 'commander';
 import { askNetworkReport, callAdmin, requireNetwork } from '../../cni-plugins/index.ts';
 import type { AdminResponse, ReportedAttachment, ReportedNetwork } from '../../cni-plugins/index.ts';
-import { exitCodes, print, run } from '../output.ts';
-import { shortId, table } from '../table.ts';
+import { exitCodes, print, run } from '../output/output.ts';
+import { shortId, table } from '../output/table.ts';
 import { sourceOf, withSource } from './source.ts';
 import type { Flags } from './source.ts';
-import { withWide } from '../terminal.ts';
+import { withWide } from '../output/terminal.ts';
 
 /** `portcullis network ls` and `inspect`. */
 export function registerShow(network: Command): void {

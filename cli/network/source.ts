@@ -2,10 +2,10 @@ import { Option } from 'commander';
 import type { Command } from 'commander';
 import { join, resolve } from 'node:path';
 import type { ReportSource } from '../../cni-plugins/index.ts';
-import { withAdminSocket } from '../admin-socket.ts';
-import type { AdminFlags } from '../admin-socket.ts';
-import { withOutput } from '../output.ts';
-import type { OutputFormat } from '../output.ts';
+import { withAdminSocket } from '../options/admin-socket.ts';
+import type { AdminFlags } from '../options/admin-socket.ts';
+import { withOutput } from '../output/output.ts';
+import type { OutputFormat } from '../output/output.ts';
 
 /** Locations of networks, for every `network` command. */
 export interface Flags extends AdminFlags {

@@ -11,9 +11,9 @@ import {
   writeImported,
 } from '../../trust/index.ts';
 import type { ExportFormat, ImportFormat, Unmapped } from '../../trust/index.ts';
-import { writeNewFile } from '../output-file.ts';
-import { exitCodes, print, run, withOutput } from '../output.ts';
-import type { OutputFormat } from '../output.ts';
+import { writeNewFile } from '../files/output-file.ts';
+import { exitCodes, print, run, withOutput } from '../output/output.ts';
+import type { OutputFormat } from '../output/output.ts';
 
 interface Flags {
   readonly output: OutputFormat;

@@ -4,8 +4,8 @@ import { readPlainFile } from '../../base/files/index.ts';
 import { describeProblems } from '../../base/schema/index.ts';
 import { writeFileAtomic } from '../../base/storage/index.ts';
 import { formatPolicy } from '../../trust/index.ts';
-import { exitCodes, print, run, withOutput } from '../output.ts';
-import type { OutputFormat } from '../output.ts';
+import { exitCodes, print, run, withOutput } from '../output/output.ts';
+import type { OutputFormat } from '../output/output.ts';
 
 interface Flags {
   readonly output: OutputFormat;

@@ -1,9 +1,9 @@
 import type { Command } from 'commander';
 import { explainVerdict, loadPolicy, simulatePolicy, testPolicy } from '../../trust/index.ts';
 import type { CaseResult, Simulation } from '../../trust/index.ts';
-import { exitCodes, print, run, withOutput } from '../output.ts';
-import type { OutputFormat } from '../output.ts';
-import { collect } from '../registry-options.ts';
+import { exitCodes, print, run, withOutput } from '../output/output.ts';
+import type { OutputFormat } from '../output/output.ts';
+import { collect } from '../options/registry-options.ts';
 
 interface TestFlags {
   readonly output: OutputFormat;

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { PortcullisError } from '../../base/errors/index.ts';
 import { createCriClient } from '../../runtime/index.ts';
-import { packageRoot } from '../package-root.ts';
+import { packageRoot } from '../environment/package-root.ts';
 import type { Environment } from './environment.ts';
 
 export type CriClient = ReturnType<typeof createCriClient>;

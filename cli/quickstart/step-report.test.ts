@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { PortcullisError } from '../../base/errors/index.ts';
-import { wrap } from '../terminal.ts';
-import type { Paper } from '../terminal.ts';
+import { wrap } from '../output/terminal.ts';
+import type { Paper } from '../output/terminal.ts';
 import { createStepReport } from './step-report.ts';
 
 function reported(paper: Partial<Paper> = {}) {

@@ -1,6 +1,6 @@
 import { isPortcullisError, reasonOf } from '../../base/errors/index.ts';
-import { shortenDigests, wrap } from '../terminal.ts';
-import type { Paper } from '../terminal.ts';
+import { shortenDigests, wrap } from '../output/terminal.ts';
+import type { Paper } from '../output/terminal.ts';
 
 /** Output of the quickstart: chapters of steps, each with its findings and duration. */
 export interface StepReport {

@@ -1,5 +1,5 @@
 import type { ServiceList } from '../../cni-plugins/index.ts';
-import { table } from '../table.ts';
+import { table } from '../output/table.ts';
 
 type Listed = ServiceList['services'][number];
 

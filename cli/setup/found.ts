@@ -6,7 +6,7 @@ import { findPodNetwork } from '../../cni-plugins/index.ts';
 import type { ReportSource } from '../../cni-plugins/index.ts';
 import { defaultConfigFile, loadDaemonConfig, loadPolicySet } from '../../runtime/index.ts';
 import type { DaemonConfig } from '../../runtime/index.ts';
-import type { DaemonFlags } from '../daemon-flags.ts';
+import type { DaemonFlags } from '../options/daemon-flags.ts';
 
 /** What the machine has already, as the daemon would read it. */
 export interface Found {

@@ -1,9 +1,9 @@
 import type { Command } from 'commander';
 import { Option } from 'commander';
 import type { KeysNamed, TufDialect } from '../../trust/index.ts';
-import { readInputFile } from '../input-file.ts';
-import { exitCodes, print } from '../output.ts';
-import { collect } from '../registry-options.ts';
+import { readInputFile } from '../files/input-file.ts';
+import { exitCodes, print } from '../output/output.ts';
+import { collect } from '../options/registry-options.ts';
 import { byRole, expiryOf, ownerHelp, performOwner, thresholdOf, withOwner } from './owner-options.ts';
 import type { OwnerFlags } from './owner-options.ts';
 

@@ -1,9 +1,9 @@
 import type { Command } from 'commander';
-import { exitCodes, print } from '../output.ts';
-import { table } from '../table.ts';
+import { exitCodes, print } from '../output/output.ts';
+import { table } from '../output/table.ts';
 import { performOwner, withOwner } from './owner-options.ts';
 import type { OwnerFlags } from './owner-options.ts';
-import { withWide } from '../terminal.ts';
+import { withWide } from '../output/terminal.ts';
 
 export function registerInspect(trust: Command): void {
   const command = trust

@@ -3,10 +3,10 @@ import { join } from 'node:path';
 import type { Command } from 'commander';
 import { openOwner, openRegistries, parseDuration, processPassphrase } from '../../trust/index.ts';
 import type { Owner } from '../../trust/index.ts';
-import { exitCodes, run, withOutput } from '../output.ts';
-import type { OutputFormat } from '../output.ts';
-import { collect, withRegistries } from '../registry-options.ts';
-import type { RegistryFlags } from '../registry-options.ts';
+import { exitCodes, run, withOutput } from '../output/output.ts';
+import type { OutputFormat } from '../output/output.ts';
+import { collect, withRegistries } from '../options/registry-options.ts';
+import type { RegistryFlags } from '../options/registry-options.ts';
 
 export interface OwnerFlags extends RegistryFlags {
   readonly dir: string;

@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
-import { exitCodes, print } from '../output.ts';
-import { collect } from '../registry-options.ts';
+import { exitCodes, print } from '../output/output.ts';
+import { collect } from '../options/registry-options.ts';
 import { byRole, expiryOf, ownerHelp, performOwner, withOwner } from './owner-options.ts';
 import type { OwnerFlags } from './owner-options.ts';
 

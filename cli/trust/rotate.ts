@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
 import { Argument } from 'commander';
-import { exitCodes, print } from '../output.ts';
-import { collect } from '../registry-options.ts';
+import { exitCodes, print } from '../output/output.ts';
+import { collect } from '../options/registry-options.ts';
 import { ownerHelp, performOwner, thresholdOf, withOwner } from './owner-options.ts';
 import type { OwnerFlags } from './owner-options.ts';
 

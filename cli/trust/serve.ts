@@ -4,9 +4,9 @@ import type { Command } from 'commander';
 import { startTrustService } from '../../trust/index.ts';
 import type { TrustService, TrustServiceOptions } from '../../trust/index.ts';
 import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
-import { readInputFile } from '../input-file.ts';
-import { exitCodes, print, run, withOutput } from '../output.ts';
-import type { OutputFormat } from '../output.ts';
+import { readInputFile } from '../files/input-file.ts';
+import { exitCodes, print, run, withOutput } from '../output/output.ts';
+import type { OutputFormat } from '../output/output.ts';
 
 /** Upper limit of connections: a process has at most that many descriptors (fs.nr_open). */
 const mostConnections = 1_048_576;

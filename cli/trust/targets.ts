@@ -2,12 +2,12 @@ import { createHash } from 'node:crypto';
 import { parseJson } from '../../base/json/index.ts';
 import type { Command } from 'commander';
 import { asPortcullisError } from '../../base/errors/index.ts';
-import { readInputFile } from '../input-file.ts';
-import { exitCodes, print } from '../output.ts';
-import { table } from '../table.ts';
+import { readInputFile } from '../files/input-file.ts';
+import { exitCodes, print } from '../output/output.ts';
+import { table } from '../output/table.ts';
 import { ownerHelp, performOwner, withOwner } from './owner-options.ts';
 import type { OwnerFlags } from './owner-options.ts';
-import { withWide } from '../terminal.ts';
+import { withWide } from '../output/terminal.ts';
 
 interface AddFlags extends OwnerFlags {
   readonly role: string;

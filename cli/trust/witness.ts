@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { exitCodes, print } from '../output.ts';
+import { exitCodes, print } from '../output/output.ts';
 import { ownerHelp, performOwner, withOwner } from './owner-options.ts';
 import type { OwnerFlags } from './owner-options.ts';
 

@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { describe, it } from 'node:test';
 import type { TestContext } from 'node:test';
-import { packageRoot } from '../../package-root.ts';
+import { packageRoot } from '../../environment/package-root.ts';
 import type { Finding } from '../finding.ts';
 import { loadDaemonConfig } from '../../../runtime/index.ts';
 import { crictlFindings } from './crictl.ts';

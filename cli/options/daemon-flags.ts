@@ -1,6 +1,6 @@
 import { Option } from 'commander';
 import type { Command } from 'commander';
-import { configFlags } from '../runtime/launch.ts';
+import { configFlags } from '../../runtime/launch.ts';
 
 /** Values of the daemon's flags as given, by flag name. */
 export type DaemonFlags = Readonly<Record<string, readonly string[]>>;

@@ -3,7 +3,7 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { isPortcullisError } from '../base/errors/index.ts';
+import { isPortcullisError } from '../../base/errors/index.ts';
 import { writeNewFile } from './output-file.ts';
 
 test('a new file is written with its folders, never over another, and never by half', async (t) => {

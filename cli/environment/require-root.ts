@@ -1,4 +1,4 @@
-import { PortcullisError } from '../base/errors/index.ts';
+import { PortcullisError } from '../../base/errors/index.ts';
 
 /**
  * Refuses a command that only root can run, before it changes anything.

@@ -5,12 +5,12 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
-import { createRegistryClient } from '../base/distribution/index.ts';
-import { PortcullisError } from '../base/errors/index.ts';
-import { createLogger } from '../base/log/index.ts';
-import { createCriServer } from '../runtime/index.ts';
-import { portcullis, portcullisCommand } from '../test/fixtures/command.ts';
-import type { Ended } from '../test/fixtures/command.ts';
+import { createRegistryClient } from '../../base/distribution/index.ts';
+import { PortcullisError } from '../../base/errors/index.ts';
+import { createLogger } from '../../base/log/index.ts';
+import { createCriServer } from '../../runtime/index.ts';
+import { portcullis, portcullisCommand } from '../../test/fixtures/command.ts';
+import type { Ended } from '../../test/fixtures/command.ts';
 import { exitCodeOf, exitCodesHelp } from './exit-codes.ts';
 
 /** Nothing listens there. */
@@ -173,7 +173,7 @@ it('the code of an error overrules its kind, and an answer of a command overrule
 });
 
 it('docs/exit-codes.md and --help list the same codes', async () => {
-  const document = await readFile(join(import.meta.dirname, '../docs/exit-codes.md'), 'utf8');
+  const document = await readFile(join(import.meta.dirname, '../../docs/exit-codes.md'), 'utf8');
   const documented = [...document.slice(0, document.indexOf('The code of an error')).matchAll(/^\| (\d) +\|/gmu)].map(([, code]) => code);
   const helped = [...exitCodesHelp.matchAll(/^ {2}(\d) /gmu)].map(([, code]) => code);
   assert.deepEqual(

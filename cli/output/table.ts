@@ -1,4 +1,4 @@
-import { largest } from '../base/lists/index.ts';
+import { largest } from '../../base/lists/index.ts';
 import { printable } from './printable.ts';
 import { outputFit, pieces, textWidth } from './terminal.ts';
 

@@ -1,9 +1,9 @@
 import { dirname, join } from 'node:path';
 import { Option } from 'commander';
 import type { Command } from 'commander';
-import { PortcullisError } from '../base/errors/index.ts';
-import { callAdmin } from '../cni-plugins/index.ts';
-import type { AdminApi, AdminOperation, AdminResponse } from '../cni-plugins/index.ts';
+import { PortcullisError } from '../../base/errors/index.ts';
+import { callAdmin } from '../../cni-plugins/index.ts';
+import type { AdminApi, AdminOperation, AdminResponse } from '../../cni-plugins/index.ts';
 
 /** Where the daemon answers commands. */
 export interface AdminFlags {

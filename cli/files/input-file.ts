@@ -1,5 +1,5 @@
-import { PortcullisError, fileReason } from '../base/errors/index.ts';
-import { readGivenFile } from '../base/files/index.ts';
+import { PortcullisError, fileReason } from '../../base/errors/index.ts';
+import { readGivenFile } from '../../base/files/index.ts';
 
 /** The most that Node reads from a file at once. */
 const mostBytes = 2 ** 31 - 1;

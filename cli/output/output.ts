@@ -1,7 +1,7 @@
 import { Option } from 'commander';
 import type { Command } from 'commander';
-import { asPortcullisError, errorToJson, isPortcullisError } from '../base/errors/index.ts';
-import type { PortcullisError } from '../base/errors/index.ts';
+import { asPortcullisError, errorToJson, isPortcullisError } from '../../base/errors/index.ts';
+import type { PortcullisError } from '../../base/errors/index.ts';
 import { exitCodeOf } from './exit-codes.ts';
 import type { Answers } from './exit-codes.ts';
 import { printableText } from './printable.ts';
@@ -63,6 +63,6 @@ async function named(thrown: unknown): Promise<unknown> {
   const { code, syscall, path } = thrown as NodeJS.ErrnoException;
   if (code === undefined || syscall === undefined || path === undefined) return thrown;
   // This loads the library that calls the kernel, so it happens only on a failure.
-  const { kernelError } = await import('../base/kernel/index.ts');
+  const { kernelError } = await import('../../base/kernel/index.ts');
   return kernelError(code, syscall, path);
 }

@@ -1,5 +1,5 @@
 import type { Command, CommanderError } from 'commander';
-import { PortcullisError } from '../base/errors/index.ts';
+import { PortcullisError } from '../../base/errors/index.ts';
 import { errorJson } from './output.ts';
 import type { OutputFormat } from './output.ts';
 

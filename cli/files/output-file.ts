@@ -1,7 +1,7 @@
 import { rm, writeFile } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { isPortcullisError, PortcullisError, reasonOf } from '../base/errors/index.ts';
-import { makeFolder } from '../base/storage/index.ts';
+import { isPortcullisError, PortcullisError, reasonOf } from '../../base/errors/index.ts';
+import { makeFolder } from '../../base/storage/index.ts';
 
 /**
  * Writes a file that a command makes, with the folders that it needs. Never overwrites an existing file.

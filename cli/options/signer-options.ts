@@ -1,8 +1,8 @@
 import { Option } from 'commander';
 import type { Command } from 'commander';
-import { openSigner, processPassphrase } from '../trust/index.ts';
-import type { Signer } from '../trust/index.ts';
-import { exitCodes } from './output.ts';
+import { openSigner, processPassphrase } from '../../trust/index.ts';
+import type { Signer } from '../../trust/index.ts';
+import { exitCodes } from '../output/output.ts';
 import { collect } from './registry-options.ts';
 
 export interface SignerFlags {

@@ -1,4 +1,4 @@
-import type { ErrorKind, PortcullisError } from '../base/errors/index.ts';
+import type { ErrorKind, PortcullisError } from '../../base/errors/index.ts';
 
 /** The exit codes of every command (docs/exit-codes.md). */
 export const exitCodes = { yes: 0, no: 1, usage: 2, undecided: 3, failed: 4 } as const;

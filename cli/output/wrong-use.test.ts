@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { portcullis } from '../test/fixtures/command.ts';
-import { commands } from './commands.ts';
+import { portcullis } from '../../test/fixtures/command.ts';
+import { commands } from '../commands.ts';
 import { formatAsked } from './wrong-use.ts';
 
 interface Reported {
