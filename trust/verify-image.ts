@@ -1,7 +1,7 @@
 import { parseReference } from '../base/distribution/index.ts';
 import { gather } from './evidence/gather.ts';
-import type { RegistryAccess } from './registry-access.ts';
-import { hostPlatform, resolveImage } from './resolve-image.ts';
+import type { RegistryAccess } from './registries/registry-access.ts';
+import { hostPlatform, resolveImage } from './registries/resolve-image.ts';
 import type { TrustServices } from './tuf/requirement/trust-services.ts';
 import type { Dossier, Platform, TrustPolicy, Verdict } from './types.ts';
 import { decide } from './verdict/decide.ts';

@@ -1,7 +1,7 @@
 import { parseReference } from '../../base/distribution/index.ts';
 import type { RegistryRepository } from '../../base/distribution/index.ts';
 import { PortcullisError } from '../../base/errors/index.ts';
-import { preAuthEncoding } from '../dsse.ts';
+import { preAuthEncoding } from '../keys/dsse.ts';
 import {
   attestationTag,
   dsseMediaType,
@@ -11,7 +11,7 @@ import {
   statementType,
 } from '../evidence/cosign-names.ts';
 import type { SigningKey } from '../keys/private-key.ts';
-import type { RegistryAccess } from '../registry-access.ts';
+import type { RegistryAccess } from '../registries/registry-access.ts';
 import { attachBundle, attachToTag } from '../signing/attach.ts';
 import type { Attached } from '../signing/attach.ts';
 import { signBundle } from '../signing/dsse-bundle.ts';

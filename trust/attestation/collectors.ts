@@ -10,7 +10,7 @@ import {
   legacyPredicateTypeAnnotation,
   predicateTypeAnnotation,
 } from '../evidence/cosign-names.ts';
-import { decodeBase64, parseStrictJson, recordOf } from '../strict-json.ts';
+import { decodeBase64, parseStrictJson, recordOf } from '../json/strict-json.ts';
 import { largestAttestation } from './size.ts';
 import { readStatement } from './statement.ts';
 

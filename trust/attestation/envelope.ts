@@ -1,10 +1,10 @@
-import { sha256Digest } from '../canonical-json.ts';
+import { sha256Digest } from '../json/canonical-json.ts';
 import { dsseMediaType } from '../evidence/cosign-names.ts';
 import { unpackBytes } from '../evidence/byte-packing.ts';
 import { readBundle, readEnvelope } from '../sigstore/bundle.ts';
 import type { Bundle, BundleContent } from '../sigstore/bundle.ts';
 import { legacyBundle } from '../sigstore/legacy-bundle.ts';
-import { parseStrictJson, recordOf } from '../strict-json.ts';
+import { parseStrictJson, recordOf } from '../json/strict-json.ts';
 import type { EvidenceItem } from '../types.ts';
 
 type DsseContent = Extract<BundleContent, { readonly kind: 'dsse' }>;

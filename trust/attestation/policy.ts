@@ -4,7 +4,7 @@ import { report } from '../policy/building.ts';
 import type { Building } from '../policy/building.ts';
 import { constraintProperties, readConstraints, refuseUnprovenAge } from '../policy/constraints.ts';
 import type { RequirementReader } from '../policy/building.ts';
-import { recordOf } from '../strict-json.ts';
+import { recordOf } from '../json/strict-json.ts';
 import type { AttestationRequirement, Requirement } from '../types.ts';
 import { withoutConstraints } from './authorities.ts';
 import { loadCel } from './cel-loaded.ts';

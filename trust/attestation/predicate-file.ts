@@ -1,7 +1,7 @@
 import { PortcullisError, reasonOf, fileReason } from '../../base/errors/index.ts';
 import { readGivenFile } from '../../base/files/index.ts';
 import { parseDocuments } from '../../base/schema/index.ts';
-import { parseStrictJson } from '../strict-json.ts';
+import { parseStrictJson } from '../json/strict-json.ts';
 import { entitlementsPredicateType, predicateTypeOf } from './predicate-types.ts';
 
 /** The content of an attestation of the largest `maxSize`: base64 makes four bytes of three. */

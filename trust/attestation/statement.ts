@@ -1,5 +1,5 @@
 import { statementType } from '../evidence/cosign-names.ts';
-import { parseStrictJson, recordOf, textsOf } from '../strict-json.ts';
+import { parseStrictJson, recordOf, textsOf } from '../json/strict-json.ts';
 
 /** The fields of an in-toto statement that the decision uses, and the whole statement for expressions. */
 export interface Statement {

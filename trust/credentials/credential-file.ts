@@ -1,7 +1,7 @@
 import { readFile, stat } from 'node:fs/promises';
 import { parseJson } from '../../base/json/index.ts';
 import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
-import { recordOf } from '../strict-json.ts';
+import { recordOf } from '../json/strict-json.ts';
 import { keyOf } from './registry-key.ts';
 
 /** The content of a credential file, with normalised hosts. */

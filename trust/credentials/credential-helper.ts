@@ -2,7 +2,7 @@ import { spawn } from 'node:child_process';
 import { parseJson } from '../../base/json/index.ts';
 import type { Credentials } from '../../base/distribution/index.ts';
 import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
-import { recordOf } from '../strict-json.ts';
+import { recordOf } from '../json/strict-json.ts';
 
 const answerLimit = 64 * 1024;
 const patienceMs = 60_000;

@@ -1,7 +1,7 @@
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import type { Credentials, Reference } from '../../base/distribution/index.ts';
-import { recordOf } from '../strict-json.ts';
+import { recordOf } from '../json/strict-json.ts';
 import { askHelper } from './credential-helper.ts';
 import { readCredentialFile } from './credential-file.ts';
 import type { CredentialFile } from './credential-file.ts';

@@ -1,6 +1,6 @@
 import { promisify } from 'node:util';
 import { zstdCompress, zstdDecompressSync } from 'node:zlib';
-import { decodeBase64 } from '../strict-json.ts';
+import { decodeBase64 } from '../json/strict-json.ts';
 import type { EvidenceItem } from '../types.ts';
 
 /** Below this size, compression costs more than it saves. */

@@ -1,5 +1,5 @@
 import type { Descriptor, ImageManifest } from '../../base/distribution/index.ts';
-import { parseStrictJson, recordOf } from '../strict-json.ts';
+import { parseStrictJson, recordOf } from '../json/strict-json.ts';
 import type { Collector } from './collector.ts';
 import {
   bundleMediaTypes,

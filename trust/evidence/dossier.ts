@@ -1,4 +1,4 @@
-import { canonicalDigest } from '../canonical-json.ts';
+import { canonicalDigest } from '../json/canonical-json.ts';
 import type { Dossier } from '../types.ts';
 
 /** Returns the digest of everything in a dossier except its time and id: equal evidence has an equal id. */

@@ -1,7 +1,7 @@
 import { smallest } from '../../base/lists/index.ts';
-import { sha256Digest } from '../canonical-json.ts';
+import { sha256Digest } from '../json/canonical-json.ts';
 import type { EvidenceItem } from '../types.ts';
-import { decodeBase64 } from '../strict-json.ts';
+import { decodeBase64 } from '../json/strict-json.ts';
 import { judgeDigests, malformed } from '../verdict/signature-finding.ts';
 import type { SignatureFinding, Subject } from '../verdict/signature-finding.ts';
 import { isWeakHash } from './algorithms.ts';

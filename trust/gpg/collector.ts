@@ -1,5 +1,5 @@
 import { parseReference } from '../../base/distribution/index.ts';
-import { sha256Digest } from '../canonical-json.ts';
+import { sha256Digest } from '../json/canonical-json.ts';
 import type { Collector, GatheringContext } from '../evidence/collector.ts';
 import type { EvidenceItem } from '../types.ts';
 import { fetchSignature } from './fetch-signature.ts';

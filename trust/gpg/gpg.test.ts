@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { sha256Digest } from '../canonical-json.ts';
+import { sha256Digest } from '../json/canonical-json.ts';
 import type { EvidenceItem } from '../types.ts';
 import type { SignatureFinding } from '../verdict/signature-finding.ts';
 import { checkGpgSignature } from './check-signature.ts';

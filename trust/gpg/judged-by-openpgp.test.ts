@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import { readKeys, readMessage, verify } from 'openpgp';
 import { fuzzing } from '../evidence/fixtures/fuzzing.ts';
-import { sha256Digest } from '../canonical-json.ts';
+import { sha256Digest } from '../json/canonical-json.ts';
 import type { SignatureFinding } from '../verdict/signature-finding.ts';
 import { checkGpgSignature } from './check-signature.ts';
 import { createTestKey } from './fixtures/openpgp-signer.ts';

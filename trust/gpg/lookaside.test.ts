@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { isPortcullisError } from '../../base/errors/index.ts';
-import { sha256Digest } from '../canonical-json.ts';
+import { sha256Digest } from '../json/canonical-json.ts';
 import { gather } from '../evidence/gather.ts';
 import { defaultLimits } from '../evidence/limits.ts';
 import { loadPolicy } from '../policy/load.ts';

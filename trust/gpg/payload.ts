@@ -1,4 +1,4 @@
-import { parseStrictJson, recordOf } from '../strict-json.ts';
+import { parseStrictJson, recordOf } from '../json/strict-json.ts';
 
 /** The content of a GPG simple signature: containers-signature(5). */
 export interface SimpleSigningPayload {

@@ -4,7 +4,7 @@ import { readReferenced, report } from '../policy/building.ts';
 import type { Building } from '../policy/building.ts';
 import { constraintProperties, readConstraints } from '../policy/constraints.ts';
 import { defaultSignedIdentity } from '../policy/signed-identity.ts';
-import { recordOf } from '../strict-json.ts';
+import { recordOf } from '../json/strict-json.ts';
 import type { Requirement } from '../types.ts';
 import { readKeyRing } from './key-ring.ts';
 import type { GpgKey } from './key-ring.ts';

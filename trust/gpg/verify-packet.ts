@@ -1,5 +1,5 @@
 import { createHash, createPublicKey, verify } from 'node:crypto';
-import { countVerifications, createMemory } from '../remembered.ts';
+import { countVerifications, createMemory } from '../keys/remembered.ts';
 import { hashName, keyAlgorithms } from './algorithms.ts';
 import { createReader } from './reader.ts';
 import { signatureTypes } from './signature-packet.ts';

@@ -1,6 +1,6 @@
 import { randomBytes, scrypt } from 'node:crypto';
 import { xsalsa20poly1305 } from '@noble/ciphers/salsa.js';
-import { decodeBase64, parseStrictJson, recordOf } from '../strict-json.ts';
+import { decodeBase64, parseStrictJson, recordOf } from '../json/strict-json.ts';
 
 /**
  * PEM types of cosign's encrypted private keys: the current and the previous one (cosign,

@@ -1,4 +1,4 @@
-import { recordOf, parseStrictJson } from '../strict-json.ts';
+import { recordOf, parseStrictJson } from '../json/strict-json.ts';
 import type { Upload } from './upload.ts';
 import type { NewFile } from './accept-input.ts';
 import { refuse } from './refusal.ts';

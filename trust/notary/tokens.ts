@@ -3,7 +3,7 @@ import type { KeyObject } from 'node:crypto';
 import { createLocalJWKSet, jwtVerify } from 'jose';
 import type { JSONWebKeySet, JWTHeaderParameters, JWTVerifyOptions } from 'jose';
 import { PortcullisError } from '../../base/errors/index.ts';
-import { recordOf } from '../strict-json.ts';
+import { recordOf } from '../json/strict-json.ts';
 import { findPath } from '../x509/path.ts';
 import { readCertificate } from '../x509/certificate.ts';
 

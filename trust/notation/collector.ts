@@ -1,7 +1,7 @@
-import { sha256Digest } from '../canonical-json.ts';
+import { sha256Digest } from '../json/canonical-json.ts';
 import { emptyType } from '../evidence/cosign-names.ts';
 import type { Collector, FactsStanding, GatheringContext, LeafRequirement } from '../evidence/collector.ts';
-import { decodeBase64 } from '../strict-json.ts';
+import { decodeBase64 } from '../json/strict-json.ts';
 import type { EvidenceItem } from '../types.ts';
 import type { Certificate } from '../x509/certificate.ts';
 import { openEnvelope } from './envelope.ts';

@@ -1,4 +1,4 @@
-import { decodeBase64, parseStrictJson, recordOf } from '../strict-json.ts';
+import { decodeBase64, parseStrictJson, recordOf } from '../json/strict-json.ts';
 import { headers } from './media-types.ts';
 import type { OpenedEnvelope } from './opened-envelope.ts';
 

@@ -1,6 +1,6 @@
 import { constants, verify } from 'node:crypto';
-import { countVerifications, createMemory } from '../remembered.ts';
-import { parseStrictJson, recordOf } from '../strict-json.ts';
+import { countVerifications, createMemory } from '../keys/remembered.ts';
+import { parseStrictJson, recordOf } from '../json/strict-json.ts';
 import { readCertificate } from '../x509/certificate.ts';
 import type { Certificate } from '../x509/certificate.ts';
 import { chainProblem, maximumChain, signingHash } from './chain.ts';

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { smallest } from '../../base/lists/index.ts';
-import { parseStrictJson, decodeBase64, recordOf } from '../strict-json.ts';
+import { parseStrictJson, decodeBase64, recordOf } from '../json/strict-json.ts';
 import type { EvidenceItem, Reason } from '../types.ts';
 import { evaluateAuthority } from '../verdict/authority.ts';
 import type { Evaluation, EvaluationContext, Evidence } from '../verdict/evaluation.ts';

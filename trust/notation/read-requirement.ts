@@ -5,7 +5,7 @@ import type { PathSegment } from '../../base/schema/index.ts';
 import { listReferenced, readReferenced, report } from '../policy/building.ts';
 import type { Building } from '../policy/building.ts';
 import { constraintProperties, readConstraints, refuseUnprovenAge } from '../policy/constraints.ts';
-import { recordOf } from '../strict-json.ts';
+import { recordOf } from '../json/strict-json.ts';
 import { isSubset, parseSubject } from './distinguished-name.ts';
 import { readStoreFile } from './store-file.ts';
 import { levelNames, levels, storeTypes, validationTypes } from './requirement.ts';

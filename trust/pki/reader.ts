@@ -3,7 +3,7 @@ import { loadPrehashed } from '../keys/prehash.ts';
 import { readReferenced, report } from '../policy/building.ts';
 import type { Building } from '../policy/building.ts';
 import { constraintProperties, readConstraints, refuseUnprovenAge } from '../policy/constraints.ts';
-import { recordOf } from '../strict-json.ts';
+import { recordOf } from '../json/strict-json.ts';
 import type { PkiRequirement, PolicyCertificates } from '../types.ts';
 import { readPemCertificates } from './authorities.ts';
 

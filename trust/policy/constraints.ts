@@ -1,5 +1,5 @@
 import type { PathSegment } from '../../base/schema/index.ts';
-import { recordOf, textsOf } from '../strict-json.ts';
+import { recordOf, textsOf } from '../json/strict-json.ts';
 import type { Constraints } from './constraint-set.ts';
 import { report } from './building.ts';
 import type { Building } from './building.ts';

@@ -5,7 +5,7 @@ import { readAttestation } from '../attestation/policy.ts';
 import { readNotation } from '../notation/read-requirement.ts';
 import { readPki } from '../pki/reader.ts';
 import { readCosign, readSigstore } from '../sigstore/read-requirement.ts';
-import { recordOf } from '../strict-json.ts';
+import { recordOf } from '../json/strict-json.ts';
 import { holdsTuf, readTuf } from '../tuf/requirement/policy.ts';
 import type { PolicyKey, Requirement } from '../types.ts';
 import { report } from './building.ts';

@@ -1,7 +1,7 @@
 import { basename } from 'node:path';
 import { reasonOf } from '../../base/errors/index.ts';
 import type { PathSegment } from '../../base/schema/index.ts';
-import { recordOf } from '../strict-json.ts';
+import { recordOf } from '../json/strict-json.ts';
 import { holdsTuf, withGrace } from '../tuf/requirement/policy.ts';
 import type { BreakGlass, Requirement, TrustRule } from '../types.ts';
 import { report } from './building.ts';

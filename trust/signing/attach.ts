@@ -10,8 +10,8 @@ import {
   ociManifestType,
   predicateTypeAnnotation,
 } from '../evidence/cosign-names.ts';
-import { canonicalJson } from '../canonical-json.ts';
-import { recordOf } from '../strict-json.ts';
+import { canonicalJson } from '../json/canonical-json.ts';
+import { recordOf } from '../json/strict-json.ts';
 import { isNotFound } from '../evidence/collection.ts';
 
 /** The signature or attestation that was attached to an image. */

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { preAuthEncoding } from '../dsse.ts';
+import { preAuthEncoding } from '../keys/dsse.ts';
 import { bundleMediaType, cosignPredicateType, inTotoPayloadType, statementType } from '../evidence/cosign-names.ts';
 import { bundleKeyHint } from '../keys/public-key.ts';
 import { identityCertificate, witnessedScheme } from './signer.ts';

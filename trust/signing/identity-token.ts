@@ -4,7 +4,7 @@ import { parseJson } from '../../base/json/index.ts';
 import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
 import { readGivenFile } from '../../base/files/index.ts';
 import { isHttpError, isLoopback, sharedHttpClient } from '../../base/http/index.ts';
-import { recordOf } from '../strict-json.ts';
+import { recordOf } from '../json/strict-json.ts';
 
 /**
  * Where to look for an OIDC identity token. It is never a command-line argument, because any process may read

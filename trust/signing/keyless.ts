@@ -2,7 +2,7 @@ import { X509Certificate, generateKeyPair, sign } from 'node:crypto';
 import { promisify } from 'node:util';
 import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
 import { policyKey } from '../keys/public-key.ts';
-import { recordOf } from '../strict-json.ts';
+import { recordOf } from '../json/strict-json.ts';
 import type { IdentityToken } from './identity-token.ts';
 import { postJson } from './post-json.ts';
 import { keySigner } from './signer.ts';

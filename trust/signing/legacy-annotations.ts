@@ -1,6 +1,6 @@
 import { PortcullisError } from '../../base/errors/index.ts';
 import { signatureAnnotation } from '../evidence/cosign-names.ts';
-import { recordOf } from '../strict-json.ts';
+import { recordOf } from '../json/strict-json.ts';
 import { identityCertificate } from './signer.ts';
 import type { Signer } from './signer.ts';
 import { verifierPem, witness } from './witness.ts';

@@ -3,7 +3,7 @@ import { parseJson } from '../../base/json/index.ts';
 import { reasonOf } from '../../base/errors/index.ts';
 import { sharedHttpClient } from '../../base/http/index.ts';
 import type { HttpAnswer } from '../../base/http/index.ts';
-import { recordOf } from '../strict-json.ts';
+import { recordOf } from '../json/strict-json.ts';
 
 const patienceMs = 30_000;
 const attempts = 3;

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { parseStrictJson, recordOf } from '../strict-json.ts';
+import { parseStrictJson, recordOf } from '../json/strict-json.ts';
 import { postJson } from './post-json.ts';
 
 /** The content that is sent to a Rekor v1 log: a complete envelope (JSON), or the digest of a message. */

@@ -12,7 +12,7 @@ import { findRegistry, startRegistry } from '../../test/fixtures/registry.ts';
 import type { TestRegistry } from '../../test/fixtures/registry.ts';
 import { loadSigningKey } from '../keys/private-key.ts';
 import type { SigningKey } from '../keys/private-key.ts';
-import { openRegistries } from '../registry-access.ts';
+import { openRegistries } from '../registries/registry-access.ts';
 import { signReference } from './sign-reference.ts';
 import { explainVerdict } from '../verdict/explain-verdict.ts';
 import { verifyImage } from '../verify-image.ts';

@@ -1,9 +1,9 @@
 import type { RegistryRepository } from '../../base/distribution/index.ts';
 import { PortcullisError } from '../../base/errors/index.ts';
-import { sha256Digest } from '../canonical-json.ts';
+import { sha256Digest } from '../json/canonical-json.ts';
 import type { SigningKey } from '../keys/private-key.ts';
 import { verifySignature } from '../keys/verify-signature.ts';
-import { decodeBase64 } from '../strict-json.ts';
+import { decodeBase64 } from '../json/strict-json.ts';
 import { cosignPredicateType, signatureAnnotation, signatureTag, simpleSigningMediaType } from '../evidence/cosign-names.ts';
 import { notationArtifactType, thumbprintAnnotation } from '../notation/media-types.ts';
 import { attachArtifact, attachBundle, attachToTag, layersAt } from './attach.ts';

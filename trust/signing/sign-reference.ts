@@ -4,8 +4,8 @@ import { signImage } from './sign-image.ts';
 import type { SignatureFormat, SignedImage } from './sign-image.ts';
 import type { SigningKey } from '../keys/private-key.ts';
 import type { Signer } from './signer.ts';
-import type { RegistryAccess } from '../registry-access.ts';
-import { resolveAll } from '../resolve-image.ts';
+import type { RegistryAccess } from '../registries/registry-access.ts';
+import { resolveAll } from '../registries/resolve-image.ts';
 
 /** The image by its name, the signer and the formats. */
 export interface SignReferenceInput {

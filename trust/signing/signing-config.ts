@@ -1,7 +1,7 @@
 import { parseJson } from '../../base/json/index.ts';
 import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
 import { readGivenFile } from '../../base/files/index.ts';
-import { recordOf } from '../strict-json.ts';
+import { recordOf } from '../json/strict-json.ts';
 import type { WitnessUrls } from './signer.ts';
 
 /** The services that a signing configuration names for a given time. */

@@ -1,6 +1,6 @@
 import { createHash, createPublicKey } from 'node:crypto';
 import { PortcullisError, isPortcullisError, reasonOf } from '../../base/errors/index.ts';
-import { preAuthEncoding } from '../dsse.ts';
+import { preAuthEncoding } from '../keys/dsse.ts';
 import { requestTimestamp } from '../notation/request-timestamp.ts';
 import { postForBytes } from './post-json.ts';
 import { logInRekor1 } from './rekor-v1.ts';

@@ -1,4 +1,4 @@
-import { decodeBase64, parseStrictJson, recordOf } from '../strict-json.ts';
+import { decodeBase64, parseStrictJson, recordOf } from '../json/strict-json.ts';
 
 /** The signed content: an envelope, or a signature over the artifact itself. */
 export type BundleContent =

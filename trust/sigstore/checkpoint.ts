@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { decodeBase64 } from '../strict-json.ts';
+import { decodeBase64 } from '../json/strict-json.ts';
 import { verifyWith } from '../x509/signature-algorithm.ts';
 import type { TransparencyLog } from './trusted-root.ts';
 

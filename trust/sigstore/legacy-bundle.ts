@@ -1,4 +1,4 @@
-import { decodeBase64, parseStrictJson, recordOf } from '../strict-json.ts';
+import { decodeBase64, parseStrictJson, recordOf } from '../json/strict-json.ts';
 import { latestSecond } from './bundle.ts';
 import type { Bundle, LogEntry } from './bundle.ts';
 

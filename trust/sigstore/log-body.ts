@@ -1,7 +1,7 @@
 import { createHash, createPublicKey } from 'node:crypto';
-import { preAuthEncoding } from '../dsse.ts';
+import { preAuthEncoding } from '../keys/dsse.ts';
 import { readPem } from '../keys/pem.ts';
-import { decodeBase64, parseStrictJson, recordOf } from '../strict-json.ts';
+import { decodeBase64, parseStrictJson, recordOf } from '../json/strict-json.ts';
 import { readCertificate } from '../x509/certificate.ts';
 import type { Bundle, BundleContent, LogEntry } from './bundle.ts';
 import { digestOfHashAlgorithm } from './key-details.ts';

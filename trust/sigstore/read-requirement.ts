@@ -5,7 +5,7 @@ import { parsePublicKey } from '../keys/public-key.ts';
 import { readReferenced, report } from '../policy/building.ts';
 import type { Building } from '../policy/building.ts';
 import { readConstraints, refuseUnprovenAge } from '../policy/constraints.ts';
-import { recordOf, textsOf } from '../strict-json.ts';
+import { recordOf, textsOf } from '../json/strict-json.ts';
 import type { PolicyRoot, Requirement, SigstoreProof } from '../types.ts';
 import { findPath } from '../x509/path.ts';
 import { trustedRootOf } from './policy-root.ts';

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import { parseJson } from '../../base/json/index.ts';
-import { recordOf } from '../strict-json.ts';
+import { recordOf } from '../json/strict-json.ts';
 
 /**
  * The default folder of updated roots. It belongs to the machine, so that the daemon and commands see the

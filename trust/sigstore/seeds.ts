@@ -1,6 +1,6 @@
 import { parseJson } from '../../base/json/index.ts';
 import seeds from '@sigstore/tuf/seeds.json' with { type: 'json' };
-import { recordOf } from '../strict-json.ts';
+import { recordOf } from '../json/strict-json.ts';
 import { expiryOfMetadata } from './root-cache.ts';
 
 /** TUF repository of sigstore's public good instance. */

@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { parseJson } from '../../base/json/index.ts';
 import { PortcullisError, isPortcullisError, reasonOf } from '../../base/errors/index.ts';
-import { recordOf } from '../strict-json.ts';
+import { recordOf } from '../json/strict-json.ts';
 import { fetchTarget } from '../tuf/client/fetch-target.ts';
 import { folderStore } from '../tuf/client/folder-store.ts';
 import { httpSource } from '../tuf/client/http-source.ts';

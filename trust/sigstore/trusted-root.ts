@@ -1,6 +1,6 @@
 import { createPublicKey } from 'node:crypto';
 import type { KeyObject } from 'node:crypto';
-import { decodeBase64, parseStrictJson, recordOf } from '../strict-json.ts';
+import { decodeBase64, parseStrictJson, recordOf } from '../json/strict-json.ts';
 import { readCertificate } from '../x509/certificate.ts';
 import type { Certificate } from '../x509/certificate.ts';
 import { digestOfKeyDetails } from './key-details.ts';

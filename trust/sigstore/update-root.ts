@@ -2,7 +2,7 @@ import { cp, mkdir, mkdtemp, readFile, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { reasonOf } from '../../base/errors/index.ts';
 import { writeFileAtomic } from '../../base/storage/index.ts';
-import { sha256Digest } from '../canonical-json.ts';
+import { sha256Digest } from '../json/canonical-json.ts';
 import { fetchTarget } from '../tuf/client/fetch-target.ts';
 import { initialiseTuf } from '../tuf/client/folder-client.ts';
 import { folderStore } from '../tuf/client/folder-store.ts';

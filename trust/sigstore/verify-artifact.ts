@@ -2,7 +2,7 @@ import { createHash, createPublicKey } from 'node:crypto';
 import type { KeyObject } from 'node:crypto';
 import { inTotoPayloadType } from '../evidence/cosign-names.ts';
 import { loadPrehashed } from '../keys/prehash.ts';
-import { parseStrictJson, recordOf } from '../strict-json.ts';
+import { parseStrictJson, recordOf } from '../json/strict-json.ts';
 import { readBundle } from './bundle.ts';
 import type { Bundle } from './bundle.ts';
 import { digestOfHashAlgorithm } from './key-details.ts';

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { serialize } from 'node:v8';
 import { LRUCache } from 'lru-cache';
-import { countVerifications, nameOfKey } from '../remembered.ts';
+import { countVerifications, nameOfKey } from '../keys/remembered.ts';
 import type { TrustedRoot } from './trusted-root.ts';
 import { verifyBundle } from './verify.ts';
 import type { NotVerified, Verified, VerifyInput } from './verify.ts';

@@ -2,7 +2,7 @@ import { PortcullisError } from '../../base/errors/index.ts';
 import type { Reference, RegistryRepository } from '../../base/distribution/index.ts';
 import type { PassphraseSource } from '../keys/passphrase.ts';
 import { openSigner } from '../signing/open-signer.ts';
-import type { RegistryAccess } from '../registry-access.ts';
+import type { RegistryAccess } from '../registries/registry-access.ts';
 import type { Publication } from '../tuf/author/destination.ts';
 import { registryDestination } from '../tuf/author/to-registry.ts';
 import { defaultTufTag } from '../tuf/client/oci-source.ts';

@@ -5,7 +5,7 @@ import { digestOf, parseManifest } from '../../base/distribution/index.ts';
 import type { Descriptor, FetchedManifest, RegistryRepository } from '../../base/distribution/index.ts';
 import { PortcullisError } from '../../base/errors/index.ts';
 import { ociManifestType } from '../evidence/cosign-names.ts';
-import { parseStrictJson, recordOf } from '../strict-json.ts';
+import { parseStrictJson, recordOf } from '../json/strict-json.ts';
 
 /** image-spec, image-layout.md. */
 const tagAnnotation = 'org.opencontainers.image.ref.name';

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { suite, test } from 'node:test';
 import { assertNearLinear } from '../../test/fixtures/cost.ts';
-import { parseStrictJson } from '../strict-json.ts';
+import { parseStrictJson } from '../json/strict-json.ts';
 import { fileOf, later, signed, testKey, testRepository, written } from './fixtures/repository.fixture.ts';
 import type { TestKey } from './fixtures/repository.fixture.ts';
 import { covers } from './delegation.ts';

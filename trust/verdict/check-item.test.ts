@@ -3,7 +3,7 @@ import { sign } from 'node:crypto';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { fuzzing } from '../evidence/fixtures/fuzzing.ts';
-import { sha256Digest } from '../canonical-json.ts';
+import { sha256Digest } from '../json/canonical-json.ts';
 import { signatureAnnotation } from '../evidence/cosign-names.ts';
 import { makeSimpleSigningPayload } from '../signing/simple-signing-payload.ts';
 import {

@@ -1,4 +1,4 @@
-import { sha256Digest } from '../canonical-json.ts';
+import { sha256Digest } from '../json/canonical-json.ts';
 import { simpleSigningMediaType } from '../evidence/cosign-names.ts';
 import type { SigstoreAuthority } from '../sigstore/authority.ts';
 import type { EvidenceItem } from '../types.ts';
@@ -7,7 +7,7 @@ import { checkBundle } from './cosign-bundle.ts';
 import { checkSimpleSigning } from './simple-signing.ts';
 import { malformed } from './signature-finding.ts';
 import type { SignatureFinding, Subject } from './signature-finding.ts';
-import { decodeBase64 } from '../strict-json.ts';
+import { decodeBase64 } from '../json/strict-json.ts';
 
 /**
  * Checks whether an item of the dossier is the authority's signature of this image, and gives the reason.

@@ -1,4 +1,4 @@
-import { sha256Digest } from '../canonical-json.ts';
+import { sha256Digest } from '../json/canonical-json.ts';
 import { cosignPredicateType, inTotoPayloadType, statementType } from '../evidence/cosign-names.ts';
 import { bundleKeyHint } from '../keys/public-key.ts';
 import { verifyForAuthority } from '../sigstore/authority.ts';
@@ -6,7 +6,7 @@ import type { SigstoreAuthority } from '../sigstore/authority.ts';
 import type { AuthorityResult } from '../sigstore/authority-result.ts';
 import { readBundle } from '../sigstore/bundle.ts';
 import type { Bundle, BundleContent } from '../sigstore/bundle.ts';
-import { decodeBase64, parseStrictJson, recordOf, textsOf } from '../strict-json.ts';
+import { decodeBase64, parseStrictJson, recordOf, textsOf } from '../json/strict-json.ts';
 import type { EvidenceItem } from '../types.ts';
 import { judgeDigests, malformed, otherClaim, untilOf } from './signature-finding.ts';
 import type { SignatureFinding, Subject } from './signature-finding.ts';

@@ -1,4 +1,4 @@
-import { canonicalDigest } from '../canonical-json.ts';
+import { canonicalDigest } from '../json/canonical-json.ts';
 import { signedEntitlements } from '../attestation/entitlements.ts';
 import { dossierId } from '../evidence/dossier.ts';
 import { reasonOf } from '../../base/errors/index.ts';

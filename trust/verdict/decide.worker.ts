@@ -1,5 +1,5 @@
 import { serveThread } from '../../base/process/index.ts';
-import { bundleVerifications } from '../remembered.ts';
+import { bundleVerifications } from '../keys/remembered.ts';
 import type { TrustPolicy } from '../types.ts';
 import { decide } from './decide.ts';
 import type { Counted, DeciderCalls } from './decider-messages.ts';

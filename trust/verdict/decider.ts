@@ -1,7 +1,7 @@
 import { PortcullisError, isPortcullisError, reasonOf } from '../../base/errors/index.ts';
 import { createThreadPool, startWorker } from '../../base/process/index.ts';
 import type { Caller } from '../../base/process/index.ts';
-import { countVerifications } from '../remembered.ts';
+import { countVerifications } from '../keys/remembered.ts';
 import type { DecideInput, EvidenceItem, TrustPolicy, Verdict } from '../types.ts';
 import type { Counted, DeciderCalls } from './decider-messages.ts';
 import { decide } from './decide.ts';

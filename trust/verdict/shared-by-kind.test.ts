@@ -15,7 +15,7 @@ import { chainOf, createAuthority, rootExtensions, signerExtensions } from '../n
 import { levels } from '../notation/requirement.ts';
 import { makeNotationSignature } from '../notation/sign.ts';
 import { loadPolicy } from '../policy/load.ts';
-import { bundleVerifications } from '../remembered.ts';
+import { bundleVerifications } from '../keys/remembered.ts';
 import { keySigner } from '../signing/signer.ts';
 import type { EvidenceItem, Requirement, Verdict } from '../types.ts';
 import { decide } from './decide.ts';

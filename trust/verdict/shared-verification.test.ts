@@ -7,7 +7,7 @@ import { amd64 } from '../evidence/fixtures/fixture-image.ts';
 import { digest, dossierOf, item, reference } from '../evidence/fixtures/made-evidence.ts';
 import { loadPolicy } from '../policy/load.ts';
 import { mockIssuer, mockSubject, startMockSigstore } from '../sigstore/fixtures/mock-sigstore.ts';
-import { bundleVerifications } from '../remembered.ts';
+import { bundleVerifications } from '../keys/remembered.ts';
 import { imageStatement } from '../signing/dsse-bundle.ts';
 import { decide } from './decide.ts';
 import { policyText } from './log/texts.ts';

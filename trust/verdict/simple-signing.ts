@@ -6,7 +6,7 @@ import { legacyBundle, signerAnnotations } from '../sigstore/legacy-bundle.ts';
 import type { EvidenceItem } from '../types.ts';
 import { judgeDigests, malformed, otherClaim, untilOf } from './signature-finding.ts';
 import type { SignatureFinding, Subject } from './signature-finding.ts';
-import { decodeBase64, parseStrictJson, recordOf, textsOf } from '../strict-json.ts';
+import { decodeBase64, parseStrictJson, recordOf, textsOf } from '../json/strict-json.ts';
 
 /**
  * Checks cosign's older form: the layer is the signed payload, the signature an annotation of its descriptor.

@@ -1,6 +1,6 @@
 import { constants, verify } from 'node:crypto';
 import type { KeyObject, VerifyKeyObjectInput } from 'node:crypto';
-import { createMemory, nameOfKey } from '../remembered.ts';
+import { createMemory, nameOfKey } from '../keys/remembered.ts';
 import { childrenOf, contextTag, derTag, DerError, expectTag, onlyChild } from './der.ts';
 import type { DerElement } from './der.ts';
 import { readOid, readSmallInteger } from './der-values.ts';

@@ -16,7 +16,7 @@ import { starterPolicy } from '../../../trust/policy/starter.ts';
 import { readBundle } from '../../../trust/sigstore/bundle.ts';
 import { embeddedTrustedRoot } from '../../../trust/sigstore/seeds.ts';
 import { readTrustedRoot } from '../../../trust/sigstore/trusted-root.ts';
-import { parseStrictJson } from '../../../trust/strict-json.ts';
+import { parseStrictJson } from '../../../trust/json/strict-json.ts';
 import { tufCanonicalJson } from '../../../trust/tuf/metadata/canonical.ts';
 import type { Dialect, TopRole } from '../../../trust/tuf/metadata/model.ts';
 import { readMetadata } from '../../../trust/tuf/metadata/read.ts';

@@ -1,6 +1,6 @@
 import { createPublicKey } from 'node:crypto';
 import type { KeyObject } from 'node:crypto';
-import { canonicalJson } from '../../canonical-json.ts';
+import { canonicalJson } from '../../json/canonical-json.ts';
 import type { SignedIdentity } from '../../policy/signed-identity.ts';
 import { trustedRootOf } from '../../sigstore/policy-root.ts';
 import type { PolicyCertificates, Requirement, SigstoreProof } from '../../types.ts';

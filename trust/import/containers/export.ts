@@ -1,4 +1,4 @@
-import { canonicalJson } from '../../canonical-json.ts';
+import { canonicalJson } from '../../json/canonical-json.ts';
 import type { TrustPolicy, TrustRule } from '../../types.ts';
 import type { Unmapped } from '../imported.ts';
 import { exportRequirement } from './export-requirement.ts';

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { resolve } from 'node:path';
 import { readPlainFile } from '../../../base/files/index.ts';
 import { append } from '../../../base/lists/index.ts';
-import { canonicalJson } from '../../canonical-json.ts';
+import { canonicalJson } from '../../json/canonical-json.ts';
 import type { ImportedPolicy, ImportedRule, Unmapped } from '../imported.ts';
 import { readContainersPolicy } from './policy-json.ts';
 import type { ContainersPolicy, ContainersRequirements } from './policy-json.ts';

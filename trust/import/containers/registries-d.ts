@@ -1,4 +1,4 @@
-import { recordOf } from '../../strict-json.ts';
+import { recordOf } from '../../json/strict-json.ts';
 import { rootScope, scopeChain } from './scopes.ts';
 import type { Source } from './source.ts';
 

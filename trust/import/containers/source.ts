@@ -3,7 +3,7 @@ import { PortcullisError } from '../../../base/errors/index.ts';
 import { append } from '../../../base/lists/index.ts';
 import { describeProblems, formatPath, parseDocuments } from '../../../base/schema/index.ts';
 import type { Document, PathSegment, Problem } from '../../../base/schema/index.ts';
-import { parseStrictJson, recordOf } from '../../strict-json.ts';
+import { parseStrictJson, recordOf } from '../../json/strict-json.ts';
 
 export type Json = Readonly<Record<string, unknown>>;
 

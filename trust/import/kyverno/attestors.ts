@@ -1,7 +1,7 @@
 import { append } from '../../../base/lists/index.ts';
 import type { PathSegment } from '../../../base/schema/index.ts';
 import { predicateTypeOf } from '../../attestation/predicate-types.ts';
-import { recordOf, textsOf } from '../../strict-json.ts';
+import { recordOf, textsOf } from '../../json/strict-json.ts';
 import { literalOfExpression, patternOfExpression } from '../pattern-of-expression.ts';
 import { allOf, keepFile, keepKeys, listOf, tellUnmapped, textOf } from '../source-documents.ts';
 import type { Importing } from '../source-documents.ts';

@@ -1,6 +1,6 @@
 import { append } from '../../../base/lists/index.ts';
 import type { PathSegment } from '../../../base/schema/index.ts';
-import { recordOf } from '../../strict-json.ts';
+import { recordOf } from '../../json/strict-json.ts';
 import type { ImportedPolicy } from '../imported.ts';
 import { allOf, importDocuments, listOf, nameOf, tellUnmapped, textOf } from '../source-documents.ts';
 import type { Importing } from '../source-documents.ts';

@@ -1,6 +1,6 @@
 import type { PathSegment } from '../../../base/schema/index.ts';
 import { predicateTypeOf } from '../../attestation/predicate-types.ts';
-import { recordOf, textsOf } from '../../strict-json.ts';
+import { recordOf, textsOf } from '../../json/strict-json.ts';
 import { allOf, anyOf, listOf, nameOf, tellUnmapped, textOf } from '../source-documents.ts';
 import type { Importing } from '../source-documents.ts';
 import { attestedBy, keylessOf, keysOf, notaryOf } from './attestors.ts';

@@ -2,7 +2,7 @@ import { PortcullisError } from '../../../base/errors/index.ts';
 import { describeProblems, formatPath, parseDocuments } from '../../../base/schema/index.ts';
 import type { Document, PathSegment, Problem } from '../../../base/schema/index.ts';
 import { isSubset, parseSubject } from '../../notation/distinguished-name.ts';
-import { recordOf, textsOf } from '../../strict-json.ts';
+import { recordOf, textsOf } from '../../json/strict-json.ts';
 
 /** One statement of notation's trust policy, with the same checks as in notation. */
 export interface Statement {

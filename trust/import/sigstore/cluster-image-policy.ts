@@ -1,6 +1,6 @@
 import type { PathSegment } from '../../../base/schema/index.ts';
 import { predicateTypeOf } from '../../attestation/predicate-types.ts';
-import { recordOf } from '../../strict-json.ts';
+import { recordOf } from '../../json/strict-json.ts';
 import type { ImportedPolicy } from '../imported.ts';
 import { literalOfExpression, patternOfExpression } from '../pattern-of-expression.ts';
 import { allOf, anyOf, importDocuments, keepKeys, listOf, nameOf, tellUnmapped, textOf } from '../source-documents.ts';

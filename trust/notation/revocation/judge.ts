@@ -1,4 +1,4 @@
-import { decodeBase64 } from '../../strict-json.ts';
+import { decodeBase64 } from '../../json/strict-json.ts';
 import type { EvidenceItem } from '../../types.ts';
 import { describeCertificate } from '../../x509/certificate.ts';
 import type { Certificate } from '../../x509/certificate.ts';

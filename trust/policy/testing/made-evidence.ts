@@ -7,7 +7,7 @@ import {
   statementType,
 } from '../../evidence/cosign-names.ts';
 import { sealDossier } from '../../evidence/dossier.ts';
-import { sha256Digest } from '../../canonical-json.ts';
+import { sha256Digest } from '../../json/canonical-json.ts';
 import { policyKey } from '../../keys/public-key.ts';
 import { imageStatement, signBundle } from '../../signing/dsse-bundle.ts';
 import { keySigner } from '../../signing/signer.ts';

@@ -3,7 +3,7 @@ import { PortcullisError, isPortcullisError, reasonOf } from '../../../base/erro
 import { append } from '../../../base/lists/index.ts';
 import { describeProblems, formatPath, validate } from '../../../base/schema/index.ts';
 import type { Document, PathSegment, Problem } from '../../../base/schema/index.ts';
-import { recordOf } from '../../strict-json.ts';
+import { recordOf } from '../../json/strict-json.ts';
 import type { Platform, Reason, TrustPolicy, Verdict } from '../../types.ts';
 import { decide } from '../../verdict/decide.ts';
 import { readPolicyFiles } from '../documents.ts';

@@ -4,7 +4,7 @@ import { parseJson } from '../../../base/json/index.ts';
 import { PortcullisError, isPortcullisError, reasonOf } from '../../../base/errors/index.ts';
 import { readGivenFile } from '../../../base/files/index.ts';
 import { append } from '../../../base/lists/index.ts';
-import { canonicalDigest } from '../../canonical-json.ts';
+import { canonicalDigest } from '../../json/canonical-json.ts';
 import type { Platform, TrustPolicy, Verdict } from '../../types.ts';
 import { decide } from '../../verdict/decide.ts';
 import { openDatabaseLog } from '../../verdict/log/database-source.ts';

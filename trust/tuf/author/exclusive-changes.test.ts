@@ -4,7 +4,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
-import { openRegistries } from '../../registry-access.ts';
+import { openRegistries } from '../../registries/registry-access.ts';
 import { openOwner } from './owner.ts';
 import type { Owner } from './owner.types.ts';
 

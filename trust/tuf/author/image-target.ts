@@ -1,5 +1,5 @@
 import { parseReference } from '../../../base/distribution/index.ts';
-import type { RegistryAccess } from '../../registry-access.ts';
+import type { RegistryAccess } from '../../registries/registry-access.ts';
 import type { TargetFile } from '../metadata/model.ts';
 import { authorFailure } from './failure.ts';
 

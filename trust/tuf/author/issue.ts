@@ -1,5 +1,5 @@
 import { append } from '../../../base/lists/index.ts';
-import { parseStrictJson } from '../../strict-json.ts';
+import { parseStrictJson } from '../../json/strict-json.ts';
 import { tufCanonicalJson } from '../metadata/canonical.ts';
 import { topRoles } from '../metadata/model.ts';
 import type { Dialect, RoleKeys, Signed, TopRole } from '../metadata/model.ts';

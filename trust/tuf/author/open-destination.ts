@@ -1,7 +1,7 @@
 import { resolve } from 'node:path';
 import { parseReference } from '../../../base/distribution/index.ts';
 import { credentialsOf } from '../../credentials/find-credentials.ts';
-import type { RegistryAccess } from '../../registry-access.ts';
+import type { RegistryAccess } from '../../registries/registry-access.ts';
 import { defaultTufTag } from '../client/oci-source.ts';
 import { authorFailure } from './failure.ts';
 import type { Destination } from './destination.ts';

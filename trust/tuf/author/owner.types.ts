@@ -1,5 +1,5 @@
 import type { PassphraseSource } from '../../keys/passphrase.ts';
-import type { RegistryAccess } from '../../registry-access.ts';
+import type { RegistryAccess } from '../../registries/registry-access.ts';
 import type { DelegationScope, Dialect, TargetFile, TopRole } from '../metadata/model.ts';
 import type { OnlineRole } from './destination.ts';
 import type { Published } from './session.ts';

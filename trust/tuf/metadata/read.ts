@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { LRUCache } from 'lru-cache';
-import { parseStrictJson } from '../../strict-json.ts';
+import { parseStrictJson } from '../../json/strict-json.ts';
 import { tufCanonicalJson } from './canonical.ts';
 import { firstTwice, mostSignatures, refuseMoreThan } from './limits.ts';
 import type { Dialect, Metadata, Root, Signed, Snapshot, Targets, Timestamp, TopRole } from './model.ts';

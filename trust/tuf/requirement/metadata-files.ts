@@ -1,4 +1,4 @@
-import { sha256Digest } from '../../canonical-json.ts';
+import { sha256Digest } from '../../json/canonical-json.ts';
 import { unpackBytes } from '../../evidence/byte-packing.ts';
 import type { EvidenceItem } from '../../types.ts';
 import type { TufCode } from '../failure.ts';

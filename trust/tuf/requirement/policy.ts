@@ -4,7 +4,7 @@ import { readReferenced, report } from '../../policy/building.ts';
 import type { Building } from '../../policy/building.ts';
 import { durationPattern, parseDuration } from '../../policy/duration.ts';
 import { normaliseReference } from '../../policy/matching.ts';
-import { recordOf } from '../../strict-json.ts';
+import { recordOf } from '../../json/strict-json.ts';
 import type { Requirement } from '../../types.ts';
 import type { Dialect } from '../metadata/model.ts';
 import { trustRoot } from '../trusted-set.ts';

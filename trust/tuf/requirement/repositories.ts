@@ -4,7 +4,7 @@ import type { Credentials, RegistryClientOptions } from '../../../base/distribut
 import { isPortcullisError } from '../../../base/errors/index.ts';
 import type { PortcullisError } from '../../../base/errors/index.ts';
 import { lockFolder } from '../../../base/storage/index.ts';
-import { sha256Digest } from '../../canonical-json.ts';
+import { sha256Digest } from '../../json/canonical-json.ts';
 import { packBytes } from '../../evidence/byte-packing.ts';
 import { normaliseReference } from '../../policy/matching.ts';
 import { defaultLimits } from '../client/source.ts';

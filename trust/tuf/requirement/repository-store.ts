@@ -2,7 +2,7 @@ import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parseJson } from '../../../base/json/index.ts';
 import { dropOldAbandonedWrites, makeFolderSync, writeFileAtomic } from '../../../base/storage/index.ts';
-import { recordOf } from '../../strict-json.ts';
+import { recordOf } from '../../json/strict-json.ts';
 import { folderStore } from '../client/folder-store.ts';
 import type { TufSource, TufStore } from '../client/source.ts';
 import { tufFailure } from '../failure.ts';

@@ -1,4 +1,4 @@
-import { canonicalDigest } from '../../canonical-json.ts';
+import { canonicalDigest } from '../../json/canonical-json.ts';
 import type { NormalisedReference } from '../../policy/matching.ts';
 import type { LookUp } from '../search.ts';
 import type { TufPin, TufRequirement } from './requirement.ts';

@@ -1,5 +1,5 @@
 import { parseJson } from '../../../base/json/index.ts';
-import { recordOf } from '../../strict-json.ts';
+import { recordOf } from '../../json/strict-json.ts';
 import { certificatesOfPem, commonNameOf } from '../../x509/pem.ts';
 
 /**

@@ -1,6 +1,6 @@
 import { parseJson } from '../../../base/json/index.ts';
 import type { Database, Statement } from '../../../base/storage/index.ts';
-import { canonicalJson } from '../../canonical-json.ts';
+import { canonicalJson } from '../../json/canonical-json.ts';
 import { partsOf, withoutParts } from '../../evidence/evidence-parts.ts';
 import type { Dossier, TrustPolicy, Verdict } from '../../types.ts';
 import { genesis } from './chain.ts';

@@ -1,6 +1,6 @@
 import { parseJson } from '../../../base/json/index.ts';
-import { canonicalJson } from '../../canonical-json.ts';
-import { recordOf } from '../../strict-json.ts';
+import { canonicalJson } from '../../json/canonical-json.ts';
+import { recordOf } from '../../json/strict-json.ts';
 
 /**
  * A verdict that was given and is about to be used. Its text, dossier and policy are stored beside the log

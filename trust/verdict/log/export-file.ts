@@ -1,7 +1,7 @@
 import { parseJson } from '../../../base/json/index.ts';
 import { PortcullisError } from '../../../base/errors/index.ts';
 import { partsNamed } from '../../evidence/evidence-parts.ts';
-import { recordOf } from '../../strict-json.ts';
+import { recordOf } from '../../json/strict-json.ts';
 import type { LogRow } from './chain.ts';
 import type { LogSource, StoredCheckpoint, TextKind, UnreadableRow } from './source.ts';
 

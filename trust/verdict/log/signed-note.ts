@@ -1,6 +1,6 @@
 import { createHash, createPublicKey, sign, verify } from 'node:crypto';
 import type { KeyObject } from 'node:crypto';
-import { decodeBase64 } from '../../strict-json.ts';
+import { decodeBase64 } from '../../json/strict-json.ts';
 
 /** A public key that signs notes. Source: C2SP signed-note. */
 export interface NoteKey {

@@ -1,9 +1,9 @@
 import { createHash } from 'node:crypto';
 import { parseJson } from '../../../base/json/index.ts';
-import { canonicalDigest, sha256Digest } from '../../canonical-json.ts';
+import { canonicalDigest, sha256Digest } from '../../json/canonical-json.ts';
 import { partsNamed } from '../../evidence/evidence-parts.ts';
 import { unpackBytes } from '../../evidence/byte-packing.ts';
-import { recordOf } from '../../strict-json.ts';
+import { recordOf } from '../../json/strict-json.ts';
 import type { LogRow } from './chain.ts';
 import type { VerdictEntry } from './entry.ts';
 import type { ReportProblem } from './problem.ts';

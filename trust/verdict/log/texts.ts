@@ -1,7 +1,7 @@
 import { isDeepStrictEqual } from 'node:util';
 import { parseJson } from '../../../base/json/index.ts';
 import { PortcullisError } from '../../../base/errors/index.ts';
-import { canonicalJson, sha256Digest } from '../../canonical-json.ts';
+import { canonicalJson, sha256Digest } from '../../json/canonical-json.ts';
 import type { TrustPolicy, Verdict } from '../../types.ts';
 
 /** A policy as it is stored: everything that `decide` reads from it. */

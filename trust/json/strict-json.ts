@@ -1,5 +1,5 @@
 import { isUtf8 } from 'node:buffer';
-import { parseJson } from '../base/json/index.ts';
+import { parseJson } from '../../base/json/index.ts';
 
 /** Signed payloads are a few hundred bytes long. None of them nests deeper than this. */
 const maximumDepth = 32;

@@ -1,8 +1,8 @@
-import { createRegistryClient } from '../base/distribution/index.ts';
-import type { Mirror, Reference, RegistryClientOptions, RegistryRepository } from '../base/distribution/index.ts';
-import { PortcullisError } from '../base/errors/index.ts';
-import { credentialsOf } from './credentials/find-credentials.ts';
-import type { FindCredentials } from './credentials/find-credentials.ts';
+import { createRegistryClient } from '../../base/distribution/index.ts';
+import type { Mirror, Reference, RegistryClientOptions, RegistryRepository } from '../../base/distribution/index.ts';
+import { PortcullisError } from '../../base/errors/index.ts';
+import { credentialsOf } from '../credentials/find-credentials.ts';
+import type { FindCredentials } from '../credentials/find-credentials.ts';
 
 /**
  * Access to registries for a command: mirrors, plain HTTP where it is allowed, and the user's credentials.
