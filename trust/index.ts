@@ -1,6 +1,6 @@
 export { loadPolicy, policyInvalid, policyOfKey, readPolicy } from './policy/load.ts';
 export type { LoadedPolicy, OtherDocument } from './policy/load.ts';
-export type { TufRoot } from './policy/building.ts';
+export type { TufRoot } from './requirements/building.ts';
 export { mayAdmit } from './policy/matching.ts';
 export { exceptsItself, matchesAnyRegistry, ruleMatchesNamespace, ruleMatchesReference, shadowOf } from './policy/coverage.ts';
 export { standingExceptions } from './policy/break-glass.ts';
@@ -79,7 +79,7 @@ export type { LogVerification } from './verdict/log/verify.ts';
 export { parsePublicKey } from './keys/public-key.ts';
 export { ensureKeyPair, generateKeyPair, loadSigningKey } from './keys/private-key.ts';
 export type { SigningKey } from './keys/private-key.ts';
-export { parseDuration } from './policy/duration.ts';
+export { parseDuration } from './requirements/duration.ts';
 export { processPassphrase } from './keys/passphrase.ts';
 export type { PassphraseSource } from './keys/passphrase.ts';
 export { credentialsIn } from './credentials/credentials-in.ts';
@@ -98,18 +98,6 @@ export { verifyImage } from './verify-image.ts';
 export type { VerifyImageInput } from './verify-image.ts';
 export { signReference } from './signing/sign-reference.ts';
 export type { SignReferenceInput } from './signing/sign-reference.ts';
-export type {
-  CeilingDemand,
-  DecideInput,
-  Dossier,
-  EvidenceItem,
-  Platform,
-  PolicyKey,
-  Reason,
-  RequestedEntitlements,
-  Requirement,
-  TrustPolicy,
-  TrustRule,
-  Verdict,
-} from './types.ts';
+export type { CeilingDemand, PolicyKey, Requirement, TrustPolicy, TrustRule } from './requirements/types.ts';
+export type { DecideInput, Dossier, EvidenceItem, Platform, Reason, RequestedEntitlements, Verdict } from './findings/types.ts';
 export type { GatherInput } from './evidence/gather-input.ts';

@@ -3,7 +3,8 @@ import { gather } from './evidence/gather.ts';
 import type { RegistryAccess } from './registries/registry-access.ts';
 import { hostPlatform, resolveImage } from './registries/resolve-image.ts';
 import type { TrustServices } from './tuf/requirement/trust-services.ts';
-import type { Dossier, Platform, TrustPolicy, Verdict } from './types.ts';
+import type { Dossier, Platform, Verdict } from './findings/types.ts';
+import type { TrustPolicy } from './requirements/types.ts';
 import { decide } from './verdict/decide.ts';
 import { decideUnseen } from './verdict/decide-unseen.ts';
 

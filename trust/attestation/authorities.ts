@@ -1,4 +1,4 @@
-import type { AttestationRequirement, Requirement, TrustRule } from '../types.ts';
+import type { AttestationRequirement, Requirement, TrustRule } from '../requirements/types.ts';
 import { entitlementsPredicateType } from './predicate-types.ts';
 
 /** A statement of the entitlements of an image takes some hundred bytes. */

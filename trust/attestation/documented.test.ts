@@ -7,7 +7,7 @@ import { createPublicKey } from 'node:crypto';
 import { amd64 } from '../evidence/fixtures/fixture-image.ts';
 import { bundle, dossierOf, ours, reference } from '../evidence/fixtures/made-evidence.ts';
 import { loadPolicy } from '../policy/load.ts';
-import type { EvidenceItem, Verdict } from '../types.ts';
+import type { EvidenceItem, Verdict } from '../findings/types.ts';
 import { decide } from '../verdict/decide.ts';
 import { explainVerdict } from '../verdict/explain-verdict.ts';
 import { attested, statementText } from './fixtures/made-attestations.ts';

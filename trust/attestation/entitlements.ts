@@ -1,6 +1,7 @@
-import type { RequestedEntitlements, TrustRule } from '../types.ts';
-import { codeOf } from '../verdict/evaluation.ts';
-import type { Answer, Evaluation, EvaluationContext, Evidence } from '../verdict/evaluation.ts';
+import type { RequestedEntitlements } from '../findings/types.ts';
+import type { TrustRule } from '../requirements/types.ts';
+import { codeOf } from '../findings/evaluation.ts';
+import type { Answer, Evaluation, EvaluationContext, Evidence } from '../findings/evaluation.ts';
 import { entitlementDemands } from './authorities.ts';
 import { checkAttestation, claimedType, evaluateAttestation } from './evaluate.ts';
 import { entitlementsPredicateType } from './predicate-types.ts';

@@ -5,7 +5,7 @@ import { readBundle, readEnvelope } from '../sigstore/bundle.ts';
 import type { Bundle, BundleContent } from '../sigstore/bundle.ts';
 import { legacyBundle } from '../sigstore/legacy-bundle.ts';
 import { parseStrictJson, recordOf } from '../json/strict-json.ts';
-import type { EvidenceItem } from '../types.ts';
+import type { EvidenceItem } from '../findings/types.ts';
 
 type DsseContent = Extract<BundleContent, { readonly kind: 'dsse' }>;
 

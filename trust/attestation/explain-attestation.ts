@@ -1,4 +1,5 @@
-import type { AttestationRequirement, Reason, TrustRule } from '../types.ts';
+import type { AttestationRequirement, TrustRule } from '../requirements/types.ts';
+import type { Reason } from '../findings/types.ts';
 import { entitlementDemands } from './authorities.ts';
 import { describeAuthority } from '../sigstore/authority.ts';
 

@@ -5,7 +5,7 @@ import { amd64, policyOf } from '../evidence/fixtures/fixture-image.ts';
 import { dossierOf, foreign, ours, reference } from '../evidence/fixtures/made-evidence.ts';
 import { startMockSigstore } from '../sigstore/fixtures/mock-sigstore.ts';
 import type { MockSigstore } from '../sigstore/fixtures/mock-sigstore.ts';
-import type { EvidenceItem, Verdict } from '../types.ts';
+import type { EvidenceItem, Verdict } from '../findings/types.ts';
 import { decide } from '../verdict/decide.ts';
 import { explainVerdict } from '../verdict/explain-verdict.ts';
 import { demand, envelope, statementText } from './fixtures/made-attestations.ts';

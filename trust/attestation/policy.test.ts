@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { isPortcullisError } from '../../base/errors/index.ts';
 import { loadPolicy } from '../policy/load.ts';
-import type { Requirement } from '../types.ts';
+import type { Requirement } from '../requirements/types.ts';
 
 const keys = join(import.meta.dirname, '../evidence/fixtures/keys');
 const sigstore =

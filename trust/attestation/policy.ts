@@ -1,11 +1,11 @@
 import { formatPath } from '../../base/schema/index.ts';
 import type { PathSegment, Position } from '../../base/schema/index.ts';
-import { report } from '../policy/building.ts';
-import type { Building } from '../policy/building.ts';
-import { constraintProperties, readConstraints, refuseUnprovenAge } from '../policy/constraints.ts';
-import type { RequirementReader } from '../policy/building.ts';
+import { report } from '../requirements/building.ts';
+import type { Building } from '../requirements/building.ts';
+import { constraintProperties, readConstraints, refuseUnprovenAge } from '../requirements/constraints.ts';
+import type { RequirementReader } from '../requirements/building.ts';
 import { recordOf } from '../json/strict-json.ts';
-import type { AttestationRequirement, Requirement } from '../types.ts';
+import type { AttestationRequirement, Requirement } from '../requirements/types.ts';
 import { withoutConstraints } from './authorities.ts';
 import { loadCel } from './cel-loaded.ts';
 import { maxSizeSchema, parseSize } from './size.ts';

@@ -1,6 +1,6 @@
 import { verifyForAuthority } from '../sigstore/authority.ts';
 import type { AuthorityResult } from '../sigstore/authority-result.ts';
-import type { AttestationRequirement } from '../types.ts';
+import type { AttestationRequirement } from '../requirements/types.ts';
 import type { Envelope } from './envelope.ts';
 
 /**

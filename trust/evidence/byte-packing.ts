@@ -1,7 +1,7 @@
 import { promisify } from 'node:util';
 import { zstdCompress, zstdDecompressSync } from 'node:zlib';
 import { decodeBase64 } from '../json/strict-json.ts';
-import type { EvidenceItem } from '../types.ts';
+import type { EvidenceItem } from '../findings/types.ts';
 
 /** Below this size, compression costs more than it saves. */
 const packedFrom = 64 * 1024;

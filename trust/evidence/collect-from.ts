@@ -1,6 +1,6 @@
 import type { Descriptor, ImageManifest, RegistryRepository } from '../../base/distribution/index.ts';
 import { isPortcullisError, reasonOf } from '../../base/errors/index.ts';
-import type { EvidenceItem } from '../types.ts';
+import type { EvidenceItem } from '../findings/types.ts';
 import type { KnownAbsent } from './negative-cache.ts';
 import { packBytes } from './byte-packing.ts';
 import { isBadContent, isNotFound } from './collection.ts';

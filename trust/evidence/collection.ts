@@ -1,6 +1,6 @@
 import type { Descriptor, RegistryRepository } from '../../base/distribution/index.ts';
 import { isPortcullisError, reasonOf } from '../../base/errors/index.ts';
-import type { EvidenceItem } from '../types.ts';
+import type { EvidenceItem } from '../findings/types.ts';
 import type { GatherLimits } from './limits.ts';
 
 /** Sizes in bytes. */

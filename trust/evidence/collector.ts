@@ -1,8 +1,8 @@
-import type { LargeLayers } from './collection.ts';
+import type { LargeLayers, Collection } from './collection.ts';
 import type { Descriptor, ImageManifest } from '../../base/distribution/index.ts';
-import type { EvidenceItem, Requirement } from '../types.ts';
+import type { EvidenceItem } from '../findings/types.ts';
+import type { Requirement } from '../requirements/types.ts';
 import type { GatherInput } from './gather-input.ts';
-import type { Collection } from './collection.ts';
 
 /** A requirement that asks for evidence itself, as opposed to one that combines others. */
 export type LeafRequirement = Exclude<Requirement, { readonly of: readonly Requirement[] }>;

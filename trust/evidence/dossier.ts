@@ -1,5 +1,5 @@
 import { canonicalDigest } from '../json/canonical-json.ts';
-import type { Dossier } from '../types.ts';
+import type { Dossier } from '../findings/types.ts';
 
 /** Returns the digest of everything in a dossier except its time and id: equal evidence has an equal id. */
 export function dossierId(dossier: Omit<Dossier, 'id'>): string {

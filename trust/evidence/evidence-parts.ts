@@ -1,5 +1,5 @@
 import { parseJson } from '../../base/json/index.ts';
-import type { Dossier } from '../types.ts';
+import type { Dossier } from '../findings/types.ts';
 
 /**
  * Bytes that many dossiers share, such as metadata of a service with thousands of targets: their digest, and

@@ -12,7 +12,7 @@ import { notarySigner } from '../notation/fixtures/notary-signer.ts';
 import { signImage } from '../signing/sign-image.ts';
 import { decide } from '../verdict/decide.ts';
 import { explainVerdict } from '../verdict/explain-verdict.ts';
-import type { Requirement } from '../types.ts';
+import type { Requirement } from '../requirements/types.ts';
 import { amd64, policyOf } from './fixtures/fixture-image.ts';
 import { faults, generatedFaults } from './fixtures/faults.ts';
 import type { Fault } from './fixtures/faults.ts';

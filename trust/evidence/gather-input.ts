@@ -1,6 +1,6 @@
 import type { RegistryRepository } from '../../base/distribution/index.ts';
 import type { SignedReference } from '../tuf/requirement/ask-services.ts';
-import type { TrustPolicy } from '../types.ts';
+import type { TrustPolicy } from '../requirements/types.ts';
 import type { Decider } from '../verdict/decider.ts';
 import type { KnownAbsent } from './negative-cache.ts';
 

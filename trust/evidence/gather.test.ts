@@ -7,7 +7,8 @@ import type { FixtureContent, FixtureRegistry, FixtureRepository } from './fixtu
 import { loadPrehashed } from '../keys/prehash.ts';
 import { explainVerdict } from '../verdict/explain-verdict.ts';
 import { decide } from '../verdict/decide.ts';
-import type { Dossier, TrustPolicy, Verdict } from '../types.ts';
+import type { Dossier, Verdict } from '../findings/types.ts';
+import type { TrustPolicy } from '../requirements/types.ts';
 import { createNegativeCache } from './negative-cache.ts';
 import { defaultLimits } from './limits.ts';
 

@@ -1,8 +1,9 @@
 import { entitlementDemands } from '../attestation/authorities.ts';
-import { normaliseReference, ruleNamesImage } from '../policy/matching.ts';
-import type { Dossier, Requirement, TrustRule } from '../types.ts';
+import { normaliseReference, ruleNamesImage } from '../requirements/named-images.ts';
+import type { Dossier } from '../findings/types.ts';
+import type { Requirement, TrustRule } from '../requirements/types.ts';
 import type { GatherInput } from './gather-input.ts';
-import type { Evidence } from '../verdict/evaluation.ts';
+import type { Evidence } from '../findings/evaluation.ts';
 import { satisfied } from '../verdict/satisfied.ts';
 import { verifyAhead } from '../verdict/verify-ahead.ts';
 import { sealDossier } from './dossier.ts';

@@ -1,8 +1,9 @@
 import { smallest } from '../../base/lists/index.ts';
-import { normaliseReference, ruleNamesImage } from '../policy/matching.ts';
+import { normaliseReference, ruleNamesImage } from '../requirements/named-images.ts';
 import type { SignedReference } from '../tuf/requirement/ask-services.ts';
 import type { TrustServices } from '../tuf/requirement/trust-services.ts';
-import type { Dossier, EvidenceItem, TrustPolicy } from '../types.ts';
+import type { Dossier, EvidenceItem } from '../findings/types.ts';
+import type { TrustPolicy } from '../requirements/types.ts';
 import { createCollection } from './collection.ts';
 import type { Collector, FactAnswers, FactsStanding, GatheringContext, RenewableFacts } from './collector.ts';
 import { collectorsFor } from './collectors.ts';

@@ -1,11 +1,11 @@
 import { smallest } from '../../base/lists/index.ts';
 import { sha256Digest } from '../json/canonical-json.ts';
-import type { EvidenceItem } from '../types.ts';
+import type { EvidenceItem } from '../findings/types.ts';
 import { decodeBase64 } from '../json/strict-json.ts';
-import { judgeDigests, malformed } from '../verdict/signature-finding.ts';
-import type { SignatureFinding, Subject } from '../verdict/signature-finding.ts';
+import { judgeDigests, malformed } from '../findings/signature-finding.ts';
+import type { SignatureFinding, Subject } from '../findings/signature-finding.ts';
 import { isWeakHash } from './algorithms.ts';
-import type { GpgKey, GpgSigningKey, Revocation } from './key-ring.ts';
+import type { GpgKey, GpgSigningKey, Revocation } from '../requirements/gpg-key.ts';
 import { readPayload } from './payload.ts';
 import { readSignedMessage } from './signed-message.ts';
 import type { SignedMessage } from './signed-message.ts';

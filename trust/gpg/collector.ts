@@ -1,7 +1,7 @@
 import { parseReference } from '../../base/distribution/index.ts';
 import { sha256Digest } from '../json/canonical-json.ts';
 import type { Collector, GatheringContext } from '../evidence/collector.ts';
-import type { EvidenceItem } from '../types.ts';
+import type { EvidenceItem } from '../findings/types.ts';
 import { fetchSignature } from './fetch-signature.ts';
 import { signatureUrl } from './lookaside.ts';
 

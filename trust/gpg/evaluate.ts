@@ -1,6 +1,7 @@
-import { evaluateAuthority } from '../verdict/authority.ts';
-import type { Evaluation, EvaluationContext, Evidence } from '../verdict/evaluation.ts';
-import type { EvidenceItem, GpgRequirement } from '../types.ts';
+import { evaluateAuthority } from '../findings/authority.ts';
+import type { Evaluation, EvaluationContext, Evidence } from '../findings/evaluation.ts';
+import type { EvidenceItem } from '../findings/types.ts';
+import type { GpgRequirement } from '../requirements/types.ts';
 import { checkGpgSignature } from './check-signature.ts';
 
 /**

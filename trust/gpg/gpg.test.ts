@@ -3,8 +3,8 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { sha256Digest } from '../json/canonical-json.ts';
-import type { EvidenceItem } from '../types.ts';
-import type { SignatureFinding } from '../verdict/signature-finding.ts';
+import type { EvidenceItem } from '../findings/types.ts';
+import type { SignatureFinding } from '../findings/signature-finding.ts';
 import { checkGpgSignature } from './check-signature.ts';
 import { readKeyRing } from './key-ring.ts';
 

@@ -4,7 +4,7 @@ import fc from 'fast-check';
 import { readKeys, readMessage, verify } from 'openpgp';
 import { fuzzing } from '../evidence/fixtures/fuzzing.ts';
 import { sha256Digest } from '../json/canonical-json.ts';
-import type { SignatureFinding } from '../verdict/signature-finding.ts';
+import type { SignatureFinding } from '../findings/signature-finding.ts';
 import { checkGpgSignature } from './check-signature.ts';
 import { createTestKey } from './fixtures/openpgp-signer.ts';
 import type { KeyOptions, SignOptions, TestKey } from './fixtures/openpgp-signer.ts';

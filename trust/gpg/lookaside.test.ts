@@ -11,7 +11,7 @@ import { sha256Digest } from '../json/canonical-json.ts';
 import { gather } from '../evidence/gather.ts';
 import { defaultLimits } from '../evidence/limits.ts';
 import { loadPolicy } from '../policy/load.ts';
-import type { Dossier, Verdict } from '../types.ts';
+import type { Dossier, Verdict } from '../findings/types.ts';
 import { decide } from '../verdict/decide.ts';
 
 const fixture = (name: string): Buffer => readFileSync(join(import.meta.dirname, 'fixtures', name));

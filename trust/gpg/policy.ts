@@ -1,13 +1,13 @@
 import { dirname, resolve } from 'node:path';
 import type { PathSegment } from '../../base/schema/index.ts';
-import { readReferenced, report } from '../policy/building.ts';
-import type { Building } from '../policy/building.ts';
-import { constraintProperties, readConstraints } from '../policy/constraints.ts';
-import { defaultSignedIdentity } from '../policy/signed-identity.ts';
+import { readReferenced, report } from '../requirements/building.ts';
+import type { Building } from '../requirements/building.ts';
+import { constraintProperties, readConstraints } from '../requirements/constraints.ts';
+import { defaultSignedIdentity } from '../requirements/signed-identity.ts';
 import { recordOf } from '../json/strict-json.ts';
-import type { Requirement } from '../types.ts';
+import type { Requirement } from '../requirements/types.ts';
 import { readKeyRing } from './key-ring.ts';
-import type { GpgKey } from './key-ring.ts';
+import type { GpgKey } from '../requirements/gpg-key.ts';
 import { defaultLookaside, parseLookaside } from './lookaside.ts';
 
 const keyRingBytes = 4 * 1024 * 1024;

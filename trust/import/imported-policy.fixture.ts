@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { readFileSync } from 'node:fs';
 import { loadPolicy } from '../policy/load.ts';
-import type { TrustPolicy } from '../types.ts';
+import type { TrustPolicy } from '../requirements/types.ts';
 import { importPolicy } from './convert.ts';
 import type { ImportFormat } from './convert.ts';
 import type { ImportedPolicy } from './imported.ts';

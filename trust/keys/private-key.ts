@@ -5,7 +5,7 @@ import { promisify } from 'node:util';
 import { isPortcullisError, PortcullisError, fileReason, reasonOf } from '../../base/errors/index.ts';
 import { readGivenFile } from '../../base/files/index.ts';
 import { createFileAtomic } from '../../base/storage/index.ts';
-import type { PolicyKey } from '../types.ts';
+import type { PolicyKey } from '../requirements/types.ts';
 import { cosignPemTypes, decryptCosignKey, encryptCosignKey } from './cosign-key-file.ts';
 import { readNewPassphrase, readPassphrase } from './passphrase.ts';
 import type { PassphraseSource } from './passphrase.ts';

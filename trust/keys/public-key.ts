@@ -1,6 +1,6 @@
 import { createPublicKey, createHash } from 'node:crypto';
 import type { KeyObject } from 'node:crypto';
-import type { PolicyKey } from '../types.ts';
+import type { PolicyKey } from '../requirements/types.ts';
 
 const curves: Readonly<Record<string, string>> = { prime256v1: 'P-256', secp384r1: 'P-384', secp521r1: 'P-521' };
 

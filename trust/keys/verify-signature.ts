@@ -1,6 +1,6 @@
 import { constants, verify } from 'node:crypto';
 import type { KeyObject } from 'node:crypto';
-import type { PolicyKey } from '../types.ts';
+import type { PolicyKey } from '../requirements/types.ts';
 import { prehashed } from './prehash.ts';
 import { keyObjectOf } from './public-key.ts';
 import { verifyRsaDigest } from './rsa-digest.ts';

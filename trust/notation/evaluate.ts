@@ -1,17 +1,17 @@
 import { createHash } from 'node:crypto';
 import { smallest } from '../../base/lists/index.ts';
 import { parseStrictJson, decodeBase64, recordOf } from '../json/strict-json.ts';
-import type { EvidenceItem, Reason } from '../types.ts';
-import { evaluateAuthority } from '../verdict/authority.ts';
-import type { Evaluation, EvaluationContext, Evidence } from '../verdict/evaluation.ts';
-import { judgeDigests, malformed } from '../verdict/signature-finding.ts';
-import type { SignatureFinding } from '../verdict/signature-finding.ts';
+import type { EvidenceItem, Reason } from '../findings/types.ts';
+import { evaluateAuthority } from '../findings/authority.ts';
+import type { Evaluation, EvaluationContext, Evidence } from '../findings/evaluation.ts';
+import { judgeDigests, malformed } from '../findings/signature-finding.ts';
+import type { SignatureFinding } from '../findings/signature-finding.ts';
 import { describeCertificate } from '../x509/certificate.ts';
 import { openEnvelope, WrongSignature } from './envelope.ts';
 import type { Envelope } from './envelope.ts';
 import { coseMediaType } from './media-types.ts';
-import { describeNotation } from './requirement.ts';
-import type { NotationRequirement } from './requirement.ts';
+import { describeNotation } from '../requirements/notation.ts';
+import type { NotationRequirement } from '../requirements/notation.ts';
 import { validate } from './validate.ts';
 import type { Validation } from './validate.ts';
 

@@ -14,14 +14,14 @@ import { defaultLimits } from '../evidence/limits.ts';
 import { policyKey } from '../keys/public-key.ts';
 import { keySigner } from '../signing/signer.ts';
 import type { Signer } from '../signing/signer.ts';
-import type { EvidenceItem, Verdict } from '../types.ts';
+import type { EvidenceItem, Verdict } from '../findings/types.ts';
 import { decide } from '../verdict/decide.ts';
 import { explainVerdict } from '../verdict/explain-verdict.ts';
 import { notationCollectors } from './collector.ts';
 import { chainOf, createAuthority, rootExtensions, signerExtensions, stampExtensions } from './fixtures/authority.ts';
 import type { Authority, Issued } from './fixtures/authority.ts';
-import { levels } from './requirement.ts';
-import type { LevelName, NotationRequirement, StoreType } from './requirement.ts';
+import { levels } from '../requirements/notation.ts';
+import type { LevelName, NotationRequirement, StoreType } from '../requirements/notation.ts';
 import { makeNotationSignature } from './sign.ts';
 
 const manifest = Buffer.from('{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json"}');

@@ -6,7 +6,7 @@ import { after, before, describe, it } from 'node:test';
 import { isPortcullisError } from '../../base/errors/index.ts';
 import { explainPolicy } from '../policy/explain-policy.ts';
 import { loadPolicy } from '../policy/load.ts';
-import type { TrustPolicy } from '../types.ts';
+import type { TrustPolicy } from '../requirements/types.ts';
 import { explainReason } from '../verdict/explain-verdict.ts';
 import { createAuthority, rootExtensions, signerExtensions } from './fixtures/authority.ts';
 import type { Authority } from './fixtures/authority.ts';

@@ -13,11 +13,12 @@ import { amd64, policyOf } from '../evidence/fixtures/fixture-image.ts';
 import { evidenceStanding, renewEvidence } from '../evidence/renew.ts';
 import { policyKey } from '../keys/public-key.ts';
 import { keySigner } from '../signing/signer.ts';
-import type { Dossier, TrustPolicy } from '../types.ts';
+import type { Dossier } from '../findings/types.ts';
+import type { TrustPolicy } from '../requirements/types.ts';
 import { decide } from '../verdict/decide.ts';
 import { chainOf, createAuthority, rootExtensions, signerExtensions } from './fixtures/authority.ts';
 import type { Authority, Issued } from './fixtures/authority.ts';
-import { levels } from './requirement.ts';
+import { levels } from '../requirements/notation.ts';
 import { makeNotationSignature } from './sign.ts';
 
 const manifest = Buffer.from('{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json"}');

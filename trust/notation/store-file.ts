@@ -1,7 +1,7 @@
 import { readCertificate, isSelfSigned } from '../x509/certificate.ts';
 import type { Certificate } from '../x509/certificate.ts';
 import { eachDer } from '../x509/der.ts';
-import type { StoreType, TrustStore } from './requirement.ts';
+import type { StoreType, TrustStore } from '../requirements/notation.ts';
 
 const maximumCertificates = 100;
 

@@ -1,6 +1,6 @@
 import { readCertificate } from '../x509/certificate.ts';
 import type { Certificate } from '../x509/certificate.ts';
-import type { NotationRequirement, StoreType, TrustStore } from './requirement.ts';
+import type { NotationRequirement, StoreType, TrustStore } from '../requirements/notation.ts';
 
 const opened = new WeakMap<TrustStore, readonly Certificate[]>();
 

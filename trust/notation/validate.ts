@@ -3,7 +3,7 @@ import { describeCertificate } from '../x509/certificate.ts';
 import type { Certificate } from '../x509/certificate.ts';
 import { isSubset, parseSubject, subjectOf } from './distinguished-name.ts';
 import type { Envelope } from './envelope.ts';
-import type { NotationRequirement, ValidationAction, ValidationType } from './requirement.ts';
+import type { NotationRequirement, ValidationAction, ValidationType } from '../requirements/notation.ts';
 import { judgeChain } from './revocation/judge.ts';
 import type { RevocationItem } from './revocation/judge.ts';
 import { timeText } from './revocation/status.ts';

@@ -1,6 +1,6 @@
 import { readCertificate } from '../x509/certificate.ts';
 import type { Certificate } from '../x509/certificate.ts';
-import type { PolicyCertificates } from '../types.ts';
+import type { PolicyCertificates } from '../requirements/types.ts';
 
 const read = new WeakMap<PolicyCertificates, readonly Certificate[]>();
 

@@ -14,7 +14,8 @@ import { imageStatement } from '../signing/dsse-bundle.ts';
 import { bundleVerifications } from '../keys/remembered.ts';
 import { createAuthority, rootExtensions } from '../notation/fixtures/authority.ts';
 import type { Issued } from '../notation/fixtures/authority.ts';
-import type { EvidenceItem, TrustPolicy, Verdict } from '../types.ts';
+import type { EvidenceItem, Verdict } from '../findings/types.ts';
+import type { TrustPolicy } from '../requirements/types.ts';
 import { decide } from '../verdict/decide.ts';
 import { explainVerdict } from '../verdict/explain-verdict.ts';
 

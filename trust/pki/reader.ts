@@ -1,10 +1,10 @@
 import type { PathSegment } from '../../base/schema/index.ts';
 import { loadPrehashed } from '../keys/prehash.ts';
-import { readReferenced, report } from '../policy/building.ts';
-import type { Building } from '../policy/building.ts';
-import { constraintProperties, readConstraints, refuseUnprovenAge } from '../policy/constraints.ts';
+import { readReferenced, report } from '../requirements/building.ts';
+import type { Building } from '../requirements/building.ts';
+import { constraintProperties, readConstraints, refuseUnprovenAge } from '../requirements/constraints.ts';
 import { recordOf } from '../json/strict-json.ts';
-import type { PkiRequirement, PolicyCertificates } from '../types.ts';
+import type { PkiRequirement, PolicyCertificates } from '../requirements/types.ts';
 import { readPemCertificates } from './authorities.ts';
 
 const text = { type: 'string', minLength: 1, maxLength: 1024 } as const;

@@ -1,7 +1,7 @@
 import { BlockList, isIP } from 'node:net';
 import type { SubjectNames } from '../x509/subject-names.ts';
 import type { Certificate } from '../x509/certificate.ts';
-import type { PkiRequirement } from '../types.ts';
+import type { PkiRequirement } from '../requirements/types.ts';
 
 /** Whether the certificate belongs to the subject that the policy names, or why not. Never throws. */
 export function matchSubject(

@@ -5,7 +5,7 @@ import { verifyBundleOnce } from '../sigstore/verify-once.ts';
 import type { AuthorityResult } from '../sigstore/authority-result.ts';
 import type { Bundle } from '../sigstore/bundle.ts';
 import type { SignedMessage } from '../sigstore/log-body.ts';
-import type { PkiRequirement } from '../types.ts';
+import type { PkiRequirement } from '../requirements/types.ts';
 import { readCertificate } from '../x509/certificate.ts';
 import type { Certificate } from '../x509/certificate.ts';
 import { findPath } from '../x509/path.ts';

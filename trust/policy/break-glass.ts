@@ -1,4 +1,4 @@
-import type { BreakGlass, Requirement, TrustPolicy } from '../types.ts';
+import type { BreakGlass, Requirement, TrustPolicy } from '../requirements/types.ts';
 
 /**
  * Whether break-glass is in force at this time. Break-glass that has ended, or whose end cannot be read, is

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { TrustPolicy, TrustRule } from '../types.ts';
+import type { TrustPolicy, TrustRule } from '../requirements/types.ts';
 import { exceptsItself, matchesAnyRegistry, ruleMatchesNamespace, ruleMatchesReference, shadowOf } from './coverage.ts';
 
 function rule(images: readonly string[], more: Partial<TrustRule> = {}): TrustRule {

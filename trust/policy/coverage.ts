@@ -1,7 +1,7 @@
-import type { TrustPolicy, TrustRule } from '../types.ts';
-import { globMatches, parseImagePattern, patternMatches } from './image-pattern.ts';
-import type { ImagePattern, NamedImage } from './image-pattern.ts';
-import { normaliseReference, ruleNamesImage } from './matching.ts';
+import type { TrustPolicy, TrustRule } from '../requirements/types.ts';
+import { globMatches, parseImagePattern, patternMatches } from '../requirements/image-pattern.ts';
+import type { ImagePattern, NamedImage } from '../requirements/image-pattern.ts';
+import { normaliseReference, ruleNamesImage } from '../requirements/named-images.ts';
 
 /** A placeholder for a name that no policy spells out, so that only a wildcard matches it. */
 const unspelt = 'x0q7-never-written';

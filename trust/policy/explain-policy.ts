@@ -1,13 +1,15 @@
 import { describeGpg } from '../gpg/evaluate.ts';
-import { describeNotation } from '../notation/requirement.ts';
+import { describeNotation } from '../requirements/notation.ts';
 import { explainAttestation, explainSignedEntitlements } from '../attestation/explain-attestation.ts';
 import { describeAuthority } from '../sigstore/authority.ts';
-import { describeTuf } from '../tuf/requirement/requirement.ts';
-import type { Reason, Requirement, TrustPolicy, TrustRule } from '../types.ts';
+import { describeTuf } from '../requirements/tuf.ts';
+import type { Reason } from '../findings/types.ts';
+import type { Requirement, TrustPolicy, TrustRule } from '../requirements/types.ts';
 import { inForce, standingExceptions } from './break-glass.ts';
 import type { StandingException } from './break-glass.ts';
-import { describeConstraints } from './constraints.ts';
-import { deniedBy, inNamespace, matchRules, nobodySigns, noRule, normaliseReference, signedEntitlementsMissing } from './matching.ts';
+import { describeConstraints } from '../requirements/constraints.ts';
+import { deniedBy, inNamespace, matchRules, nobodySigns, noRule, signedEntitlementsMissing } from './matching.ts';
+import { normaliseReference } from '../requirements/named-images.ts';
 
 /** What the policy says about one reference, without asking any registry. */
 export interface PolicyExplanation {

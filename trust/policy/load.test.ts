@@ -6,7 +6,7 @@ import { after, before, test } from 'node:test';
 import { isPortcullisError } from '../../base/errors/index.ts';
 import type { Problem } from '../../base/schema/index.ts';
 import { embeddedTrustedRoot } from '../sigstore/seeds.ts';
-import type { TrustPolicy } from '../types.ts';
+import type { TrustPolicy } from '../requirements/types.ts';
 import { loadPolicy, policyOfKey } from './load.ts';
 import { starterPolicy, writeStarterPolicy } from './starter.ts';
 

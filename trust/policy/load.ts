@@ -8,10 +8,10 @@ import { canonicalDigest } from '../json/canonical-json.ts';
 import { loadPrehashed } from '../keys/prehash.ts';
 import { parsePublicKey } from '../keys/public-key.ts';
 import { recordOf } from '../json/strict-json.ts';
-import type { TrustPolicy, TrustRule } from '../types.ts';
+import type { TrustPolicy, TrustRule } from '../requirements/types.ts';
 import { policyText } from '../verdict/log/texts.ts';
 import { readPolicyFiles } from './documents.ts';
-import type { Building, TufRoot } from './building.ts';
+import type { Building, TufRoot } from '../requirements/building.ts';
 import { readRules } from './rule.ts';
 import { trustPolicySchema } from './schema.ts';
 

@@ -1,33 +1,10 @@
-import { formatReference, parseReference } from '../../base/distribution/index.ts';
 import { entitlementDemands } from '../attestation/authorities.ts';
-import type { Reason, TrustPolicy, TrustRule } from '../types.ts';
+import type { Reason } from '../findings/types.ts';
+import type { TrustPolicy, TrustRule } from '../requirements/types.ts';
 import { inForce } from './break-glass.ts';
-import { globMatches, parseImagePattern, patternMatches } from './image-pattern.ts';
-import type { ImagePattern } from './image-pattern.ts';
-
-/** A parsed and normalised reference that rules are matched against. */
-export interface NormalisedReference {
-  readonly text: string;
-  readonly registry: string;
-  readonly repository: string;
-  readonly tag?: string;
-  readonly digest?: string;
-}
-
-/**
- * Parses and normalises a reference.
- * @throws PortcullisError `DISTRIBUTION_BAD_REFERENCE`
- */
-export function normaliseReference(text: string): NormalisedReference {
-  const { registry, repository, tag, digest } = parseReference(text);
-  return {
-    text: formatReference({ registry, repository, ...(tag === undefined ? {} : { tag }), ...(digest === undefined ? {} : { digest }) }),
-    registry,
-    repository,
-    ...(tag === undefined ? {} : { tag }),
-    ...(digest === undefined ? {} : { digest }),
-  };
-}
+import { globMatches, patternMatches } from '../requirements/image-pattern.ts';
+import { compiled, normaliseReference, ruleNamesImage } from '../requirements/named-images.ts';
+import type { NormalisedReference } from '../requirements/named-images.ts';
 
 /** The rules that match an image in a namespace, and the reason why each other rule does not. */
 export interface Matching {
@@ -64,12 +41,6 @@ function onlyNarrows(rule: TrustRule): Reason {
   return { counted: false, text, code: 'TRUST_RULE_NARROWS' };
 }
 
-/** Whether the rule's image patterns match the reference, whatever the namespace. */
-export function ruleNamesImage(rule: TrustRule, reference: NormalisedReference): boolean {
-  const holds = (pattern: string): boolean => patternMatches(compiled(pattern), reference);
-  return rule.images.some(holds) && !(rule.except ?? []).some(holds);
-}
-
 function whyNot(rule: TrustRule, reference: NormalisedReference, namespace: string): string | undefined {
   if (!ruleNamesImage(rule, reference)) {
     const excepted = (rule.except ?? []).find((pattern) => patternMatches(compiled(pattern), reference));
@@ -84,20 +55,6 @@ function whyNot(rule: TrustRule, reference: NormalisedReference, namespace: stri
       return `it is for the namespaces ${namespaces.join(', ')}, not for "${namespace}"`;
   }
   return undefined;
-}
-
-const patterns = new Map<string, ImagePattern>();
-
-function compiled(text: string): ImagePattern {
-  let pattern = patterns.get(text);
-  if (pattern === undefined) {
-    // The cache stays bounded: only patterns of loaded policies get here, and a long-lived daemon reloads few
-    // of them.
-    if (patterns.size > 10_000) patterns.clear();
-    pattern = parseImagePattern(text);
-    patterns.set(text, pattern);
-  }
-  return pattern;
 }
 
 /**

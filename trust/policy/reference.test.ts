@@ -4,7 +4,7 @@ import { readFileSync, readdirSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { constraintProperties } from './constraints.ts';
+import { constraintProperties } from '../requirements/constraints.ts';
 import { reasonCodes } from './reason-codes.ts';
 import { trustPolicySchema } from './schema.ts';
 import { policyTestSchema } from './testing/policy-test-schema.ts';

@@ -1,4 +1,4 @@
-import type { RequirementReader } from './building.ts';
+import type { RequirementReader } from '../requirements/building.ts';
 import type { PathSegment } from '../../base/schema/index.ts';
 import { readGpg } from '../gpg/policy.ts';
 import { readAttestation } from '../attestation/policy.ts';
@@ -7,9 +7,9 @@ import { readPki } from '../pki/reader.ts';
 import { readCosign, readSigstore } from '../sigstore/read-requirement.ts';
 import { recordOf } from '../json/strict-json.ts';
 import { holdsTuf, readTuf } from '../tuf/requirement/policy.ts';
-import type { PolicyKey, Requirement } from '../types.ts';
-import { report } from './building.ts';
-import type { Building } from './building.ts';
+import type { PolicyKey, Requirement } from '../requirements/types.ts';
+import { report } from '../requirements/building.ts';
+import type { Building } from '../requirements/building.ts';
 
 /** The reader of each type of authority, by its name in a policy. */
 const readers: Readonly<Record<string, RequirementReader>> = {

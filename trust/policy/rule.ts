@@ -3,11 +3,11 @@ import { reasonOf } from '../../base/errors/index.ts';
 import type { PathSegment } from '../../base/schema/index.ts';
 import { recordOf } from '../json/strict-json.ts';
 import { holdsTuf, withGrace } from '../tuf/requirement/policy.ts';
-import type { BreakGlass, Requirement, TrustRule } from '../types.ts';
-import { report } from './building.ts';
-import type { Building } from './building.ts';
-import { parseDuration, parseInstant } from './duration.ts';
-import { parseImagePattern } from './image-pattern.ts';
+import type { BreakGlass, Requirement, TrustRule } from '../requirements/types.ts';
+import { report } from '../requirements/building.ts';
+import type { Building } from '../requirements/building.ts';
+import { parseDuration, parseInstant } from '../requirements/duration.ts';
+import { parseImagePattern } from '../requirements/image-pattern.ts';
 import { readRequirement } from './requirement.ts';
 
 /** The settings of a document that apply to all of its rules. */

@@ -4,8 +4,8 @@ import { pkiSchema } from '../pki/reader.ts';
 import { tufSchema } from '../tuf/requirement/policy.ts';
 import { logSchema, sigstoreSchema } from '../sigstore/schema.ts';
 import { notationSchema } from '../notation/read-requirement.ts';
-import { constraintProperties } from './constraints.ts';
-import { durationPattern, instantPattern } from './duration.ts';
+import { constraintProperties } from '../requirements/constraints.ts';
+import { durationPattern, instantPattern } from '../requirements/duration.ts';
 
 /** The id by which editors find the schema of a policy document. */
 export const trustPolicySchemaId = 'https://portcullis.dev/schemas/v1alpha1/trust-policy.json';

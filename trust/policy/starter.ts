@@ -1,7 +1,7 @@
 import { dirname, join } from 'node:path';
 import { fileReason, isPortcullisError, PortcullisError, reasonOf } from '../../base/errors/index.ts';
 import { createFileAtomic, writeFileAtomic } from '../../base/storage/index.ts';
-import { parseImagePattern } from './image-pattern.ts';
+import { parseImagePattern } from '../requirements/image-pattern.ts';
 import { apiVersion, trustPolicySchema, trustPolicySchemaId } from './schema.ts';
 
 /** The images that the starter policy names by default. */

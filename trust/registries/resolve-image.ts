@@ -1,6 +1,6 @@
 import type { Descriptor, FetchedManifest, RegistryRepository } from '../../base/distribution/index.ts';
 import { PortcullisError, isPortcullisError } from '../../base/errors/index.ts';
-import type { Platform } from '../types.ts';
+import type { Platform } from '../findings/types.ts';
 
 /** The image that a reference resolves to at this moment. Both digests are equal when there is no index. */
 export interface ResolvedImage {

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { PortcullisError } from '../../base/errors/index.ts';
 import { keyObjectOf } from '../keys/public-key.ts';
 import { recordOf } from '../json/strict-json.ts';
-import type { PolicyKey } from '../types.ts';
+import type { PolicyKey } from '../requirements/types.ts';
 import { postJson } from './post-json.ts';
 import type { SignatureScheme } from './signature-scheme.ts';
 

@@ -3,7 +3,7 @@ import { constants, sign } from 'node:crypto';
 import { PortcullisError } from '../../base/errors/index.ts';
 import type { SigningKey } from '../keys/private-key.ts';
 import { keyObjectOf } from '../keys/public-key.ts';
-import type { PolicyKey } from '../types.ts';
+import type { PolicyKey } from '../requirements/types.ts';
 import { rekor2Form } from './rekor-v2.ts';
 
 /** The services that receive each signature, so that its time can be proven later. */

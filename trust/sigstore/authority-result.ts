@@ -1,4 +1,4 @@
-import type { ProvenFacts } from '../verdict/signature-finding.ts';
+import type { ProvenFacts } from '../findings/signature-finding.ts';
 import type { SigstoreCode } from './verify.ts';
 
 /** The facts that an authority's signature proves, or the reason why the signature does not count. */

@@ -1,7 +1,7 @@
 import type { AuthorityResult } from './authority-result.ts';
 import { describePki, verifyByPki } from '../pki/verify.ts';
 import { describeKey, keyObjectOf, signerOfKey } from '../keys/public-key.ts';
-import type { Requirement } from '../types.ts';
+import type { Requirement } from '../requirements/types.ts';
 import type { Bundle } from './bundle.ts';
 import { matchIdentity } from './identity.ts';
 import type { SignedMessage } from './log-body.ts';

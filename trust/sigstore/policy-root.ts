@@ -1,5 +1,5 @@
 import { LRUCache } from 'lru-cache';
-import type { PolicyRoot } from '../types.ts';
+import type { PolicyRoot } from '../requirements/types.ts';
 import { readTrustedRoot } from './trusted-root.ts';
 import type { TrustedRoot } from './trusted-root.ts';
 

@@ -1,5 +1,5 @@
-import { earliest } from '../verdict/evaluation.ts';
-import type { Evaluation, EvaluationContext } from '../verdict/evaluation.ts';
+import { earliest } from '../findings/evaluation.ts';
+import type { Evaluation, EvaluationContext } from '../findings/evaluation.ts';
 import type { SigstoreAuthority } from './authority.ts';
 
 /**

@@ -1,4 +1,4 @@
-import { constraintProperties } from '../policy/constraints.ts';
+import { constraintProperties } from '../requirements/constraints.ts';
 import { claimNames } from './identity.ts';
 
 /** The name of sigstore's public instance in a policy. */

@@ -20,7 +20,7 @@ import { publicationOf, readPublished } from '../tuf/author/publish.ts';
 import type { Publication } from '../tuf/author/destination.ts';
 import { registryDestination } from '../tuf/author/to-registry.ts';
 import { readMetadata } from '../tuf/metadata/read.ts';
-import type { PolicyKey } from '../types.ts';
+import type { PolicyKey } from '../requirements/types.ts';
 import { copyImage } from './copy-image.ts';
 import type { CopiedImage } from './copy-image.ts';
 import { damaged, openLayout } from './layout.ts';

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { policyOf } from '../evidence/fixtures/fixture-image.ts';
 import { bundle, by, decided, foreign, otherDigest, ours, reference } from '../evidence/fixtures/made-evidence.ts';
-import type { Verdict } from '../types.ts';
+import type { Verdict } from '../findings/types.ts';
 import { adviceOf } from './advice.ts';
 
 const signedByOurs = policyOf({ require: by(ours) });

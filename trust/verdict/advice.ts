@@ -1,4 +1,4 @@
-import type { Reason, Verdict } from '../types.ts';
+import type { Reason, Verdict } from '../findings/types.ts';
 
 /**
  * What to do about a refusal, by the codes of its reasons. The first row with a code that occurs applies: a

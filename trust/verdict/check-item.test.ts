@@ -28,7 +28,7 @@ import {
   withoutSubject,
 } from '../evidence/fixtures/made-evidence.ts';
 import type { BundleJson } from '../evidence/fixtures/made-evidence.ts';
-import type { EvidenceItem, Verdict } from '../types.ts';
+import type { EvidenceItem, Verdict } from '../findings/types.ts';
 import { explainVerdict } from './explain-verdict.ts';
 
 const table: readonly (readonly [name: string, verdict: () => Verdict, outcome: Verdict['outcome'], says: RegExp])[] = [

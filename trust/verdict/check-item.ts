@@ -1,12 +1,12 @@
 import { sha256Digest } from '../json/canonical-json.ts';
 import { simpleSigningMediaType } from '../evidence/cosign-names.ts';
 import type { SigstoreAuthority } from '../sigstore/authority.ts';
-import type { EvidenceItem } from '../types.ts';
-import type { CheckedSignature } from './authority.ts';
+import type { EvidenceItem } from '../findings/types.ts';
+import type { CheckedSignature } from '../findings/authority.ts';
 import { checkBundle } from './cosign-bundle.ts';
 import { checkSimpleSigning } from './simple-signing.ts';
-import { malformed } from './signature-finding.ts';
-import type { SignatureFinding, Subject } from './signature-finding.ts';
+import { malformed } from '../findings/signature-finding.ts';
+import type { SignatureFinding, Subject } from '../findings/signature-finding.ts';
 import { decodeBase64 } from '../json/strict-json.ts';
 
 /**

@@ -7,9 +7,9 @@ import type { AuthorityResult } from '../sigstore/authority-result.ts';
 import { readBundle } from '../sigstore/bundle.ts';
 import type { Bundle, BundleContent } from '../sigstore/bundle.ts';
 import { decodeBase64, parseStrictJson, recordOf, textsOf } from '../json/strict-json.ts';
-import type { EvidenceItem } from '../types.ts';
-import { judgeDigests, malformed, otherClaim, untilOf } from './signature-finding.ts';
-import type { SignatureFinding, Subject } from './signature-finding.ts';
+import type { EvidenceItem } from '../findings/types.ts';
+import { judgeDigests, malformed, otherClaim, untilOf } from '../findings/signature-finding.ts';
+import type { SignatureFinding, Subject } from '../findings/signature-finding.ts';
 
 /**
  * Checks a sigstore bundle that signs an image, by a key or by an identity: a DSSE envelope over an in-toto

@@ -1,6 +1,7 @@
 import { sealDossier } from '../evidence/dossier.ts';
-import { mayAdmit, normaliseReference } from '../policy/matching.ts';
-import type { DecideInput, Dossier, Verdict } from '../types.ts';
+import { mayAdmit } from '../policy/matching.ts';
+import { normaliseReference } from '../requirements/named-images.ts';
+import type { DecideInput, Dossier, Verdict } from '../findings/types.ts';
 import { decide } from './decide.ts';
 
 /**

@@ -17,7 +17,8 @@ import {
   simpleFor,
   unreachable,
 } from '../evidence/fixtures/made-evidence.ts';
-import type { TrustPolicy, Verdict } from '../types.ts';
+import type { TrustPolicy } from '../requirements/types.ts';
+import type { Verdict } from '../findings/types.ts';
 import { decideUnseen } from './decide-unseen.ts';
 import { decide } from './decide.ts';
 import { explainVerdict } from './explain-verdict.ts';

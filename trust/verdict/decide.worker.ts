@@ -1,6 +1,6 @@
 import { serveThread } from '../../base/process/index.ts';
 import { bundleVerifications } from '../keys/remembered.ts';
-import type { TrustPolicy } from '../types.ts';
+import type { TrustPolicy } from '../requirements/types.ts';
 import { decide } from './decide.ts';
 import type { Counted, DeciderCalls } from './decider-messages.ts';
 import { prepareDecision } from './prepare.ts';

@@ -1,5 +1,6 @@
-import type { DecideInput, TrustPolicy, Verdict } from '../types.ts';
-import type { EvaluationContext, Evidence } from './evaluation.ts';
+import type { DecideInput, Verdict } from '../findings/types.ts';
+import type { TrustPolicy } from '../requirements/types.ts';
+import type { EvaluationContext, Evidence } from '../findings/evaluation.ts';
 
 /**
  * The calls that the deciding thread offers. A policy is sent with the first question that uses it. A

@@ -2,10 +2,11 @@ import { PortcullisError, isPortcullisError, reasonOf } from '../../base/errors/
 import { createThreadPool, startWorker } from '../../base/process/index.ts';
 import type { Caller } from '../../base/process/index.ts';
 import { countVerifications } from '../keys/remembered.ts';
-import type { DecideInput, EvidenceItem, TrustPolicy, Verdict } from '../types.ts';
+import type { DecideInput, EvidenceItem, Verdict } from '../findings/types.ts';
+import type { TrustPolicy } from '../requirements/types.ts';
 import type { Counted, DeciderCalls } from './decider-messages.ts';
 import { decide } from './decide.ts';
-import type { EvaluationContext, Evidence } from './evaluation.ts';
+import type { EvaluationContext, Evidence } from '../findings/evaluation.ts';
 import { satisfied } from './satisfied.ts';
 
 /**

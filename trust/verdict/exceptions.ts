@@ -1,7 +1,8 @@
 import { inForce } from '../policy/break-glass.ts';
-import type { PolicyException, TrustRule } from '../types.ts';
-import { earliest } from './evaluation.ts';
-import type { Evaluation } from './evaluation.ts';
+import type { PolicyException } from '../findings/types.ts';
+import type { TrustRule } from '../requirements/types.ts';
+import { earliest } from '../findings/evaluation.ts';
+import type { Evaluation } from '../findings/evaluation.ts';
 
 /** The result of a rule, with the exceptions that led to it. */
 export interface RuleEvaluation extends Evaluation {

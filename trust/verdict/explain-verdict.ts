@@ -1,4 +1,4 @@
-import type { Reason, Verdict } from '../types.ts';
+import type { Reason, Verdict } from '../findings/types.ts';
 import { describeException } from './exceptions.ts';
 
 /**

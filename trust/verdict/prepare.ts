@@ -1,6 +1,6 @@
 import { loadCel } from '../attestation/cel-loaded.ts';
 import { loadPrehashed } from '../keys/prehash.ts';
-import type { Requirement, TrustPolicy } from '../types.ts';
+import type { Requirement, TrustPolicy } from '../requirements/types.ts';
 
 /**
  * Loads the modules that `decide` needs for a policy that `loadPolicy` did not load in this process, such as

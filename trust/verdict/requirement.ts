@@ -5,12 +5,13 @@ import { describeAuthority } from '../sigstore/authority.ts';
 import { evaluateTuf } from '../tuf/requirement/evaluate.ts';
 import { holdToRoot } from '../sigstore/root-expiry.ts';
 import type { SigstoreAuthority } from '../sigstore/authority.ts';
-import type { EvidenceItem, Requirement } from '../types.ts';
-import { evaluateAuthority } from './authority.ts';
+import type { EvidenceItem } from '../findings/types.ts';
+import type { Requirement } from '../requirements/types.ts';
+import { evaluateAuthority } from '../findings/authority.ts';
 import { checkItem } from './check-item.ts';
 import { distinctSigners } from './distinct-signers.ts';
-import { codeOf, earliest, isUnproven } from './evaluation.ts';
-import type { Answer, Evaluation, EvaluationContext, Evidence } from './evaluation.ts';
+import { codeOf, earliest, isUnproven } from '../findings/evaluation.ts';
+import type { Answer, Evaluation, EvaluationContext, Evidence } from '../findings/evaluation.ts';
 
 /**
  * Evaluates one requirement against the evidence, with three possible answers. Pure. Every part is evaluated,

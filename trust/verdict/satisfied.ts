@@ -1,7 +1,7 @@
 import { signedEntitlements } from '../attestation/entitlements.ts';
-import { normaliseReference, ruleNamesImage } from '../policy/matching.ts';
-import type { TrustPolicy } from '../types.ts';
-import type { EvaluationContext, Evidence } from './evaluation.ts';
+import { normaliseReference, ruleNamesImage } from '../requirements/named-images.ts';
+import type { TrustPolicy } from '../requirements/types.ts';
+import type { EvaluationContext, Evidence } from '../findings/evaluation.ts';
 import { evaluateRequirement } from './requirement.ts';
 
 /**

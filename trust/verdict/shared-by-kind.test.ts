@@ -12,12 +12,13 @@ import { createTestKey } from '../gpg/fixtures/openpgp-signer.ts';
 import { readKeyRing } from '../gpg/key-ring.ts';
 import { policyKey } from '../keys/public-key.ts';
 import { chainOf, createAuthority, rootExtensions, signerExtensions } from '../notation/fixtures/authority.ts';
-import { levels } from '../notation/requirement.ts';
+import { levels } from '../requirements/notation.ts';
 import { makeNotationSignature } from '../notation/sign.ts';
 import { loadPolicy } from '../policy/load.ts';
 import { bundleVerifications } from '../keys/remembered.ts';
 import { keySigner } from '../signing/signer.ts';
-import type { EvidenceItem, Requirement, Verdict } from '../types.ts';
+import type { EvidenceItem, Verdict } from '../findings/types.ts';
+import type { Requirement } from '../requirements/types.ts';
 import { decide } from './decide.ts';
 import { explainVerdict } from './explain-verdict.ts';
 

@@ -3,9 +3,9 @@ import { verifyForAuthority } from '../sigstore/authority.ts';
 import type { SigstoreAuthority } from '../sigstore/authority.ts';
 import type { Bundle } from '../sigstore/bundle.ts';
 import { legacyBundle, signerAnnotations } from '../sigstore/legacy-bundle.ts';
-import type { EvidenceItem } from '../types.ts';
-import { judgeDigests, malformed, otherClaim, untilOf } from './signature-finding.ts';
-import type { SignatureFinding, Subject } from './signature-finding.ts';
+import type { EvidenceItem } from '../findings/types.ts';
+import { judgeDigests, malformed, otherClaim, untilOf } from '../findings/signature-finding.ts';
+import type { SignatureFinding, Subject } from '../findings/signature-finding.ts';
 import { decodeBase64, parseStrictJson, recordOf, textsOf } from '../json/strict-json.ts';
 
 /**

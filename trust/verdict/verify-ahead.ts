@@ -1,7 +1,8 @@
 import { setImmediate as giveWay } from 'node:timers/promises';
-import { normaliseReference, ruleNamesImage } from '../policy/matching.ts';
-import type { DecideInput, EvidenceItem, TrustRule } from '../types.ts';
-import type { Evidence } from './evaluation.ts';
+import { normaliseReference, ruleNamesImage } from '../requirements/named-images.ts';
+import type { DecideInput, EvidenceItem } from '../findings/types.ts';
+import type { TrustRule } from '../requirements/types.ts';
+import type { Evidence } from '../findings/evaluation.ts';
 import { evaluateRequirement } from './requirement.ts';
 
 /** Types of evidence whose verification is expensive and is remembered (`sigstore/verify-once.ts`). */

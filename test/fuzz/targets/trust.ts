@@ -7,7 +7,7 @@ import { openCose } from '../../../trust/notation/envelope-cose.ts';
 import { openJws } from '../../../trust/notation/envelope-jws.ts';
 import { parsePublicKey } from '../../../trust/keys/public-key.ts';
 import { routeOf } from '../../../trust/notary/routes.ts';
-import { globMatches, parseImagePattern } from '../../../trust/policy/image-pattern.ts';
+import { globMatches, parseImagePattern } from '../../../trust/requirements/image-pattern.ts';
 import { readStatement } from '../../../trust/attestation/statement.ts';
 import { readPayload } from '../../../trust/gpg/payload.ts';
 import { readCheckpoint } from '../../../trust/sigstore/checkpoint.ts';

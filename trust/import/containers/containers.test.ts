@@ -6,7 +6,7 @@ import fc from 'fast-check';
 import { fuzzing } from '../../evidence/fixtures/fuzzing.ts';
 import { isPortcullisError } from '../../../base/errors/index.ts';
 import type { ImportedPolicy } from '../imported.ts';
-import type { TrustPolicy, TrustRule } from '../../types.ts';
+import type { TrustPolicy, TrustRule } from '../../requirements/types.ts';
 import { exportContainersPolicy } from './export.ts';
 import { importContainersPolicy } from './import.ts';
 import { scopeChain, scopePatterns, whyNever } from './scopes.ts';

@@ -1,10 +1,10 @@
 import { createPublicKey } from 'node:crypto';
 import type { KeyObject } from 'node:crypto';
 import { canonicalJson } from '../../json/canonical-json.ts';
-import type { SignedIdentity } from '../../policy/signed-identity.ts';
+import type { SignedIdentity } from '../../requirements/signed-identity.ts';
 import { trustedRootOf } from '../../sigstore/policy-root.ts';
-import type { PolicyCertificates, Requirement, SigstoreProof } from '../../types.ts';
-import type { Constraints } from '../../policy/constraint-set.ts';
+import type { PolicyCertificates, Requirement, SigstoreProof } from '../../requirements/types.ts';
+import type { Constraints } from '../../requirements/constraint-set.ts';
 
 /**
  * Requirements of a policy.json that are at least as strict as ours, and where their signatures are; or the

@@ -1,5 +1,5 @@
-import { parseImagePattern, patternMatches } from '../../policy/image-pattern.ts';
-import type { ImagePattern } from '../../policy/image-pattern.ts';
+import { parseImagePattern, patternMatches } from '../../requirements/image-pattern.ts';
+import type { ImagePattern } from '../../requirements/image-pattern.ts';
 import { rootScope, whyNever } from './scopes.ts';
 
 /** One of our patterns as a scope. `wider`: what else the scope contains. */

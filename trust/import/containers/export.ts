@@ -1,5 +1,5 @@
 import { canonicalJson } from '../../json/canonical-json.ts';
-import type { TrustPolicy, TrustRule } from '../../types.ts';
+import type { TrustPolicy, TrustRule } from '../../requirements/types.ts';
 import type { Unmapped } from '../imported.ts';
 import { exportRequirement } from './export-requirement.ts';
 import type { ExportedRequirement } from './export-requirement.ts';

@@ -1,7 +1,7 @@
 import type { PathSegment } from '../../../base/schema/index.ts';
-import { isRemappingPrefix, parseDockerReference } from '../../policy/docker-reference.ts';
-import { defaultSignedIdentity } from '../../policy/signed-identity.ts';
-import type { SignedIdentity } from '../../policy/signed-identity.ts';
+import { isRemappingPrefix, parseDockerReference } from '../../requirements/docker-reference.ts';
+import { defaultSignedIdentity } from '../../requirements/signed-identity.ts';
+import type { SignedIdentity } from '../../requirements/signed-identity.ts';
 import type { Json, Source } from './source.ts';
 
 /** A checked policy.json: containers-policy.json(5). */

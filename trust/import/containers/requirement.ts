@@ -2,7 +2,7 @@ import { readPemCertificates } from '../../pki/authorities.ts';
 import { parsePublicKey } from '../../keys/public-key.ts';
 import { readKeyRing } from '../../gpg/key-ring.ts';
 import { defaultLookaside, parseLookaside } from '../../gpg/lookaside.ts';
-import type { SignedIdentity } from '../../policy/signed-identity.ts';
+import type { SignedIdentity } from '../../requirements/signed-identity.ts';
 import type { ContainersRequirement, Material, SigstoreSigned } from './policy-json.ts';
 import { makeTrustedRoot } from './trusted-root.ts';
 

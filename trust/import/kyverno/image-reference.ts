@@ -1,4 +1,4 @@
-import { parseImagePattern } from '../../policy/image-pattern.ts';
+import { parseImagePattern } from '../../requirements/image-pattern.ts';
 
 /**
  * Converts an image reference pattern of Kyverno to ours. There, `*` matches any characters including

@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import { fuzzing } from '../../evidence/fixtures/fuzzing.ts';
 import { isPortcullisError } from '../../../base/errors/index.ts';
-import { parseImagePattern, patternMatches } from '../../policy/image-pattern.ts';
+import { parseImagePattern, patternMatches } from '../../requirements/image-pattern.ts';
 import { imported, keyText } from '../imported-policy.fixture.ts';
 import { patternOfReference } from './image-reference.ts';
 

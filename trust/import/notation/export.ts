@@ -1,7 +1,7 @@
-import { levels, validationTypes } from '../../notation/requirement.ts';
-import type { NotationRequirement } from '../../notation/requirement.ts';
-import { parseImagePattern } from '../../policy/image-pattern.ts';
-import type { TrustPolicy, TrustRule } from '../../types.ts';
+import { levels, validationTypes } from '../../requirements/notation.ts';
+import type { NotationRequirement } from '../../requirements/notation.ts';
+import { parseImagePattern } from '../../requirements/image-pattern.ts';
+import type { TrustPolicy, TrustRule } from '../../requirements/types.ts';
 import type { Unmapped } from '../imported.ts';
 
 export interface NotationExport {

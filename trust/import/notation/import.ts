@@ -1,6 +1,6 @@
 import { formatPath } from '../../../base/schema/index.ts';
 import type { Document, PathSegment } from '../../../base/schema/index.ts';
-import { parseImagePattern } from '../../policy/image-pattern.ts';
+import { parseImagePattern } from '../../requirements/image-pattern.ts';
 import type { ImportedPolicy, ImportedRule, Unmapped } from '../imported.ts';
 import { readNotationPolicy, subjectTextOf } from './document.ts';
 import type { Statement } from './document.ts';

@@ -1,6 +1,6 @@
 import { createPublicKey } from 'node:crypto';
 import { writeYaml } from '../../../base/schema/index.ts';
-import type { PolicyKey, Requirement, TrustPolicy, TrustRule } from '../../types.ts';
+import type { PolicyKey, Requirement, TrustPolicy, TrustRule } from '../../requirements/types.ts';
 import type { Unmapped } from '../imported.ts';
 
 type Json = Readonly<Record<string, unknown>>;

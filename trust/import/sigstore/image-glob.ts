@@ -1,4 +1,4 @@
-import { parseImagePattern } from '../../policy/image-pattern.ts';
+import { parseImagePattern } from '../../requirements/image-pattern.ts';
 
 /**
  * Converts a glob of ClusterImagePolicy to image patterns that match the same references, or says why there

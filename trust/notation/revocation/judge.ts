@@ -1,5 +1,5 @@
 import { decodeBase64 } from '../../json/strict-json.ts';
-import type { EvidenceItem } from '../../types.ts';
+import type { EvidenceItem } from '../../findings/types.ts';
 import { describeCertificate } from '../../x509/certificate.ts';
 import type { Certificate } from '../../x509/certificate.ts';
 import { judgeCrl } from './crl.ts';

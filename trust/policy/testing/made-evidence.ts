@@ -13,8 +13,8 @@ import { imageStatement, signBundle } from '../../signing/dsse-bundle.ts';
 import { keySigner } from '../../signing/signer.ts';
 import type { Signer } from '../../signing/signer.ts';
 import { makeSimpleSigningPayload } from '../../signing/simple-signing-payload.ts';
-import type { Dossier, EvidenceItem } from '../../types.ts';
-import { normaliseReference } from '../matching.ts';
+import type { Dossier, EvidenceItem } from '../../findings/types.ts';
+import { normaliseReference } from '../../requirements/named-images.ts';
 
 /** A key of a test: the private half signs, the public half replaces a key file of the policy. */
 export interface TestKey {

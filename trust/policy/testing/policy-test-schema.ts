@@ -1,4 +1,4 @@
-import { instantPattern } from '../duration.ts';
+import { instantPattern } from '../../requirements/duration.ts';
 import { apiVersion } from '../schema.ts';
 
 const text = { type: 'string', minLength: 1, maxLength: 1024 } as const;

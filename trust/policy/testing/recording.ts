@@ -3,7 +3,7 @@ import { PortcullisError, fileReason } from '../../../base/errors/index.ts';
 import { readGivenFile } from '../../../base/files/index.ts';
 import { dossierId } from '../../evidence/dossier.ts';
 import { parseStrictJson, recordOf } from '../../json/strict-json.ts';
-import type { Dossier, Platform, Verdict } from '../../types.ts';
+import type { Dossier, Platform, Verdict } from '../../findings/types.ts';
 
 /** The question and the evidence about one image at one time: enough to decide again, offline. */
 export interface Recording {

@@ -5,7 +5,8 @@ import { PortcullisError, isPortcullisError, reasonOf } from '../../../base/erro
 import { readGivenFile } from '../../../base/files/index.ts';
 import { append } from '../../../base/lists/index.ts';
 import { canonicalDigest } from '../../json/canonical-json.ts';
-import type { Platform, TrustPolicy, Verdict } from '../../types.ts';
+import type { Platform, Verdict } from '../../findings/types.ts';
+import type { TrustPolicy } from '../../requirements/types.ts';
 import { decide } from '../../verdict/decide.ts';
 import { openDatabaseLog } from '../../verdict/log/database-source.ts';
 import { parseEntry } from '../../verdict/log/entry.ts';

@@ -1,10 +1,11 @@
 import type { Credentials } from '../../../base/distribution/index.ts';
-import { normaliseReference, ruleNamesImage } from '../../policy/matching.ts';
-import type { EvidenceItem, Requirement, TrustPolicy } from '../../types.ts';
+import { normaliseReference, ruleNamesImage } from '../../requirements/named-images.ts';
+import type { EvidenceItem } from '../../findings/types.ts';
+import type { Requirement, TrustPolicy } from '../../requirements/types.ts';
 import { itemsOf } from './metadata-files.ts';
 import type { ServiceAnswer } from './metadata-files.ts';
 import { repositoryOf } from './repository.ts';
-import type { TufRequirement } from './requirement.ts';
+import type { TufRequirement } from '../../requirements/tuf.ts';
 
 /** What trust services say about a reference at one time: evidence, and the digest to pull. */
 export interface SignedReference {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { suite, test } from 'node:test';
 import { fileOf } from '../fixtures/repository.fixture.ts';
-import type { Verdict } from '../../types.ts';
+import type { Verdict } from '../../findings/types.ts';
 import { attacks, raise, serveGood } from './attacks.fixture.ts';
 import { digestOf, image, one, says, scene, two } from './scene.fixture.ts';
 

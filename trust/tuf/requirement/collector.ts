@@ -1,12 +1,12 @@
 import { smallest } from '../../../base/lists/index.ts';
 import type { Collector, FactsStanding, GatheringContext, RenewableFacts } from '../../evidence/collector.ts';
-import { normaliseReference } from '../../policy/matching.ts';
-import type { EvidenceItem } from '../../types.ts';
+import { normaliseReference } from '../../requirements/named-images.ts';
+import type { EvidenceItem } from '../../findings/types.ts';
 import type { Dialect, TopRole } from '../metadata/model.ts';
 import { readMetadata } from '../metadata/read.ts';
 import { filesIn } from './metadata-files.ts';
 import { repositoryOf } from './repository.ts';
-import type { TufRequirement } from './requirement.ts';
+import type { TufRequirement } from '../../requirements/tuf.ts';
 
 /**
  * An answer remains in force until its metadata expires, or until the policy requires the service to be asked

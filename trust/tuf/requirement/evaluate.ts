@@ -1,8 +1,8 @@
 import { isPortcullisError } from '../../../base/errors/index.ts';
-import { normaliseReference } from '../../policy/matching.ts';
-import type { Reason } from '../../types.ts';
-import { codeOf } from '../../verdict/evaluation.ts';
-import type { Answer, Evaluation, EvaluationContext, Evidence } from '../../verdict/evaluation.ts';
+import { normaliseReference } from '../../requirements/named-images.ts';
+import type { Reason } from '../../findings/types.ts';
+import { codeOf } from '../../findings/evaluation.ts';
+import type { Answer, Evaluation, EvaluationContext, Evidence } from '../../findings/evaluation.ts';
 import { isUnavailable } from '../failure.ts';
 import { searchDigest, searchPath } from '../search.ts';
 import type { FoundTarget } from '../search.ts';
@@ -12,8 +12,8 @@ import { filesIn } from './metadata-files.ts';
 import type { FoundFiles } from './metadata-files.ts';
 import { repositoryOf } from './repository.ts';
 import type { ImageRepository } from './repository.ts';
-import { describeTuf } from './requirement.ts';
-import type { TufRequirement } from './requirement.ts';
+import { describeTuf } from '../../requirements/tuf.ts';
+import type { TufRequirement } from '../../requirements/tuf.ts';
 import { mayName, rootNames } from './root-names.ts';
 
 /** The result, in one sentence with its code. */

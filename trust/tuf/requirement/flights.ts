@@ -4,7 +4,7 @@ import type { Credentials } from '../../../base/distribution/index.ts';
 import type { TufUpdate } from '../client/update.ts';
 import type { RepositoryStore } from './repository-store.ts';
 import type { ImageRepository } from './repository.ts';
-import type { TufRequirement } from './requirement.ts';
+import type { TufRequirement } from '../../requirements/tuf.ts';
 
 /** The refreshes of repositories that are in progress or just ended, so that callers share them. */
 export interface Flights {

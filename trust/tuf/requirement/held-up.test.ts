@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { loadPolicy } from '../../policy/load.ts';
-import type { TrustPolicy } from '../../types.ts';
+import type { TrustPolicy } from '../../requirements/types.ts';
 import { fileOf, testKey, testRepository } from '../fixtures/repository.fixture.ts';
 import type { TestFile } from '../fixtures/repository.fixture.ts';
 import { testService } from '../fixtures/served-repository.fixture.ts';

@@ -1,9 +1,9 @@
 import { sha256Digest } from '../../json/canonical-json.ts';
 import { unpackBytes } from '../../evidence/byte-packing.ts';
-import type { EvidenceItem } from '../../types.ts';
+import type { EvidenceItem } from '../../findings/types.ts';
 import type { TufCode } from '../failure.ts';
 import type { ImageRepository } from './repository.ts';
-import type { TufRequirement } from './requirement.ts';
+import type { TufRequirement } from '../../requirements/tuf.ts';
 
 /** A metadata file on its way into a dossier: `2.root`, `timestamp`, `snapshot`, `targets/releases`. */
 export interface MetadataFile {

@@ -1,14 +1,14 @@
 import { reasonOf } from '../../../base/errors/index.ts';
 import type { PathSegment } from '../../../base/schema/index.ts';
-import { readReferenced, report } from '../../policy/building.ts';
-import type { Building } from '../../policy/building.ts';
-import { durationPattern, parseDuration } from '../../policy/duration.ts';
-import { normaliseReference } from '../../policy/matching.ts';
+import { readReferenced, report } from '../../requirements/building.ts';
+import type { Building } from '../../requirements/building.ts';
+import { durationPattern, parseDuration } from '../../requirements/duration.ts';
+import { normaliseReference } from '../../requirements/named-images.ts';
 import { recordOf } from '../../json/strict-json.ts';
-import type { Requirement } from '../../types.ts';
+import type { Requirement } from '../../requirements/types.ts';
 import type { Dialect } from '../metadata/model.ts';
 import { trustRoot } from '../trusted-set.ts';
-import type { TufPin, TufRequirement } from './requirement.ts';
+import type { TufPin, TufRequirement } from '../../requirements/tuf.ts';
 
 const text = { type: 'string', minLength: 1, maxLength: 4096 } as const;
 const maximumRootBytes = 512 * 1024;

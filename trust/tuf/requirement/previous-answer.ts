@@ -1,4 +1,4 @@
-import type { Dossier } from '../../types.ts';
+import type { Dossier } from '../../findings/types.ts';
 import { isUnavailable } from '../failure.ts';
 import type { SignedReference } from './ask-services.ts';
 

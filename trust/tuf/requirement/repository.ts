@@ -1,7 +1,7 @@
 import { canonicalDigest } from '../../json/canonical-json.ts';
-import type { NormalisedReference } from '../../policy/matching.ts';
+import type { NormalisedReference } from '../../requirements/named-images.ts';
 import type { LookUp } from '../search.ts';
-import type { TufPin, TufRequirement } from './requirement.ts';
+import type { TufPin, TufRequirement } from '../../requirements/tuf.ts';
 
 /** The repository of signed metadata that is responsible for one image under one requirement. */
 export interface ImageRepository {

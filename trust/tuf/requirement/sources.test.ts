@@ -9,10 +9,10 @@ import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { digestOfBytes, serveFixtures } from '../../evidence/fixtures/fixture-registry.ts';
 import type { FixtureContent } from '../../evidence/fixtures/fixture-registry.ts';
-import { normaliseReference } from '../../policy/matching.ts';
+import { normaliseReference } from '../../requirements/named-images.ts';
 import { titleAnnotation, tufArtifactType, tufMetadataType } from '../client/oci-source.ts';
 import { repositoryOf } from './repository.ts';
-import type { TufRequirement } from './requirement.ts';
+import type { TufRequirement } from '../../requirements/tuf.ts';
 import { openSources } from './sources.ts';
 import type { SourceQuestion } from './sources.ts';
 

@@ -1,6 +1,6 @@
 import type { Credentials } from '../../../base/distribution/index.ts';
 import type { ServiceAnswer } from './metadata-files.ts';
-import type { TufRequirement } from './requirement.ts';
+import type { TufRequirement } from '../../requirements/tuf.ts';
 
 /** One reference under one requirement. */
 export interface Asked {

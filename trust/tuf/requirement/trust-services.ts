@@ -6,7 +6,7 @@ import { monotonicMs } from './flights.ts';
 import { askServices } from './ask-services.ts';
 import type { ServicesInput, SignedReference } from './ask-services.ts';
 import type { ServiceAnswer } from './metadata-files.ts';
-import type { TufRequirement } from './requirement.ts';
+import type { TufRequirement } from '../../requirements/tuf.ts';
 import type { Asked, TrustServicesCalls } from './trust-services-messages.ts';
 
 /** The TUF and Notary services that policies name. */

@@ -1,6 +1,7 @@
 import { PortcullisError } from '../../../base/errors/index.ts';
 import type { Database, Statement } from '../../../base/storage/index.ts';
-import type { Dossier, TrustPolicy, Verdict } from '../../types.ts';
+import type { Dossier, Verdict } from '../../findings/types.ts';
+import type { TrustPolicy } from '../../requirements/types.ts';
 import { appendStatement, verdictLogStatements } from './append.ts';
 import { parseCheckpoint, signCheckpoint } from './checkpoint.ts';
 import { openNodeKey } from './node-key.ts';

@@ -6,7 +6,7 @@ import { openDatabase } from '../../../base/storage/index.ts';
 import type { Database } from '../../../base/storage/index.ts';
 import { sealDossier } from '../../evidence/dossier.ts';
 import { amd64, keyRequirement, now, policyOf } from '../../evidence/fixtures/fixture-image.ts';
-import type { Dossier, Verdict } from '../../types.ts';
+import type { Dossier, Verdict } from '../../findings/types.ts';
 import { decide } from '../decide.ts';
 import { openVerdictLog } from './keeper.ts';
 import type { VerdictLog, VerdictLogOptions } from './keeper.ts';

@@ -1,7 +1,8 @@
 import { parseJson } from '../../../base/json/index.ts';
 import { PortcullisError, reasonOf } from '../../../base/errors/index.ts';
 import { withParts } from '../../evidence/evidence-parts.ts';
-import type { Dossier, TrustPolicy, Verdict } from '../../types.ts';
+import type { Dossier, Verdict } from '../../findings/types.ts';
+import type { TrustPolicy } from '../../requirements/types.ts';
 import { decide } from '../decide.ts';
 import { prepareDecision } from '../prepare.ts';
 import type { LoggedVerdict } from './find.ts';

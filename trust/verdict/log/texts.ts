@@ -2,7 +2,8 @@ import { isDeepStrictEqual } from 'node:util';
 import { parseJson } from '../../../base/json/index.ts';
 import { PortcullisError } from '../../../base/errors/index.ts';
 import { canonicalJson, sha256Digest } from '../../json/canonical-json.ts';
-import type { TrustPolicy, Verdict } from '../../types.ts';
+import type { TrustPolicy } from '../../requirements/types.ts';
+import type { Verdict } from '../../findings/types.ts';
 
 /** A policy as it is stored: everything that `decide` reads from it. */
 export interface PolicyText {

@@ -1,6 +1,6 @@
 import { parseJson } from '../../../base/json/index.ts';
 import type { Database, Statement } from '../../../base/storage/index.ts';
-import type { Verdict } from '../../types.ts';
+import type { Verdict } from '../../findings/types.ts';
 import { appendStatement, verdictTextStatement } from './append.ts';
 import { verdictText } from './texts.ts';
 

@@ -1,4 +1,4 @@
-import type { Dossier, Reason, RequestedEntitlements } from '../types.ts';
+import type { Dossier, Reason, RequestedEntitlements } from './types.ts';
 
 /** `unknown` counts as no. It means that a source that could not be asked may hold the missing evidence. */
 export type Answer = 'yes' | 'no' | 'unknown';

@@ -1,6 +1,6 @@
-import { describePattern, textMatches } from '../policy/text-pattern.ts';
-import { describeSignedIdentity, signedIdentityMatches } from '../policy/signed-identity.ts';
-import type { Constraints } from '../policy/constraint-set.ts';
+import { describePattern, textMatches } from '../requirements/text-pattern.ts';
+import { describeSignedIdentity, signedIdentityMatches } from '../requirements/signed-identity.ts';
+import type { Constraints } from '../requirements/constraint-set.ts';
 import type { EvaluationContext } from './evaluation.ts';
 import type { ProvenFacts, SignatureFinding } from './signature-finding.ts';
 

@@ -17,10 +17,10 @@ import {
   hex,
   signPredicate,
 } from '../evidence/fixtures/made-evidence.ts';
-import type { EvidenceItem } from '../types.ts';
-import type { Constraints } from '../policy/constraint-set.ts';
+import type { EvidenceItem } from './types.ts';
+import type { Constraints } from '../requirements/constraint-set.ts';
 import { constrain } from './constraints.ts';
-import { explainVerdict } from './explain-verdict.ts';
+import { explainVerdict } from '../verdict/explain-verdict.ts';
 import type { ProvenFacts, SignatureFinding } from './signature-finding.ts';
 
 const now = new Date('2026-11-20T12:00:00Z');

@@ -5,7 +5,7 @@ import { reasonOf } from '../../base/errors/index.ts';
 import { readPlainFile } from '../../base/files/index.ts';
 import { formatPath } from '../../base/schema/index.ts';
 import type { Document, PathSegment, Problem } from '../../base/schema/index.ts';
-import type { Requirement } from '../types.ts';
+import type { Requirement } from './types.ts';
 
 /** Reads the value below the name of one type of authority. */
 export type RequirementReader = (value: unknown, path: readonly PathSegment[], building: Building) => Promise<Requirement | undefined>;

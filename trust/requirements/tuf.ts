@@ -1,5 +1,3 @@
-import type { Dialect } from '../metadata/model.ts';
-
 /**
  * Requires that a TUF or Notary service signs the meaning of a tag, at most as long ago as the policy allows.
  */
@@ -7,7 +5,7 @@ export interface TufRequirement {
   readonly kind: 'tuf';
   /** The address of the service, without a trailing slash. */
   readonly service: string;
-  readonly dialect: Dialect;
+  readonly dialect: 'tuf' | 'notary';
   /**
    * `tag`: each image has its own repository there, whose targets are tags. `reference`: one repository,
    * whose targets are `HOST/PATH:TAG`.

@@ -1,4 +1,4 @@
-import type { Constraints } from '../policy/constraint-set.ts';
+import type { Constraints } from './constraint-set.ts';
 
 export const storeTypes = ['ca', 'signingAuthority', 'tsa'] as const;
 export type StoreType = (typeof storeTypes)[number];

@@ -1,4 +1,4 @@
-import type { Dossier, Reason } from '../types.ts';
+import type { Dossier, Reason } from './types.ts';
 
 /** The result of checking one item for one key. `says` completes the sentence "the signature …". */
 export interface SignatureFinding {

@@ -1,5 +1,5 @@
-import type { Reason } from '../types.ts';
-import type { Constraints } from '../policy/constraint-set.ts';
+import type { Reason } from './types.ts';
+import type { Constraints } from '../requirements/constraint-set.ts';
 import { constrain } from './constraints.ts';
 import { codeOf } from './evaluation.ts';
 import type { Answer, Evaluation, EvaluationContext, Evidence } from './evaluation.ts';
