@@ -3,7 +3,7 @@ import type { DelegatedRole, Dialect, RoleKeys, TargetFile, TopRole } from '../m
 import { topRoles } from '../metadata/model.ts';
 import type { Json } from '../metadata/reading.ts';
 import type { AuthoredRole, Collection } from './collection.ts';
-import type { ListedKey } from './keys.ts';
+import type { ListedKey } from '../metadata/listed-key.ts';
 
 /**
  * The `signed` part of each file, without version and expiry, in the format of either dialect (TUF

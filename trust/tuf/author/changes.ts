@@ -5,7 +5,7 @@ import { topRoles } from '../metadata/model.ts';
 import { authorFailure } from './failure.ts';
 import { emptyRole } from './collection.ts';
 import type { AuthoredRole, Collection } from './collection.ts';
-import type { ListedKey } from './keys.ts';
+import type { ListedKey } from '../metadata/listed-key.ts';
 
 /**
  * Changes of a collection. Each returns a new collection, or throws when the change is not possible. Pure.

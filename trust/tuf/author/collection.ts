@@ -1,6 +1,6 @@
 import type { DelegatedRole, Dialect, RoleKeys, TargetFile, TopRole, TufKey } from '../metadata/model.ts';
 import { readMetadata } from '../metadata/read.ts';
-import type { ListedKey } from './keys.ts';
+import type { ListedKey } from '../metadata/listed-key.ts';
 
 /**
  * What an owner intends to sign, in one dialect: which keys may sign for which role, and which files are

@@ -4,7 +4,7 @@ import { collectionOf } from './collection.ts';
 import type { Collection, Standing } from './collection.ts';
 import type { OnlineRole } from './destination.ts';
 import { sameBody } from './issue.ts';
-import type { ListedKey } from './keys.ts';
+import type { ListedKey } from '../metadata/listed-key.ts';
 import { typeOf, versionOf } from './publish.ts';
 
 /**

@@ -6,7 +6,7 @@ import type { Dialect, TopRole } from '../metadata/model.ts';
 import { readMetadata } from '../metadata/read.ts';
 import type { Json } from '../metadata/reading.ts';
 import { signAs } from './keys.ts';
-import type { ListedKey } from './keys.ts';
+import type { ListedKey } from '../metadata/listed-key.ts';
 
 /**
  * The role whose signatures a file needs, and how many it needs. A root also needs the signatures of the root

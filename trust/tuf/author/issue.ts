@@ -13,7 +13,7 @@ import { collectionOf } from './collection.ts';
 import type { Collection, Standing } from './collection.ts';
 import { missingOf, signDraft } from './draft.ts';
 import type { Demand, Draft, FindSigner, MissingSignatures, SignedDraft } from './draft.ts';
-import type { ListedKey } from './keys.ts';
+import type { ListedKey } from '../metadata/listed-key.ts';
 
 /**
  * How long the files of each role are valid, in seconds. A delegated role without an entry uses `targets`.

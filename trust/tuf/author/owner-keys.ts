@@ -11,7 +11,8 @@ import type { Signer } from '../../signing/signer.ts';
 import type { Dialect } from '../metadata/model.ts';
 import type { FindSigner } from './draft.ts';
 import { authorFailure } from './failure.ts';
-import { bareKeyId, holds, keyOf } from './keys.ts';
+import { bareKeyId } from '../metadata/listed-key.ts';
+import { holds, keyOf } from './keys.ts';
 import type { StagedKey } from './staged.ts';
 
 const day = 86_400_000;

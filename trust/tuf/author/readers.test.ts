@@ -20,8 +20,9 @@ import { collectionOf } from './collection.ts';
 import type { AuthoredRole, Collection, Standing } from './collection.ts';
 import { defaultExpiry } from './expiry.ts';
 import { issue } from './issue.ts';
-import { holds, listedKey } from './keys.ts';
-import type { ListedKey } from './keys.ts';
+import { holds } from './keys.ts';
+import { listedKey } from '../metadata/listed-key.ts';
+import type { ListedKey } from '../metadata/listed-key.ts';
 import { versionOf } from './publish.ts';
 
 const now = new Date();

@@ -10,7 +10,7 @@ import type { Destination, OnlineRole, Publication } from './destination.ts';
 import type { FindSigner, MissingSignatures } from './draft.ts';
 import { authorFailure } from './failure.ts';
 import { issue } from './issue.ts';
-import { listedKey } from './keys.ts';
+import { listedKey } from '../metadata/listed-key.ts';
 import { isNewer, newestOf, publicationOf, readPublished, versionOf } from './publish.ts';
 import { applyStaged, keysIn } from './staged.ts';
 import type { StagedChange } from './staged.ts';

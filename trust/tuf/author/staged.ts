@@ -4,7 +4,7 @@ import { addTargets, delegate, removeTarget, rotateKeys, undelegate } from './ch
 import type { KeyChange } from './changes.ts';
 import type { Collection } from './collection.ts';
 import type { OnlineRole } from './destination.ts';
-import { listedKey } from './keys.ts';
+import { listedKey } from '../metadata/listed-key.ts';
 
 /** A key as it is recorded until it is published. */
 export interface StagedKey {
