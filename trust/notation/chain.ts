@@ -2,7 +2,7 @@ import { describeCertificate, isSelfSigned, isSignedBy, keyUsageBit } from '../x
 import type { Certificate } from '../x509/certificate.ts';
 import { extensionOid } from '../x509/extensions.ts';
 import { pathFlaw } from '../x509/path.ts';
-import { oids } from './media-types.ts';
+import { oids } from '../x509/oids.ts';
 
 export type ChainPurpose = 'code signing' | 'time stamping';
 

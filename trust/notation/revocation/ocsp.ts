@@ -10,7 +10,7 @@ import { extensionOid, readExtensions } from '../../x509/extensions.ts';
 import type { Extension } from '../../x509/extensions.ts';
 import { pathFlaw } from '../../x509/path.ts';
 import { isSignatureBy, readDigest, readPlainAlgorithm, readSignatureAlgorithm } from '../../x509/signature-algorithm.ts';
-import { oids } from '../media-types.ts';
+import { oids } from '../../x509/oids.ts';
 import { clockSkew, timeText, unknown } from './status.ts';
 import type { RevocationStatus } from './status.ts';
 
