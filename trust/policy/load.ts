@@ -9,7 +9,7 @@ import { loadPrehashed } from '../keys/prehash.ts';
 import { parsePublicKey } from '../keys/public-key.ts';
 import { recordOf } from '../json/strict-json.ts';
 import type { TrustPolicy, TrustRule } from '../requirements/types.ts';
-import { policyText } from '../verdict/log/texts.ts';
+import { policyText } from './policy-text.ts';
 import { readPolicyFiles } from './documents.ts';
 import type { Building, TufRoot } from '../requirements/building.ts';
 import { readRules } from './rule.ts';

@@ -10,7 +10,7 @@ import { mockIssuer, mockSubject, startMockSigstore } from '../sigstore/fixtures
 import { bundleVerifications } from '../keys/remembered.ts';
 import { imageStatement } from '../signing/dsse-bundle.ts';
 import { decide } from './decide.ts';
-import { policyText } from './log/texts.ts';
+import { policyText } from '../policy/policy-text.ts';
 import { prepareDecision } from './prepare.ts';
 import { verifyAhead } from './verify-ahead.ts';
 

@@ -6,7 +6,8 @@ import type { Dossier, Verdict } from '../../findings/types.ts';
 import type { TrustPolicy } from '../../requirements/types.ts';
 import { genesis } from './chain.ts';
 import type { LogEntry } from './entry.ts';
-import { policyText, verdictText } from './texts.ts';
+import { policyText } from '../../policy/policy-text.ts';
+import { verdictText } from './texts.ts';
 
 /**
  * Returns the statements that make a verdict durable: they store its dossier, its policy and its text, where

@@ -7,7 +7,8 @@ import { decide } from '../decide.ts';
 import { prepareDecision } from '../prepare.ts';
 import type { LoggedVerdict } from './find.ts';
 import type { LogSource } from './source.ts';
-import { policyText, verdictBytes } from './texts.ts';
+import { policyText } from '../../policy/policy-text.ts';
+import { verdictBytes } from './texts.ts';
 
 /** The complete input of a verdict, as texts. */
 interface ReplayInput {
