@@ -23,14 +23,14 @@ export type { ImportedPolicy, ImportedRule, Unmapped } from './import/imported.t
 export { defaultImages, starterPolicy, starterPolicyFiles, writeStarterPolicy } from './policy/starter.ts';
 export { createNegativeCache } from './evidence/negative-cache.ts';
 export type { NegativeCache, KnownAbsent } from './evidence/negative-cache.ts';
-export { gather } from './evidence/gather.ts';
+export { gather } from './gathering/gather.ts';
 export type { GatherLimits } from './evidence/limits.ts';
 export { lackingParts, withParts, withoutParts } from './evidence/evidence-parts.ts';
 export { sealDossier } from './evidence/dossier.ts';
 export { keepAnswers } from './evidence/fact-answers.ts';
 export type { KeptAnswers } from './evidence/fact-answers.ts';
-export { evidenceStanding, renewEvidence } from './evidence/renew.ts';
-export type { EvidenceStanding, RenewInput } from './evidence/renew.ts';
+export { evidenceStanding, renewEvidence } from './gathering/renew.ts';
+export type { EvidenceStanding, RenewInput } from './gathering/renew.ts';
 export { signImage, signatureFormats } from './signing/sign-image.ts';
 export { openSigner } from './signing/open-signer.ts';
 export type { OpenSignerInput } from './signing/open-signer.ts';
@@ -88,7 +88,7 @@ export type { RegistryAccess, RegistryAccessOptions } from './registries/registr
 export { hostPlatform } from './registries/resolve-image.ts';
 export { previousAnswer } from './tuf/requirement/previous-answer.ts';
 export { createTrustServices } from './tuf/requirement/trust-services.ts';
-export type { SignedReference } from './tuf/requirement/ask-services.ts';
+export type { SignedReference } from './evidence/signed-reference.ts';
 export type { TrustServices } from './tuf/requirement/trust-services.ts';
 export { archiveReference, copyReference, loadArchive, verifyArchive } from './transfer/carry.ts';
 export { openOwner } from './tuf/author/owner.ts';

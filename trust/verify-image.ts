@@ -1,5 +1,5 @@
 import { parseReference } from '../base/distribution/index.ts';
-import { gather } from './evidence/gather.ts';
+import { gather } from './gathering/gather.ts';
 import type { RegistryAccess } from './registries/registry-access.ts';
 import { hostPlatform, resolveImage } from './registries/resolve-image.ts';
 import type { TrustServices } from './tuf/requirement/trust-services.ts';

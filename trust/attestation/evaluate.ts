@@ -1,8 +1,8 @@
 import type { CelInput } from '@bufbuild/cel';
 import { parseReference } from '../../base/distribution/index.ts';
 import { inTotoPayloadType } from '../evidence/cosign-names.ts';
-import { describeAuthority } from '../sigstore/authority.ts';
-import { holdToRoot } from '../sigstore/root-expiry.ts';
+import { describeAuthority } from '../cosign/authority.ts';
+import { holdToRoot } from '../cosign/root-expiry.ts';
 import type { AttestationRequirement } from '../requirements/types.ts';
 import type { EvidenceItem } from '../findings/types.ts';
 import type { Constraints } from '../requirements/constraint-set.ts';

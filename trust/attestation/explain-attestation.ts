@@ -1,7 +1,7 @@
 import type { AttestationRequirement, TrustRule } from '../requirements/types.ts';
 import type { Reason } from '../findings/types.ts';
 import { entitlementDemands } from './authorities.ts';
-import { describeAuthority } from '../sigstore/authority.ts';
+import { describeAuthority } from '../cosign/authority.ts';
 
 /** Describes an attestation requirement in words. */
 export function explainAttestation({ predicateType, by, cel }: AttestationRequirement): Reason {

@@ -1,4 +1,4 @@
-import { verifyForAuthority } from '../sigstore/authority.ts';
+import { verifyForAuthority } from '../cosign/authority.ts';
 import type { AuthorityResult } from '../sigstore/authority-result.ts';
 import type { AttestationRequirement } from '../requirements/types.ts';
 import type { Envelope } from './envelope.ts';

@@ -1,8 +1,17 @@
 import type { RegistryRepository } from '../../base/distribution/index.ts';
-import type { SignedReference } from '../tuf/requirement/ask-services.ts';
 import type { TrustPolicy } from '../requirements/types.ts';
-import type { Decider } from '../verdict/decider.ts';
+import type { EvaluationContext, Evidence } from '../findings/evaluation.ts';
 import type { KnownAbsent } from './negative-cache.ts';
+import type { SignedReference } from './signed-reference.ts';
+
+/** Says whether evidence suffices. `../verdict` implements it in threads, for callers that must not block. */
+export interface EvidenceJudge {
+  /**
+   * Whether the evidence satisfies every rule that matches the image, in whatever namespace.
+   * @throws PortcullisError `TRUST_DECIDER_FAILED`
+   */
+  satisfied(policy: TrustPolicy, evidence: Evidence, context: EvaluationContext): Promise<boolean>;
+}
 
 /** The image to gather evidence for, the repositories to ask, and the policy. */
 export interface GatherInput {
@@ -21,6 +30,6 @@ export interface GatherInput {
   /** The negative cache for these repositories, for a process that gathers often. */
   readonly absences?: KnownAbsent;
   /** Judges the evidence without blocking, for callers that must not block. */
-  readonly decider?: Pick<Decider, 'satisfied'>;
+  readonly decider?: EvidenceJudge;
   readonly signal?: AbortSignal;
 }

@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { isPortcullisError } from '../../base/errors/index.ts';
 import { sha256Digest } from '../json/canonical-json.ts';
-import { gather } from '../evidence/gather.ts';
+import { gather } from '../gathering/gather.ts';
 import { defaultLimits } from '../evidence/limits.ts';
 import { loadPolicy } from '../policy/load.ts';
 import type { Dossier, Verdict } from '../findings/types.ts';

@@ -10,7 +10,7 @@ import type { Served } from '../../test/fixtures/notation.ts';
 import { sealDossier } from '../evidence/dossier.ts';
 import { keepAnswers } from '../evidence/fact-answers.ts';
 import { amd64, policyOf } from '../evidence/fixtures/fixture-image.ts';
-import { evidenceStanding, renewEvidence } from '../evidence/renew.ts';
+import { evidenceStanding, renewEvidence } from '../gathering/renew.ts';
 import { policyKey } from '../keys/public-key.ts';
 import { keySigner } from '../signing/signer.ts';
 import type { Dossier } from '../findings/types.ts';

@@ -1,7 +1,7 @@
 import { describeGpg } from '../gpg/evaluate.ts';
 import { describeNotation } from '../requirements/notation.ts';
 import { explainAttestation, explainSignedEntitlements } from '../attestation/explain-attestation.ts';
-import { describeAuthority } from '../sigstore/authority.ts';
+import { describeAuthority } from '../cosign/authority.ts';
 import { describeTuf } from '../requirements/tuf.ts';
 import type { Reason } from '../findings/types.ts';
 import type { Requirement, TrustPolicy, TrustRule } from '../requirements/types.ts';

@@ -1,14 +1,9 @@
+import { evaluateSigstore } from '../cosign/evaluate.ts';
 import { evaluateGpg } from '../gpg/evaluate.ts';
 import { evaluateAttestation } from '../attestation/evaluate.ts';
 import { evaluateNotation } from '../notation/evaluate.ts';
-import { describeAuthority } from '../sigstore/authority.ts';
 import { evaluateTuf } from '../tuf/requirement/evaluate.ts';
-import { holdToRoot } from '../sigstore/root-expiry.ts';
-import type { SigstoreAuthority } from '../sigstore/authority.ts';
-import type { EvidenceItem } from '../findings/types.ts';
 import type { Requirement } from '../requirements/types.ts';
-import { evaluateAuthority } from '../findings/authority.ts';
-import { checkItem } from './check-item.ts';
 import { distinctSigners } from './distinct-signers.ts';
 import { codeOf, earliest, isUnproven } from '../findings/evaluation.ts';
 import type { Answer, Evaluation, EvaluationContext, Evidence } from '../findings/evaluation.ts';
@@ -78,14 +73,4 @@ function combined(answer: Answer, text: string, parts: readonly Evaluation[]): E
     ...(signers.length === 0 ? {} : { signers }),
     ...(validUntil === undefined ? {} : { validUntil }),
   };
-}
-
-function evaluateSigstore(requirement: SigstoreAuthority, evidence: Evidence, context: EvaluationContext): Evaluation {
-  const checked = evidence.items.filter(isCosign).map((item) => checkItem(item, requirement, evidence, context.now));
-  const what = `a ${requirement.kind === 'sigstore' ? 'keyless' : 'cosign'} signature by ${describeAuthority(requirement)}`;
-  return holdToRoot(evaluateAuthority(what, checked, requirement.constraints, evidence, context), requirement, context);
-}
-
-function isCosign({ kind }: EvidenceItem): boolean {
-  return kind === 'sigstore-bundle' || kind === 'cosign-simple-signing';
 }

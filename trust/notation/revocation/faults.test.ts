@@ -14,7 +14,7 @@ import type { Fault } from '../../evidence/fixtures/faults.ts';
 import { serveFixtures } from '../../evidence/fixtures/fixture-registry.ts';
 import type { FixtureRegistry } from '../../evidence/fixtures/fixture-registry.ts';
 import { contentToSign } from '../../evidence/fixtures/signed-content.ts';
-import { gather } from '../../evidence/gather.ts';
+import { gather } from '../../gathering/gather.ts';
 import { defaultLimits } from '../../evidence/limits.ts';
 import { signImage } from '../../signing/sign-image.ts';
 import type { Requirement } from '../../requirements/types.ts';

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { fileOf } from '../fixtures/repository.fixture.ts';
-import type { SignedReference } from './ask-services.ts';
+import type { SignedReference } from '../../evidence/signed-reference.ts';
 import { previousAnswer } from './previous-answer.ts';
 import { digestOf, image, one, scene, two } from './scene.fixture.ts';
 import type { Scene } from './scene.fixture.ts';

@@ -1,6 +1,6 @@
 import type { Dossier } from '../../findings/types.ts';
 import { isUnavailable } from '../failure.ts';
-import type { SignedReference } from './ask-services.ts';
+import type { SignedReference } from '../../evidence/signed-reference.ts';
 
 /**
  * Replaces the answers of services that could not be asked by their answers from when the image was admitted

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { sealDossier } from '../../evidence/dossier.ts';
-import { renewEvidence } from '../../evidence/renew.ts';
+import { renewEvidence } from '../../gathering/renew.ts';
 import type { Dossier } from '../../findings/types.ts';
 import { decide } from '../../verdict/decide.ts';
 import { fileOf } from '../fixtures/repository.fixture.ts';

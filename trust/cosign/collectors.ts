@@ -1,6 +1,6 @@
 import type { Descriptor, ImageManifest } from '../../base/distribution/index.ts';
 import { parseStrictJson, recordOf } from '../json/strict-json.ts';
-import type { Collector } from './collector.ts';
+import type { Collector } from '../evidence/collector.ts';
 import {
   bundleMediaTypes,
   cosignPredicateType,
@@ -8,7 +8,7 @@ import {
   legacyAnnotations,
   predicateTypeAnnotation,
   simpleSigningMediaType,
-} from './cosign-names.ts';
+} from '../evidence/cosign-names.ts';
 
 /**
  * Sigstore bundles among the referrers that sign an image (cosign v3). Bundles with other predicates are

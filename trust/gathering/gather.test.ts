@@ -1,16 +1,16 @@
 import assert from 'node:assert/strict';
 import { before, test } from 'node:test';
 import type { TestContext } from 'node:test';
-import { amd64, gatherFixture, keyRequirement, now, policyOf } from './fixtures/fixture-image.ts';
-import { digestOfBytes, fixtureContent, serveFixtures } from './fixtures/fixture-registry.ts';
-import type { FixtureContent, FixtureRegistry, FixtureRepository } from './fixtures/fixture-registry.ts';
+import { amd64, gatherFixture, keyRequirement, now, policyOf } from '../evidence/fixtures/fixture-image.ts';
+import { digestOfBytes, fixtureContent, serveFixtures } from '../evidence/fixtures/fixture-registry.ts';
+import type { FixtureContent, FixtureRegistry, FixtureRepository } from '../evidence/fixtures/fixture-registry.ts';
 import { loadPrehashed } from '../keys/prehash.ts';
 import { explainVerdict } from '../verdict/explain-verdict.ts';
 import { decide } from '../verdict/decide.ts';
 import type { Dossier, Verdict } from '../findings/types.ts';
 import type { TrustPolicy } from '../requirements/types.ts';
-import { createNegativeCache } from './negative-cache.ts';
-import { defaultLimits } from './limits.ts';
+import { createNegativeCache } from '../evidence/negative-cache.ts';
+import { defaultLimits } from '../evidence/limits.ts';
 
 async function serve(
   t: TestContext,

@@ -2,16 +2,16 @@ import { entitlementDemands } from '../attestation/authorities.ts';
 import { normaliseReference, ruleNamesImage } from '../requirements/named-images.ts';
 import type { Dossier } from '../findings/types.ts';
 import type { Requirement, TrustRule } from '../requirements/types.ts';
-import type { GatherInput } from './gather-input.ts';
+import type { GatherInput } from '../evidence/gather-input.ts';
 import type { Evidence } from '../findings/evaluation.ts';
 import { satisfied } from '../verdict/satisfied.ts';
 import { verifyAhead } from '../verdict/verify-ahead.ts';
-import { sealDossier } from './dossier.ts';
-import { defaultLimits } from './limits.ts';
-import type { GatherLimits } from './limits.ts';
-import { createCollection } from './collection.ts';
-import { collectFrom } from './collect-from.ts';
-import type { Collector, GatheringContext, LeafRequirement } from './collector.ts';
+import { sealDossier } from '../evidence/dossier.ts';
+import { defaultLimits } from '../evidence/limits.ts';
+import type { GatherLimits } from '../evidence/limits.ts';
+import { createCollection } from '../evidence/collection.ts';
+import { collectFrom } from '../evidence/collect-from.ts';
+import type { Collector, GatheringContext, LeafRequirement } from '../evidence/collector.ts';
 import { collectorsFor } from './collectors.ts';
 
 /**

@@ -1,6 +1,6 @@
 import { signatureAnnotation, simpleSigningType } from '../evidence/cosign-names.ts';
-import { verifyForAuthority } from '../sigstore/authority.ts';
-import type { SigstoreAuthority } from '../sigstore/authority.ts';
+import { verifyForAuthority } from './authority.ts';
+import type { SigstoreAuthority } from './authority.ts';
 import type { Bundle } from '../sigstore/bundle.ts';
 import { legacyBundle, signerAnnotations } from '../sigstore/legacy-bundle.ts';
 import type { EvidenceItem } from '../findings/types.ts';

@@ -1,15 +1,15 @@
 import { smallest } from '../../base/lists/index.ts';
 import { normaliseReference, ruleNamesImage } from '../requirements/named-images.ts';
-import type { SignedReference } from '../tuf/requirement/ask-services.ts';
+import type { SignedReference } from '../evidence/signed-reference.ts';
 import type { TrustServices } from '../tuf/requirement/trust-services.ts';
 import type { Dossier, EvidenceItem } from '../findings/types.ts';
 import type { TrustPolicy } from '../requirements/types.ts';
-import { createCollection } from './collection.ts';
-import type { Collector, FactAnswers, FactsStanding, GatheringContext, RenewableFacts } from './collector.ts';
+import { createCollection } from '../evidence/collection.ts';
+import type { Collector, FactAnswers, FactsStanding, GatheringContext, RenewableFacts } from '../evidence/collector.ts';
 import { collectorsFor } from './collectors.ts';
-import { sealDossier } from './dossier.ts';
+import { sealDossier } from '../evidence/dossier.ts';
 import { wantedBy } from './gather.ts';
-import { defaultLimits } from './limits.ts';
+import { defaultLimits } from '../evidence/limits.ts';
 
 /** The evidence to fetch again, the names and policy that it is for, and the time limit. */
 export interface RenewInput {

@@ -1,13 +1,13 @@
-import type { AuthorityResult } from './authority-result.ts';
+import type { AuthorityResult } from '../sigstore/authority-result.ts';
 import { describePki, verifyByPki } from '../pki/verify.ts';
 import { describeKey, keyObjectOf, signerOfKey } from '../keys/public-key.ts';
 import type { Requirement } from '../requirements/types.ts';
-import type { Bundle } from './bundle.ts';
-import { matchIdentity } from './identity.ts';
-import type { SignedMessage } from './log-body.ts';
-import { trustedRootOf } from './policy-root.ts';
-import { verifyBundleOnce } from './verify-once.ts';
-import { signaturesOnly } from './verify.ts';
+import type { Bundle } from '../sigstore/bundle.ts';
+import { matchIdentity } from '../sigstore/identity.ts';
+import type { SignedMessage } from '../sigstore/log-body.ts';
+import { trustedRootOf } from '../sigstore/policy-root.ts';
+import { verifyBundleOnce } from '../sigstore/verify-once.ts';
+import { signaturesOnly } from '../sigstore/verify.ts';
 
 /**
  * The signer that a requirement accepts: a key, with or without a transparency log, an identity, or a

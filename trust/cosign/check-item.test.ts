@@ -29,7 +29,7 @@ import {
 } from '../evidence/fixtures/made-evidence.ts';
 import type { BundleJson } from '../evidence/fixtures/made-evidence.ts';
 import type { EvidenceItem, Verdict } from '../findings/types.ts';
-import { explainVerdict } from './explain-verdict.ts';
+import { explainVerdict } from '../verdict/explain-verdict.ts';
 
 const table: readonly (readonly [name: string, verdict: () => Verdict, outcome: Verdict['outcome'], says: RegExp])[] = [
   ['a bundle of the index', () => decided([bundle(ours)]), 'admit', /names the image's index sha256:a/],

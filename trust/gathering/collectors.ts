@@ -1,8 +1,8 @@
-import type { Collector, LeafRequirement } from './collector.ts';
+import type { Collector, LeafRequirement } from '../evidence/collector.ts';
 
 type Load = () => Promise<readonly Collector[]>;
 
-const cosign: Load = async () => (await import('./cosign-collectors.ts')).cosignCollectors;
+const cosign: Load = async () => (await import('../cosign/collectors.ts')).cosignCollectors;
 
 /**
  * The collectors of each type of requirement. They are loaded only when a rule that matches the image has

@@ -1,8 +1,8 @@
 import { sha256Digest } from '../json/canonical-json.ts';
 import { cosignPredicateType, inTotoPayloadType, statementType } from '../evidence/cosign-names.ts';
 import { bundleKeyHint } from '../keys/public-key.ts';
-import { verifyForAuthority } from '../sigstore/authority.ts';
-import type { SigstoreAuthority } from '../sigstore/authority.ts';
+import { verifyForAuthority } from './authority.ts';
+import type { SigstoreAuthority } from './authority.ts';
 import type { AuthorityResult } from '../sigstore/authority-result.ts';
 import { readBundle } from '../sigstore/bundle.ts';
 import type { Bundle, BundleContent } from '../sigstore/bundle.ts';

@@ -13,15 +13,15 @@ import { signImage } from '../signing/sign-image.ts';
 import { decide } from '../verdict/decide.ts';
 import { explainVerdict } from '../verdict/explain-verdict.ts';
 import type { Requirement } from '../requirements/types.ts';
-import { amd64, policyOf } from './fixtures/fixture-image.ts';
-import { faults, generatedFaults } from './fixtures/faults.ts';
-import type { Fault } from './fixtures/faults.ts';
-import { answerFixtures } from './fixtures/fixture-registry.ts';
-import type { FixtureRepository } from './fixtures/fixture-registry.ts';
-import { by, newKey } from './fixtures/made-evidence.ts';
-import { contentToSign, useFallbackTag } from './fixtures/signed-content.ts';
+import { amd64, policyOf } from '../evidence/fixtures/fixture-image.ts';
+import { faults, generatedFaults } from '../evidence/fixtures/faults.ts';
+import type { Fault } from '../evidence/fixtures/faults.ts';
+import { answerFixtures } from '../evidence/fixtures/fixture-registry.ts';
+import type { FixtureRepository } from '../evidence/fixtures/fixture-registry.ts';
+import { by, newKey } from '../evidence/fixtures/made-evidence.ts';
+import { contentToSign, useFallbackTag } from '../evidence/fixtures/signed-content.ts';
 import { gather } from './gather.ts';
-import { defaultLimits } from './limits.ts';
+import { defaultLimits } from '../evidence/limits.ts';
 
 /**
  * Tests every request of gathering with every wrong answer: the result is never an admission, and stays

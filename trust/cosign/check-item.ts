@@ -1,6 +1,6 @@
 import { sha256Digest } from '../json/canonical-json.ts';
 import { simpleSigningMediaType } from '../evidence/cosign-names.ts';
-import type { SigstoreAuthority } from '../sigstore/authority.ts';
+import type { SigstoreAuthority } from './authority.ts';
 import type { EvidenceItem } from '../findings/types.ts';
 import type { CheckedSignature } from '../findings/authority.ts';
 import { checkBundle } from './cosign-bundle.ts';
