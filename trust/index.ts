@@ -19,7 +19,7 @@ export type { Recording } from './policy/testing/recording.ts';
 export { exportFormats, exportPolicy, importFormats, importPolicy } from './import/convert.ts';
 export type { ExportedPolicy, ExportFormat, ImportFormat } from './import/convert.ts';
 export { describeUnmapped, importedText, writeImported } from './import/write-imported.ts';
-export type { ImportedPolicy, ImportedRule, Unmapped } from './import/imported.ts';
+export type { ImportedPolicy, ImportedRule, Unmapped } from './import/mapping/imported.ts';
 export { defaultImages, starterPolicy, starterPolicyFiles, writeStarterPolicy } from './policy/starter.ts';
 export { createNegativeCache } from './evidence/negative-cache.ts';
 export type { NegativeCache, KnownAbsent } from './evidence/negative-cache.ts';

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
 import { readGivenFile } from '../../base/files/index.ts';
 import { loadPolicy } from '../policy/load.ts';
-import type { ImportedPolicy, Unmapped } from './imported.ts';
+import type { ImportedPolicy, Unmapped } from './mapping/imported.ts';
 
 /** The formats of other tools' policies that can be read. */
 export const importFormats = ['containers', 'cluster-image-policy', 'notation', 'kyverno'] as const;

@@ -6,7 +6,7 @@ import { loadPolicy } from '../policy/load.ts';
 import type { TrustPolicy } from '../requirements/types.ts';
 import { importPolicy } from './convert.ts';
 import type { ImportFormat } from './convert.ts';
-import type { ImportedPolicy } from './imported.ts';
+import type { ImportedPolicy } from './mapping/imported.ts';
 import { writeImported } from './write-imported.ts';
 
 /** Returns a PEM public key, indented for a block of YAML. */

@@ -4,7 +4,7 @@ import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
 import { makeFolderSync } from '../../base/storage/index.ts';
 import { writeYaml } from '../../base/schema/index.ts';
 import { apiVersion, trustPolicySchemaId } from '../policy/schema.ts';
-import type { ImportedPolicy, Unmapped } from './imported.ts';
+import type { ImportedPolicy, Unmapped } from './mapping/imported.ts';
 
 /**
  * Returns the imported rules as a policy file, each with its origin. Lists the parts without a counterpart at

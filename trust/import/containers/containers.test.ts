@@ -5,7 +5,7 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import { fuzzing } from '../../evidence/fixtures/fuzzing.ts';
 import { isPortcullisError } from '../../../base/errors/index.ts';
-import type { ImportedPolicy } from '../imported.ts';
+import type { ImportedPolicy } from '../mapping/imported.ts';
 import type { TrustPolicy, TrustRule } from '../../requirements/types.ts';
 import { exportContainersPolicy } from './export.ts';
 import { importContainersPolicy } from './import.ts';

@@ -1,6 +1,6 @@
 import { canonicalJson } from '../../json/canonical-json.ts';
 import type { TrustPolicy, TrustRule } from '../../requirements/types.ts';
-import type { Unmapped } from '../imported.ts';
+import type { Unmapped } from '../mapping/imported.ts';
 import { exportRequirement } from './export-requirement.ts';
 import type { ExportedRequirement } from './export-requirement.ts';
 import { mayOverlap, scopeOfPattern } from './export-scopes.ts';

@@ -3,7 +3,7 @@ import { resolve } from 'node:path';
 import { readPlainFile } from '../../../base/files/index.ts';
 import { append } from '../../../base/lists/index.ts';
 import { canonicalJson } from '../../json/canonical-json.ts';
-import type { ImportedPolicy, ImportedRule, Unmapped } from '../imported.ts';
+import type { ImportedPolicy, ImportedRule, Unmapped } from '../mapping/imported.ts';
 import { readContainersPolicy } from './policy-json.ts';
 import type { ContainersPolicy, ContainersRequirements } from './policy-json.ts';
 import { lookasideOf, readRegistriesD, readsAttachments } from './registries-d.ts';

@@ -2,9 +2,9 @@ import { append } from '../../../base/lists/index.ts';
 import type { PathSegment } from '../../../base/schema/index.ts';
 import { predicateTypeOf } from '../../attestation/predicate-types.ts';
 import { recordOf, textsOf } from '../../json/strict-json.ts';
-import { literalOfExpression, patternOfExpression } from '../pattern-of-expression.ts';
-import { allOf, keepFile, keepKeys, listOf, tellUnmapped, textOf } from '../source-documents.ts';
-import type { Importing } from '../source-documents.ts';
+import { literalOfExpression, patternOfExpression } from '../mapping/pattern-of-expression.ts';
+import { allOf, keepFile, keepKeys, listOf, tellUnmapped, textOf } from '../mapping/source-documents.ts';
+import type { Importing } from '../mapping/source-documents.ts';
 
 type Json = Readonly<Record<string, unknown>>;
 type Path = readonly PathSegment[];

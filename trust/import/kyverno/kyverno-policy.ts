@@ -1,9 +1,9 @@
 import { append } from '../../../base/lists/index.ts';
 import type { PathSegment } from '../../../base/schema/index.ts';
 import { recordOf } from '../../json/strict-json.ts';
-import type { ImportedPolicy } from '../imported.ts';
-import { allOf, importDocuments, listOf, nameOf, tellUnmapped, textOf } from '../source-documents.ts';
-import type { Importing } from '../source-documents.ts';
+import type { ImportedPolicy } from '../mapping/imported.ts';
+import { allOf, importDocuments, listOf, nameOf, tellUnmapped, textOf } from '../mapping/source-documents.ts';
+import type { Importing } from '../mapping/source-documents.ts';
 import { attestationsOf, attestorsOf } from './attestors.ts';
 import { patternOfReference } from './image-reference.ts';
 import { readValidatingPolicy } from './validating-policy.ts';

@@ -1,8 +1,8 @@
 import type { PathSegment } from '../../../base/schema/index.ts';
 import { predicateTypeOf } from '../../attestation/predicate-types.ts';
 import { recordOf, textsOf } from '../../json/strict-json.ts';
-import { allOf, anyOf, listOf, nameOf, tellUnmapped, textOf } from '../source-documents.ts';
-import type { Importing } from '../source-documents.ts';
+import { allOf, anyOf, listOf, nameOf, tellUnmapped, textOf } from '../mapping/source-documents.ts';
+import type { Importing } from '../mapping/source-documents.ts';
 import { attestedBy, keylessOf, keysOf, notaryOf } from './attestors.ts';
 import { patternOfReference } from './image-reference.ts';
 

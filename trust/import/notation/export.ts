@@ -2,7 +2,7 @@ import { levels, validationTypes } from '../../requirements/notation.ts';
 import type { NotationRequirement } from '../../requirements/notation.ts';
 import { parseImagePattern } from '../../requirements/image-pattern.ts';
 import type { TrustPolicy, TrustRule } from '../../requirements/types.ts';
-import type { Unmapped } from '../imported.ts';
+import type { Unmapped } from '../mapping/imported.ts';
 
 export interface NotationExport {
   /** `trustpolicy.json`, version 1.0; absent when no rule can be converted. */

@@ -1,7 +1,7 @@
 import { formatPath } from '../../../base/schema/index.ts';
 import type { Document, PathSegment } from '../../../base/schema/index.ts';
 import { parseImagePattern } from '../../requirements/image-pattern.ts';
-import type { ImportedPolicy, ImportedRule, Unmapped } from '../imported.ts';
+import type { ImportedPolicy, ImportedRule, Unmapped } from '../mapping/imported.ts';
 import { readNotationPolicy, subjectTextOf } from './document.ts';
 import type { Statement } from './document.ts';
 

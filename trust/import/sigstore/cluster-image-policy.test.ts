@@ -11,7 +11,7 @@ import { normaliseReference } from '../../requirements/named-images.ts';
 import type { TrustPolicy } from '../../requirements/types.ts';
 import { importPolicy } from '../convert.ts';
 import { imported, keyText } from '../imported-policy.fixture.ts';
-import { literalOfExpression, patternOfExpression } from '../pattern-of-expression.ts';
+import { literalOfExpression, patternOfExpression } from '../mapping/pattern-of-expression.ts';
 import { exportClusterImagePolicies } from './export.ts';
 
 const policyOf = (spec: string): string =>

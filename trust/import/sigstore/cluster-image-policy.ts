@@ -1,10 +1,10 @@
 import type { PathSegment } from '../../../base/schema/index.ts';
 import { predicateTypeOf } from '../../attestation/predicate-types.ts';
 import { recordOf } from '../../json/strict-json.ts';
-import type { ImportedPolicy } from '../imported.ts';
-import { literalOfExpression, patternOfExpression } from '../pattern-of-expression.ts';
-import { allOf, anyOf, importDocuments, keepKeys, listOf, nameOf, tellUnmapped, textOf } from '../source-documents.ts';
-import type { Importing } from '../source-documents.ts';
+import type { ImportedPolicy } from '../mapping/imported.ts';
+import { literalOfExpression, patternOfExpression } from '../mapping/pattern-of-expression.ts';
+import { allOf, anyOf, importDocuments, keepKeys, listOf, nameOf, tellUnmapped, textOf } from '../mapping/source-documents.ts';
+import type { Importing } from '../mapping/source-documents.ts';
 import { patternsOfGlob } from './image-glob.ts';
 
 type Json = Readonly<Record<string, unknown>>;

@@ -1,7 +1,7 @@
 import { createPublicKey } from 'node:crypto';
 import { writeYaml } from '../../../base/schema/index.ts';
 import type { PolicyKey, Requirement, TrustPolicy, TrustRule } from '../../requirements/types.ts';
-import type { Unmapped } from '../imported.ts';
+import type { Unmapped } from '../mapping/imported.ts';
 
 type Json = Readonly<Record<string, unknown>>;
 

@@ -1,9 +1,9 @@
-import { PortcullisError } from '../../base/errors/index.ts';
-import { describeProblems, formatPath } from '../../base/schema/index.ts';
-import type { Document, PathSegment, Problem } from '../../base/schema/index.ts';
-import { parsePublicKey } from '../keys/public-key.ts';
-import { readPolicyFiles } from '../policy/documents.ts';
-import { recordOf } from '../json/strict-json.ts';
+import { PortcullisError } from '../../../base/errors/index.ts';
+import { describeProblems, formatPath } from '../../../base/schema/index.ts';
+import type { Document, PathSegment, Problem } from '../../../base/schema/index.ts';
+import { parsePublicKey } from '../../keys/public-key.ts';
+import { readPolicyFiles } from '../../policy/documents.ts';
+import { recordOf } from '../../json/strict-json.ts';
 import type { ImportedPolicy, ImportedRule, Unmapped } from './imported.ts';
 
 type Json = Readonly<Record<string, unknown>>;
