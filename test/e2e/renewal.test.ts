@@ -12,7 +12,7 @@ import { policyKey } from '../../trust/keys/public-key.ts';
 import { serveTufRepository } from '../../trust/sigstore/fixtures/tuf-repository.ts';
 import { embeddedTrustedRoot } from '../../trust/sigstore/seeds.ts';
 import { updateTrustedRoot } from '../../trust/sigstore/update-root.ts';
-import { keySigner } from '../../trust/signing/signer.ts';
+import { keySigner } from '../../trust/signers/signer.ts';
 import { loadPolicy } from '../../trust/index.ts';
 import { endedInDatabase } from '../../runtime/index.ts';
 import { patience } from '../fixtures/daemon.ts';

@@ -9,7 +9,7 @@ import { attestImage, openSigner, signImage } from '../../trust/index.ts';
 import { createTestKey } from '../../trust/gpg/fixtures/openpgp-signer.ts';
 import { policyKey } from '../../trust/keys/public-key.ts';
 import { chainOf, createAuthority, rootExtensions, signerExtensions } from '../../trust/notation/fixtures/authority.ts';
-import { keySigner } from '../../trust/signing/signer.ts';
+import { keySigner } from '../../trust/signers/signer.ts';
 import { mockIssuer, mockSubject, startMockSigstore } from '../../trust/sigstore/fixtures/mock-sigstore.ts';
 import { serveFiles } from '../fixtures/notation.ts';
 import { failureOf, openStage, policyOf, registryName } from '../fixtures/stage.ts';

@@ -14,7 +14,7 @@ import { policyKey } from '../../trust/keys/public-key.ts';
 import { chainOf, rootExtensions, signerExtensions, stampExtensions } from '../../trust/notation/fixtures/authority.ts';
 import type { Issued } from '../../trust/notation/fixtures/authority.ts';
 import { makeNotationSignature } from '../../trust/notation/sign.ts';
-import { keySigner } from '../../trust/signing/signer.ts';
+import { keySigner } from '../../trust/signers/signer.ts';
 import { attachEnvelope, openNotation, serveFiles, serveTimestamps, startEither } from '../fixtures/notation.ts';
 import type { NotationGround, Served } from '../fixtures/notation.ts';
 import { findRegistry } from '../fixtures/registry.ts';

@@ -13,8 +13,8 @@ import { chainOf, rootExtensions, signerExtensions } from '../../trust/notation/
 import type { Issued } from '../../trust/notation/fixtures/authority.ts';
 import { makeNotationSignature } from '../../trust/notation/sign.ts';
 import { signImage } from '../../trust/signing/sign-image.ts';
-import { keySigner } from '../../trust/signing/signer.ts';
-import type { Signer } from '../../trust/signing/signer.ts';
+import { keySigner } from '../../trust/signers/signer.ts';
+import type { Signer } from '../../trust/signers/signer.ts';
 import { attachEnvelope, openNotation, serveFiles, startEither } from '../fixtures/notation.ts';
 import type { NotationGround, Served } from '../fixtures/notation.ts';
 import { findTool } from '../fixtures/tools.ts';

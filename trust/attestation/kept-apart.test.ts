@@ -22,7 +22,7 @@ import { migrations } from '../verdict/log/log.fixture.ts';
 import { replayLogged } from '../verdict/log/replay.ts';
 import { verifyLog } from '../verdict/log/verify.ts';
 import { signImage } from '../signing/sign-image.ts';
-import { attestImage } from './attest-image.ts';
+import { attestImage } from '../signing/attest-image.ts';
 import { entitlementsPredicateType } from './predicate-types.ts';
 
 test('a large attestation is stored by itself: replays and simulations find it, and one changed byte of it is found', async (t) => {

@@ -9,7 +9,7 @@ import type { AttestationRequirement, TrustPolicy } from '../requirements/types.
 import type { Dossier, Verdict } from '../findings/types.ts';
 import { createDecider } from '../verdict/decider.ts';
 import { explainVerdict } from '../verdict/explain-verdict.ts';
-import { attestImage } from './attest-image.ts';
+import { attestImage } from '../signing/attest-image.ts';
 import { loadCel } from './cel-loaded.ts';
 import { parseSize } from './size.ts';
 

@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, test } from 'node:test';
 import { createRegistryClient } from '../../base/distribution/index.ts';
-import { attestImage } from '../attestation/attest-image.ts';
+import { attestImage } from '../signing/attest-image.ts';
 import { notarySigner } from '../notation/fixtures/notary-signer.ts';
 import { signImage } from '../signing/sign-image.ts';
 import { decide } from '../verdict/decide.ts';

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import type { Signer } from '../signing/signer.ts';
+import type { Signer } from '../signers/signer.ts';
 import { bits, der, integer, octets, oid, sequence, whole } from '../x509/der-writer.ts';
 
 /**

@@ -13,7 +13,7 @@ import { sealDossier } from '../evidence/dossier.ts';
 import { amd64, now, policyOf } from '../evidence/fixtures/fixture-image.ts';
 import { importNotation } from '../import/notation/import.ts';
 import { policyKey } from '../keys/public-key.ts';
-import { keySigner } from '../signing/signer.ts';
+import { keySigner } from '../signers/signer.ts';
 import type { EvidenceItem, Verdict } from '../findings/types.ts';
 import { decide } from '../verdict/decide.ts';
 import { readCertificate } from '../x509/certificate.ts';

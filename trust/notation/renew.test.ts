@@ -12,7 +12,7 @@ import { keepAnswers } from '../evidence/fact-answers.ts';
 import { amd64, policyOf } from '../evidence/fixtures/fixture-image.ts';
 import { evidenceStanding, renewEvidence } from '../gathering/renew.ts';
 import { policyKey } from '../keys/public-key.ts';
-import { keySigner } from '../signing/signer.ts';
+import { keySigner } from '../signers/signer.ts';
 import type { Dossier } from '../findings/types.ts';
 import type { TrustPolicy } from '../requirements/types.ts';
 import { decide } from '../verdict/decide.ts';

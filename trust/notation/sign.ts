@@ -1,7 +1,7 @@
 import { Tagged, encode } from 'cborg';
 import { PortcullisError } from '../../base/errors/index.ts';
-import type { Signer } from '../signing/signer.ts';
-import type { SignatureScheme } from '../signing/signature-scheme.ts';
+import type { Signer } from '../signers/signer.ts';
+import type { SignatureScheme } from '../signers/signature-scheme.ts';
 import { readCertificate } from '../x509/certificate.ts';
 import type { Certificate } from '../x509/certificate.ts';
 import { childrenOf, derTag, expectTag } from '../x509/der.ts';
@@ -12,7 +12,7 @@ import { coseAlgorithms, coseLabels, coseSign1Tag, epochTag, signatureStructure 
 import { algorithmOf, openEnvelope } from './envelope.ts';
 import type { TargetArtifact } from './envelope.ts';
 import { coseMediaType, headers, jwsMediaType, payloadContentType } from './media-types.ts';
-import { requestTimestamp } from './request-timestamp.ts';
+import { requestTimestamp } from '../signers/request-timestamp.ts';
 
 export interface NotationSignatureInput {
   readonly format: 'jws' | 'cose';

@@ -2,10 +2,10 @@ import { createHash } from 'node:crypto';
 import { preAuthEncoding } from '../keys/dsse.ts';
 import { bundleMediaType, cosignPredicateType, inTotoPayloadType, statementType } from '../evidence/cosign-names.ts';
 import { bundleKeyHint } from '../keys/public-key.ts';
-import { identityCertificate, witnessedScheme } from './signer.ts';
-import type { Signer } from './signer.ts';
-import { witness } from './witness.ts';
-import type { Witnessed } from './witness.ts';
+import { identityCertificate, witnessedScheme } from '../signers/signer.ts';
+import type { Signer } from '../signers/signer.ts';
+import { witness } from '../signers/witness.ts';
+import type { Witnessed } from '../signers/witness.ts';
 
 /** Returns the statement that `cosign sign` (v3) signs for an image, with signed annotations. */
 export function imageStatement(digest: string, annotations: Readonly<Record<string, string>> = {}): Buffer {

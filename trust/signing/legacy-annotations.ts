@@ -1,9 +1,9 @@
 import { PortcullisError } from '../../base/errors/index.ts';
 import { signatureAnnotation } from '../evidence/cosign-names.ts';
 import { recordOf } from '../json/strict-json.ts';
-import { identityCertificate } from './signer.ts';
-import type { Signer } from './signer.ts';
-import { verifierPem, witness } from './witness.ts';
+import { identityCertificate } from '../signers/signer.ts';
+import type { Signer } from '../signers/signer.ts';
+import { verifierPem, witness } from '../signers/witness.ts';
 
 /**
  * Signs a payload of cosign's older form. Returns the annotations of its layer, with the certificate, the

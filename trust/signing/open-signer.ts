@@ -4,10 +4,10 @@ import { readGivenFile } from '../../base/files/index.ts';
 import { readPassphrase } from '../keys/passphrase.ts';
 import type { PassphraseSource } from '../keys/passphrase.ts';
 import { loadSigningKey } from '../keys/private-key.ts';
-import { keySigner } from './signer.ts';
-import type { Signer, WitnessUrls } from './signer.ts';
-import { parseSigningConfig, readSigningConfig } from './signing-config.ts';
-import type { SigningServices } from './signing-config.ts';
+import { keySigner } from '../signers/signer.ts';
+import type { Signer, WitnessUrls } from '../signers/signer.ts';
+import { parseSigningConfig, readSigningConfig } from '../signers/signing-config.ts';
+import type { SigningServices } from '../signers/signing-config.ts';
 
 /** The signer to open, and the services that receive its signatures. */
 export interface OpenSignerInput {
@@ -79,8 +79,8 @@ async function openKeyless(input: OpenSignerInput, fulcioUrl: string | undefined
       fix: 'name --signing-config FILE, or public-good for sigstore’s public services',
     });
   }
-  const { findIdentityToken } = await import('./identity-token.ts');
-  const { keylessSigner } = await import('./keyless.ts');
+  const { findIdentityToken } = await import('../signers/identity-token.ts');
+  const { keylessSigner } = await import('../signers/keyless.ts');
   const token = await findIdentityToken({ environment: input.passphrase.environment, ...input.identityToken, now: input.now });
   return keylessSigner({ token, fulcioUrl, witnesses });
 }

@@ -10,8 +10,8 @@ import { attachArtifact, attachBundle, attachToTag, layersAt } from './attach.ts
 import type { Attached } from './attach.ts';
 import { imageStatement, signBundle } from './dsse-bundle.ts';
 import { legacyAnnotationsOf } from './legacy-annotations.ts';
-import { keySigner } from './signer.ts';
-import type { Signer } from './signer.ts';
+import { keySigner } from '../signers/signer.ts';
+import type { Signer } from '../signers/signer.ts';
 import { makeSimpleSigningPayload } from './simple-signing-payload.ts';
 
 /**

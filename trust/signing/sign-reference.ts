@@ -3,7 +3,7 @@ import { PortcullisError } from '../../base/errors/index.ts';
 import { signImage } from './sign-image.ts';
 import type { SignatureFormat, SignedImage } from './sign-image.ts';
 import type { SigningKey } from '../keys/private-key.ts';
-import type { Signer } from './signer.ts';
+import type { Signer } from '../signers/signer.ts';
 import type { RegistryAccess } from '../registries/registry-access.ts';
 import { resolveAll } from '../registries/resolve-image.ts';
 

@@ -13,7 +13,7 @@ import { decide } from '../verdict/decide.ts';
 import { explainVerdict } from '../verdict/explain-verdict.ts';
 import { mockIssuer, mockSubject, startMockSigstore } from './fixtures/mock-sigstore.ts';
 import type { MockSigstore, SignOptions } from './fixtures/mock-sigstore.ts';
-import { signArtifact } from './sign-artifact.ts';
+import { signArtifact } from '../signing/sign-artifact.ts';
 
 /**
  * Attacks by a signer to whom Fulcio does issue certificates, but for another identity, and who can combine

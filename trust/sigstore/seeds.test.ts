@@ -7,7 +7,7 @@ import { test } from 'node:test';
 import type { TestContext } from 'node:test';
 import { sealDossier } from '../evidence/dossier.ts';
 import { loadPolicy } from '../policy/load.ts';
-import { parseSigningConfig } from '../signing/signing-config.ts';
+import { parseSigningConfig } from '../signers/signing-config.ts';
 import { trustRoot } from '../tuf/trusted-set.ts';
 import { decide } from '../verdict/decide.ts';
 import { explainVerdict } from '../verdict/explain-verdict.ts';

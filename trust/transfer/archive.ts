@@ -11,7 +11,7 @@ import { smallest } from '../../base/lists/index.ts';
 import { makeFolderSync } from '../../base/storage/index.ts';
 import { verifySignature } from '../keys/verify-signature.ts';
 import { canonicalJson } from '../json/canonical-json.ts';
-import type { Signer } from '../signing/signer.ts';
+import type { Signer } from '../signers/signer.ts';
 import { parseStrictJson, recordOf } from '../json/strict-json.ts';
 import { ociSource } from '../tuf/client/oci-source.ts';
 import { defaultTufTag } from '../tuf/client/oci-source.ts';

@@ -16,7 +16,7 @@ import { levels } from '../requirements/notation.ts';
 import { makeNotationSignature } from '../notation/sign.ts';
 import { loadPolicy } from '../policy/load.ts';
 import { bundleVerifications } from '../keys/remembered.ts';
-import { keySigner } from '../signing/signer.ts';
+import { keySigner } from '../signers/signer.ts';
 import type { EvidenceItem, Verdict } from '../findings/types.ts';
 import type { Requirement } from '../requirements/types.ts';
 import { decide } from './decide.ts';

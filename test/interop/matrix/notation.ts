@@ -6,8 +6,8 @@ import { chainOf, rootExtensions, signerExtensions } from '../../../trust/notati
 import type { Issued } from '../../../trust/notation/fixtures/authority.ts';
 import { makeNotationSignature } from '../../../trust/notation/sign.ts';
 import { signImage } from '../../../trust/signing/sign-image.ts';
-import { keySigner } from '../../../trust/signing/signer.ts';
-import type { Signer } from '../../../trust/signing/signer.ts';
+import { keySigner } from '../../../trust/signers/signer.ts';
+import type { Signer } from '../../../trust/signers/signer.ts';
 import { attachEnvelope, openNotation as openNotationGround, serveFiles } from '../../fixtures/notation.ts';
 import { carryReferrers, flip } from './artifacts.ts';
 import type { Cell, OpenTool, Row } from './cells.ts';

@@ -1,9 +1,9 @@
 import { createHash } from 'node:crypto';
 import { PortcullisError } from '../../../base/errors/index.ts';
 import { policyKey } from '../../keys/public-key.ts';
-import { checkScheme, defaultScheme } from '../signer.ts';
-import type { Signer, WitnessUrls } from '../signer.ts';
-import type { SignatureScheme } from '../signature-scheme.ts';
+import { checkScheme, defaultScheme } from '../../signers/signer.ts';
+import type { Signer, WitnessUrls } from '../../signers/signer.ts';
+import type { SignatureScheme } from '../../signers/signature-scheme.ts';
 import { publicKeyOf } from './public-key.ts';
 import { startToken } from './token-process.ts';
 import { parsePkcs11Uri } from './uri.ts';

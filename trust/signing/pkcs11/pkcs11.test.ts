@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { keyObjectOf } from '../../keys/public-key.ts';
 import { verifySignature } from '../../keys/verify-signature.ts';
-import type { Signer } from '../signer.ts';
+import type { Signer } from '../../signers/signer.ts';
 import { pkcs11Signer } from './pkcs11-signer.ts';
 import { parsePkcs11Uri } from './uri.ts';
 

@@ -1,5 +1,5 @@
 import { parseJson } from '../../../base/json/index.ts';
-import type { Signer } from '../../signing/signer.ts';
+import type { Signer } from '../../signers/signer.ts';
 import { tufCanonicalJson } from '../metadata/canonical.ts';
 import { readNotaryKey, readTufKey, signedBy } from '../metadata/keys.ts';
 import type { Dialect, TopRole } from '../metadata/model.ts';

@@ -1,7 +1,7 @@
 import { createPublicKey } from 'node:crypto';
 import type { KeyObject } from 'node:crypto';
-import type { Signer } from '../../signing/signer.ts';
-import type { SignatureScheme } from '../../signing/signature-scheme.ts';
+import type { Signer } from '../../signers/signer.ts';
+import type { SignatureScheme } from '../../signers/signature-scheme.ts';
 import { materialOf } from '../metadata/listed-key.ts';
 import type { ListedKey } from '../metadata/listed-key.ts';
 import { readNotaryKey, readTufKey } from '../metadata/keys.ts';

@@ -8,7 +8,7 @@ import { test } from 'node:test';
 import { fileOf as targetOf, later, signed, testKey } from '../fixtures/repository.fixture.ts';
 import { openKeystore } from '../../keystore/keystore.ts';
 import { openRegistries } from '../../registries/registry-access.ts';
-import { keySigner } from '../../signing/signer.ts';
+import { keySigner } from '../../signers/signer.ts';
 import type { TargetFile } from '../metadata/model.ts';
 import { readMetadata } from '../metadata/read.ts';
 import { tufCanonicalJson } from '../metadata/canonical.ts';

@@ -1,7 +1,7 @@
 import { createHash, createPublicKey } from 'node:crypto';
 import { PortcullisError, isPortcullisError, reasonOf } from '../../base/errors/index.ts';
 import { preAuthEncoding } from '../keys/dsse.ts';
-import { requestTimestamp } from '../notation/request-timestamp.ts';
+import { requestTimestamp } from './request-timestamp.ts';
 import { postForBytes } from './post-json.ts';
 import { logInRekor1 } from './rekor-v1.ts';
 import type { ProposedEntry } from './rekor-v1.ts';

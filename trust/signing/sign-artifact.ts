@@ -1,7 +1,7 @@
-import { signBundle, signMessageBundle } from '../signing/dsse-bundle.ts';
-import { readIdentityToken } from '../signing/identity-token.ts';
-import { keylessSigner } from '../signing/keyless.ts';
-import { parseSigningConfig } from '../signing/signing-config.ts';
+import { signBundle, signMessageBundle } from './dsse-bundle.ts';
+import { readIdentityToken } from '../signers/identity-token.ts';
+import { keylessSigner } from '../signers/keyless.ts';
+import { parseSigningConfig } from '../signers/signing-config.ts';
 import { PortcullisError } from '../../base/errors/index.ts';
 
 /** The artifact, the signer's token, and the services. */

@@ -12,13 +12,13 @@ import {
 } from '../evidence/cosign-names.ts';
 import type { SigningKey } from '../keys/private-key.ts';
 import type { RegistryAccess } from '../registries/registry-access.ts';
-import { attachBundle, attachToTag } from '../signing/attach.ts';
-import type { Attached } from '../signing/attach.ts';
-import { signBundle } from '../signing/dsse-bundle.ts';
-import { witnessAnnotations } from '../signing/legacy-annotations.ts';
-import { keySigner } from '../signing/signer.ts';
-import type { Signer } from '../signing/signer.ts';
-import { predicateShortNames, predicateTypeOf } from './predicate-types.ts';
+import { attachBundle, attachToTag } from './attach.ts';
+import type { Attached } from './attach.ts';
+import { signBundle } from './dsse-bundle.ts';
+import { witnessAnnotations } from './legacy-annotations.ts';
+import { keySigner } from '../signers/signer.ts';
+import type { Signer } from '../signers/signer.ts';
+import { predicateShortNames, predicateTypeOf } from '../attestation/predicate-types.ts';
 
 /**
  * `bundle`: a sigstore bundle among the referrers, the default of cosign v3. `legacy`: an envelope under the
