@@ -55,6 +55,7 @@ export type { TrustService, TrustServiceOptions } from './notary/trust-service.t
 export { downloadTargets, initialiseTuf, refreshTuf } from './tuf/client/folder-client.ts';
 export { bundleVerifications } from './keys/remembered.ts';
 export { decide } from './verdict/decide.ts';
+export { verdictCacheKey } from './verdict/cache-key.ts';
 export { createDecider } from './verdict/decider.ts';
 export type { Decider } from './verdict/decider.ts';
 export { prepareDecision } from './verdict/prepare.ts';

@@ -3,13 +3,13 @@ import type { Database, Statement } from '../../base/storage/index.ts';
 import type { PortcullisError } from '../../base/errors/index.ts';
 import {
   adviceOf,
-  canonicalJson,
   createDecider,
   decide,
   decideUnseen,
   explainReason,
   lackingParts,
   unseenDossier,
+  verdictCacheKey,
   verdictLogStatements,
   withParts,
 } from '../../trust/index.ts';
@@ -55,7 +55,7 @@ export interface Decisions {
   prepare(policy: TrustPolicy, question: Question): Promise<void>;
   /**
    * Returns the verdict on a recorded image. The same inputs give the verdict that was given before, as long
-   * as it is valid. Key: design section 3; keys, roots and trust stores are part of the revision of a policy.
+   * as it is valid.
    */
   again(policy: TrustPolicy, question: Question): Decided;
   /** Reports that the verdict's log statements are durable. */
@@ -88,7 +88,7 @@ export function createDecisions(options: DecisionsOptions): Decisions {
   const statements =
     options.log?.statements ?? ((verdict, dossier, policy) => verdictLogStatements(verdict, { dossier, policy, time: now() }));
   const known = (policy: TrustPolicy, question: Question): Verdict | undefined => {
-    const verdict = cache.get(keyOf(policy, question));
+    const verdict = cache.get(verdictCacheKey({ ...question, policy }));
     return verdict !== undefined && isValid(verdict, now()) ? verdict : undefined;
   };
   const decider = createDecider();
@@ -150,17 +150,17 @@ export function createDecisions(options: DecisionsOptions): Decisions {
       if (verdict === undefined && lackingParts(question.dossier).length > 0) {
         // Without the separate parts no decision is possible here: the verdict that `prepare` computed a
         // moment ago applies, unless it admits and has expired.
-        const prepared = cache.get(keyOf(policy, question));
+        const prepared = cache.get(verdictCacheKey({ ...question, policy }));
         verdict = prepared === undefined || prepared.outcome === 'admit' ? decide({ ...question, policy, now: now() }) : prepared;
       } else if (verdict === undefined) {
         verdict = decide({ ...question, policy, now: now() });
-        cache.set(keyOf(policy, question), verdict);
+        cache.set(verdictCacheKey({ ...question, policy }), verdict);
       }
       return { verdict, log: inLog.has(verdict.id) ? [] : statements(verdict, question.dossier, policy) };
     },
     async prepare(policy, question) {
       if (known(policy, question) !== undefined) return;
-      const key = keyOf(policy, question);
+      const key = verdictCacheKey({ ...question, policy });
       let flight = flights.get(key);
       if (flight === undefined) {
         flight = whole(question.dossier)
@@ -174,10 +174,6 @@ export function createDecisions(options: DecisionsOptions): Decisions {
       inLog.set(verdict.id, true);
     },
   };
-}
-
-function keyOf(policy: TrustPolicy, { dossier, reference, namespace, platform }: Question): string {
-  return canonicalJson([dossier.manifestDigest, reference, namespace, platform, policy.revision, dossier.id]);
 }
 
 /** Whether `validUntil` is in the future. A time that cannot be parsed is in the past. */
