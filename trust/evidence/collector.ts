@@ -10,7 +10,7 @@ export type LeafRequirement = Exclude<Requirement, { readonly of: readonly Requi
 /**
  * How evidence of one type is found. A collector only says which content it wants: one listing of referrers
  * and one fetch of each manifest, of each `.sig` or `.att` tag and of each blob serve all collectors. The
- * framework (`collect-from.ts`) handles limits, failures and the dossier. `collectors.ts` says which
+ * framework (`collect-from.ts`) handles limits, failures and the dossier. `../gathering/collectors.ts` says which
  * requirements need which collectors.
  */
 export interface Collector {
@@ -58,7 +58,7 @@ export interface Collector {
   complete?(context: GatheringContext): Promise<void>;
   /**
    * The facts that `complete` adds, when they expire by themselves and can be fetched again without a
-   * registry (`renew.ts`).
+   * registry (`../gathering/renew.ts`).
    */
   readonly renewable?: RenewableFacts;
 }
