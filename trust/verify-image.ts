@@ -2,7 +2,7 @@ import { parseReference } from '../base/distribution/index.ts';
 import { gather } from './gathering/gather.ts';
 import type { RegistryAccess } from './registries/registry-access.ts';
 import { hostPlatform, resolveImage } from './registries/resolve-image.ts';
-import type { TrustServices } from './tuf/requirement/trust-services.ts';
+import type { TrustServices } from './tuf-requirement/trust-services.ts';
 import type { Dossier, Platform, Verdict } from './findings/types.ts';
 import type { TrustPolicy } from './requirements/types.ts';
 import { decide } from './verdict/decide.ts';

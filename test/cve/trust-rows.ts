@@ -158,8 +158,8 @@ export const trustRows: readonly Row[] = [
     id: 'CVE-2026-23991',
     what: 'go-tuf: a malformed answer ends the process',
     held: [
-      ['trust/tuf/metadata/metadata.test.ts', 'any JSON in place of metadata is refused with a readable error'],
-      ['trust/tuf/metadata/metadata.test.ts', 'changed bytes are refused, or read as changed'],
+      ['trust/tuf-metadata/metadata.test.ts', 'any JSON in place of metadata is refused with a readable error'],
+      ['trust/tuf-metadata/metadata.test.ts', 'changed bytes are refused, or read as changed'],
     ],
   },
   {
@@ -171,14 +171,14 @@ export const trustRows: readonly Row[] = [
     id: 'CVE-2026-24686',
     what: 'go-tuf: the name of a repository leads out of the cache folder',
     held: [
-      ['trust/tuf/author/working-folder.test.ts', 'a collection of any name has its own folder directly below the folder of collections'],
-      ['trust/tuf/author/to-folder.test.ts', 'a role name cannot lead out of the folder'],
+      ['trust/tuf-author/working-folder.test.ts', 'a collection of any name has its own folder directly below the folder of collections'],
+      ['trust/tuf-author/to-folder.test.ts', 'a role name cannot lead out of the folder'],
     ],
   },
   {
     id: 'CVE-2026-24137',
     what: 'sigstore: the path of a TUF target can write files anywhere',
-    held: [['trust/tuf/client/client.test.ts', 'a target of any name is downloaded below its folder, and only with the signed content']],
+    held: [['trust/tuf-client/client.test.ts', 'a target of any name is downloaded below its folder, and only with the signed content']],
   },
   {
     id: 'CVE-2024-56138',

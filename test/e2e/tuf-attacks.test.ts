@@ -8,9 +8,9 @@ import { fileOf, testRepository } from '../../trust/tuf/fixtures/repository.fixt
 import type { TestRepository } from '../../trust/tuf/fixtures/repository.fixture.ts';
 import { testService } from '../../trust/tuf/fixtures/served-repository.fixture.ts';
 import type { TestService } from '../../trust/tuf/fixtures/served-repository.fixture.ts';
-import { attacks, serveGood } from '../../trust/tuf/requirement/attacks.fixture.ts';
-import type { Attack, AttackedImage } from '../../trust/tuf/requirement/attacks.fixture.ts';
-import type { Dialect } from '../../trust/tuf/metadata/model.ts';
+import { attacks, serveGood } from '../../trust/tuf-requirement/attacks.fixture.ts';
+import type { Attack, AttackedImage } from '../../trust/tuf-requirement/attacks.fixture.ts';
+import type { Dialect } from '../../trust/tuf-metadata/model.ts';
 import { failureOf, openStage, plainPolicy, policyOf, registryName } from '../fixtures/stage.ts';
 import type { Stage } from '../fixtures/stage.ts';
 import { isWide } from '../fixtures/width.ts';
@@ -30,7 +30,7 @@ const dialectsOf = ({ dialects = ['tuf', 'notary'] }: Attack, index: number): re
   isWide ? dialects : [dialects[index % dialects.length] ?? 'tuf'];
 
 /**
- * The attacks of trust/tuf/requirement on a daemon: each pull is refused for its specific reason, and a valid
+ * The attacks of trust/tuf-requirement on a daemon: each pull is refused for its specific reason, and a valid
  * pull succeeds afterwards. Complete run: PORTCULLIS_WIDE=1.
  */
 describe('PullImage with hostile servers of metadata', { concurrency: 16 }, () => {

@@ -191,7 +191,7 @@ export const mutants = checks([
     'else if ((false as boolean)) throw',
     'trust/notation/revocation/crl.test.ts',
   ],
-  ['trust/tuf/requirement/root-names.ts', "?? '(no name)'", "?? '*'", 'trust/x509/pem.test.ts'],
+  ['trust/tuf-requirement/root-names.ts', "?? '(no name)'", "?? '*'", 'trust/x509/pem.test.ts'],
   ['cli/doctor/seeds.ts', 'export const warningDays = 60;', 'export const warningDays = 30;', 'cli/doctor/seeds.test.ts'],
   [
     'trust/sigstore/read-requirement.ts',

@@ -30,7 +30,7 @@ export const mutants = checks([
     "['prerouting', verdict",
     'cni-plugins/attach/plugin-traffic.test.ts',
   ],
-  ['trust/tuf/metadata/read-tuf.ts', '.threshold`, 1)', '.threshold`, 0)', 'trust/tuf/trusted-set.test.ts'],
+  ['trust/tuf-metadata/read-tuf.ts', '.threshold`, 1)', '.threshold`, 0)', 'trust/tuf/trusted-set.test.ts'],
   ['trust/sigstore/verify.ts', 'logs.add(finding.log.id);', 'logs.add(String(logs.size));', 'trust/sigstore/hostile.test.ts'],
   ['runtime/containers/user.ts', 'id > largestId', 'false', 'runtime/services/image-user.test.ts'],
   [

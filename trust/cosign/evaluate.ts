@@ -7,8 +7,8 @@ import { checkItem } from './check-item.ts';
 import { holdToRoot } from './root-expiry.ts';
 
 /**
- * Evaluates whether the authority has signed the image with cosign, as a bundle or in cosign's older form. Each
- * signature that was found is a reason. Pure, and never throws.
+ * Evaluates whether the authority has signed the image with cosign, as a bundle or in cosign's older form.
+ * Each signature that was found is a reason. Pure, and never throws.
  */
 export function evaluateSigstore(requirement: SigstoreAuthority, evidence: Evidence, context: EvaluationContext): Evaluation {
   const checked = evidence.items.filter(isCosign).map((item) => checkItem(item, requirement, evidence, context.now));

@@ -10,8 +10,8 @@ export type LeafRequirement = Exclude<Requirement, { readonly of: readonly Requi
 /**
  * How evidence of one type is found. A collector only says which content it wants: one listing of referrers
  * and one fetch of each manifest, of each `.sig` or `.att` tag and of each blob serve all collectors. The
- * framework (`collect-from.ts`) handles limits, failures and the dossier. `../gathering/collectors.ts` says which
- * requirements need which collectors.
+ * framework (`collect-from.ts`) handles limits, failures and the dossier. `../gathering/collectors.ts` says
+ * which requirements need which collectors.
  */
 export interface Collector {
   readonly kind: EvidenceItem['kind'];

@@ -12,7 +12,7 @@ const loaders: Readonly<Record<LeafRequirement['kind'], readonly Load[]>> = {
   gpg: [async () => (await import('../gpg/collector.ts')).gpgCollectors],
   attestation: [async () => (await import('../attestation/collectors.ts')).attestationCollectors],
   notation: [async () => (await import('../notation/collector.ts')).notationCollectors],
-  tuf: [async () => (await import('../tuf/requirement/collector.ts')).tufCollectors],
+  tuf: [async () => (await import('../tuf-requirement/collector.ts')).tufCollectors],
   'cosign-key': [cosign],
   sigstore: [cosign],
   pki: [cosign],

@@ -1,7 +1,7 @@
 import { smallest } from '../../base/lists/index.ts';
 import { normaliseReference, ruleNamesImage } from '../requirements/named-images.ts';
 import type { SignedReference } from '../evidence/signed-reference.ts';
-import type { TrustServices } from '../tuf/requirement/trust-services.ts';
+import type { TrustServices } from '../tuf-requirement/trust-services.ts';
 import type { Dossier, EvidenceItem } from '../findings/types.ts';
 import type { TrustPolicy } from '../requirements/types.ts';
 import { createCollection } from '../evidence/collection.ts';

@@ -8,7 +8,7 @@ import { makeFolderSync, writeFileAtomic } from '../../base/storage/index.ts';
 import { readNewPassphrase, readPassphrase } from '../keys/passphrase.ts';
 import type { PassphraseSource } from '../keys/passphrase.ts';
 import type { SigningKey } from '../keys/private-key.ts';
-import { bareKeyId } from '../tuf/metadata/listed-key.ts';
+import { bareKeyId } from '../tuf-metadata/listed-key.ts';
 import { openKeyFile, readKeyFile, writeKeyFile } from './key-file.ts';
 import type { KeyFileHeaders } from './key-file.ts';
 

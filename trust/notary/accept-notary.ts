@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto';
 import { reasonOf } from '../../base/errors/index.ts';
 import { signersIn } from '../tuf/trusted-set.ts';
-import type { FileMeta, Metadata, RoleKeys, Root, Signed, Targets, TopRole, TufKey } from '../tuf/metadata/model.ts';
-import { readMetadata } from '../tuf/metadata/read.ts';
+import type { FileMeta, Metadata, RoleKeys, Root, Signed, Targets, TopRole, TufKey } from '../tuf-metadata/model.ts';
+import { readMetadata } from '../tuf-metadata/read.ts';
 import type { AcceptInput, NewFile } from './accept-input.ts';
 import { readHeads } from './heads.ts';
 import type { Head } from './heads.ts';

@@ -10,7 +10,7 @@ import {
   withSnapshot,
   withTimestamp,
 } from '../tuf/trusted-set.ts';
-import type { FileMeta } from '../tuf/metadata/model.ts';
+import type { FileMeta } from '../tuf-metadata/model.ts';
 import type { TrustedSet } from '../tuf/trusted-set.ts';
 import type { AcceptInput, NewFile } from './accept-input.ts';
 import { readHeads } from './heads.ts';

@@ -1,5 +1,5 @@
 import type { AcceptInput, NewFile } from './accept-input.ts';
-import type { Dialect } from '../tuf/metadata/model.ts';
+import type { Dialect } from '../tuf-metadata/model.ts';
 import { acceptNotary } from './accept-notary.ts';
 import { acceptTuf } from './accept-tuf.ts';
 import { digestsOf } from './digests.ts';

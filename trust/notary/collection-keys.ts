@@ -1,4 +1,4 @@
-import type { Dialect } from '../tuf/metadata/model.ts';
+import type { Dialect } from '../tuf-metadata/model.ts';
 import type { KeyVault } from './key-vault.ts';
 import { listedOnlineKey } from './online-keys.ts';
 import type { OnlineKey } from './online-keys.ts';

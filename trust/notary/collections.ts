@@ -1,4 +1,4 @@
-import type { Dialect } from '../tuf/metadata/model.ts';
+import type { Dialect } from '../tuf-metadata/model.ts';
 import { digested } from './accept.ts';
 import { createCollectionKeys } from './collection-keys.ts';
 import type { Upload } from './upload.ts';

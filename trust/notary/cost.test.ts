@@ -3,7 +3,7 @@ import { generateKeyPairSync } from 'node:crypto';
 import { test } from 'node:test';
 import { assertNearLinear } from '../../test/fixtures/cost.ts';
 import { fileOf, later, signed, testKey, testRepository, written } from '../tuf/fixtures/repository.fixture.ts';
-import { readTufKey } from '../tuf/metadata/keys.ts';
+import { readTufKey } from '../tuf-metadata/keys.ts';
 import { accept } from './accept.ts';
 import { heldKeys, onlineKey } from './online-keys.ts';
 import { isRefusal } from './refusal.ts';

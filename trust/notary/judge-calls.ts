@@ -1,4 +1,4 @@
-import type { Dialect } from '../tuf/metadata/model.ts';
+import type { Dialect } from '../tuf-metadata/model.ts';
 import type { DigestedFile } from './accept.ts';
 import type { AcceptInput } from './accept-input.ts';
 import type { Refusal } from './refusal.ts';

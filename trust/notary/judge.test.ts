@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 import { fileOf, later, signed, testRepository, written } from '../tuf/fixtures/repository.fixture.ts';
-import type { Dialect } from '../tuf/metadata/model.ts';
+import type { Dialect } from '../tuf-metadata/model.ts';
 import { createJudge } from './judge.ts';
 
 const judge = createJudge();

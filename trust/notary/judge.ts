@@ -1,6 +1,6 @@
 import { isPortcullisError } from '../../base/errors/index.ts';
 import { createThreadPool, startWorker } from '../../base/process/index.ts';
-import type { Dialect } from '../tuf/metadata/model.ts';
+import type { Dialect } from '../tuf-metadata/model.ts';
 import { accept, asBuffer } from './accept.ts';
 import type { DigestedFile } from './accept.ts';
 import type { AcceptInput } from './accept-input.ts';

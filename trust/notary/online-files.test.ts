@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { generateKeyPairSync } from 'node:crypto';
 import { test } from 'node:test';
-import { readMetadata } from '../tuf/metadata/read.ts';
+import { readMetadata } from '../tuf-metadata/read.ts';
 import { nextNotarySnapshot, nextNotaryTimestamp } from './online-files.ts';
 import { onlineKey } from './online-keys.ts';
 import { readSnapshot, readTimestamp } from './remembered-files.ts';

@@ -1,4 +1,4 @@
-import type { FileMeta, Snapshot, Timestamp } from '../tuf/metadata/model.ts';
+import type { FileMeta, Snapshot, Timestamp } from '../tuf-metadata/model.ts';
 import type { NewFile } from './accept-input.ts';
 import { digestsOf } from './digests.ts';
 import { readSnapshot, readTimestamp, rememberFile } from './remembered-files.ts';

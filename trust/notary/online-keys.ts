@@ -1,8 +1,8 @@
 import { createHash, createPrivateKey, createPublicKey, sign } from 'node:crypto';
 import type { KeyObject } from 'node:crypto';
-import { tufCanonicalJson } from '../tuf/metadata/canonical.ts';
-import { notaryKeyId } from '../tuf/metadata/keys.ts';
-import type { Dialect, Metadata, RoleKeys, TufKey, TufSignature } from '../tuf/metadata/model.ts';
+import { tufCanonicalJson } from '../tuf-metadata/canonical.ts';
+import { notaryKeyId } from '../tuf-metadata/keys.ts';
+import type { Dialect, Metadata, RoleKeys, TufKey, TufSignature } from '../tuf-metadata/model.ts';
 
 /** A key that the service holds: Ed25519, one for each collection and role until it is rotated. */
 export interface OnlineKey {
@@ -37,7 +37,7 @@ export function heldKeys(
 
 const materials = new WeakMap<OnlineKey, string>();
 
-/** Returns the digest of the key's SPKI, as in ../tuf/metadata/keys.ts. */
+/** Returns the digest of the key's SPKI, as in ../tuf-metadata/keys.ts. */
 function materialOf(key: OnlineKey): string {
   let material = materials.get(key);
   if (material === undefined) {

@@ -3,7 +3,7 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { makeCertificate } from '../../test/fixtures/certificate.ts';
-import { notaryKeyId } from '../tuf/metadata/keys.ts';
+import { notaryKeyId } from '../tuf-metadata/keys.ts';
 import { fileOf, later, signed, testKey } from '../tuf/fixtures/repository.fixture.ts';
 import type { TestKey } from '../tuf/fixtures/repository.fixture.ts';
 

@@ -1,5 +1,5 @@
-import { readMetadata } from '../tuf/metadata/read.ts';
-import type { Dialect, Metadata, Root, Snapshot, Timestamp } from '../tuf/metadata/model.ts';
+import { readMetadata } from '../tuf-metadata/read.ts';
+import type { Dialect, Metadata, Root, Snapshot, Timestamp } from '../tuf-metadata/model.ts';
 
 /**
  * Each publish reads the current files again: their parsed form is kept as long as their bytes are in memory.

@@ -1,4 +1,4 @@
-import type { Dialect } from '../tuf/metadata/model.ts';
+import type { Dialect } from '../tuf-metadata/model.ts';
 import type { NewFile } from './accept-input.ts';
 import { nextNotarySnapshot, nextNotaryTimestamp, nextTufSnapshot, nextTufTimestamp } from './online-files.ts';
 import { readRoot, readSnapshot } from './remembered-files.ts';

@@ -1,5 +1,5 @@
 import { parseJson } from '../../base/json/index.ts';
-import type { Root, TufKey } from '../tuf/metadata/model.ts';
+import type { Root, TufKey } from '../tuf-metadata/model.ts';
 import { certificatesOfPem, commonNameOf } from '../x509/pem.ts';
 
 /**

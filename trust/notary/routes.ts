@@ -1,4 +1,4 @@
-import type { Dialect } from '../tuf/metadata/model.ts';
+import type { Dialect } from '../tuf-metadata/model.ts';
 import type { Which } from './collections.ts';
 import type { OnlineKey } from './online-keys.ts';
 

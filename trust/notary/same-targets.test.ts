@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { fileOf, testKey, testRepository, written } from '../tuf/fixtures/repository.fixture.ts';
 import type { TestRepository } from '../tuf/fixtures/repository.fixture.ts';
-import type { Dialect } from '../tuf/metadata/model.ts';
+import type { Dialect } from '../tuf-metadata/model.ts';
 import { differentTarget } from './same-targets.ts';
 
 type Roles = Readonly<Record<string, Readonly<Record<string, string>>>>;

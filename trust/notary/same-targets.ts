@@ -1,7 +1,7 @@
 import { covers, delegatesFor } from '../tuf/delegation.ts';
-import type { TargetFile, Targets } from '../tuf/metadata/model.ts';
-import { readMetadata } from '../tuf/metadata/read.ts';
-import type { Dialect } from '../tuf/metadata/model.ts';
+import type { TargetFile, Targets } from '../tuf-metadata/model.ts';
+import { readMetadata } from '../tuf-metadata/read.ts';
+import type { Dialect } from '../tuf-metadata/model.ts';
 import { namesByPrefix } from './roles.ts';
 
 /**

@@ -1,5 +1,5 @@
 import { LRUCache } from 'lru-cache';
-import type { Dialect } from '../tuf/metadata/model.ts';
+import type { Dialect } from '../tuf-metadata/model.ts';
 import { readSnapshot, readTimestamp } from './remembered-files.ts';
 import type { StoredFile, TrustStore } from './store.ts';
 

@@ -4,7 +4,7 @@ import { isPortcullisError, reasonOf } from '../../base/errors/index.ts';
 import { append } from '../../base/lists/index.ts';
 import { openDatabase } from '../../base/storage/index.ts';
 import type { Database, SqlRow, Statement } from '../../base/storage/index.ts';
-import type { Dialect } from '../tuf/metadata/model.ts';
+import type { Dialect } from '../tuf-metadata/model.ts';
 import type { DigestedFile } from './accept.ts';
 import type { NewFile } from './accept-input.ts';
 import { trustMigrations } from './schema.ts';

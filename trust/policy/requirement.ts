@@ -6,7 +6,7 @@ import { readNotation } from '../notation/read-requirement.ts';
 import { readPki } from '../pki/reader.ts';
 import { readCosign, readSigstore } from '../sigstore/read-requirement.ts';
 import { recordOf } from '../json/strict-json.ts';
-import { holdsTuf, readTuf } from '../tuf/requirement/policy.ts';
+import { holdsTuf, readTuf } from '../tuf-requirement/policy.ts';
 import type { PolicyKey, Requirement } from '../requirements/types.ts';
 import { report } from '../requirements/building.ts';
 import type { Building } from '../requirements/building.ts';

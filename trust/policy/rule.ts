@@ -2,7 +2,7 @@ import { basename } from 'node:path';
 import { reasonOf } from '../../base/errors/index.ts';
 import type { PathSegment } from '../../base/schema/index.ts';
 import { recordOf } from '../json/strict-json.ts';
-import { holdsTuf, withGrace } from '../tuf/requirement/policy.ts';
+import { holdsTuf, withGrace } from '../tuf-requirement/policy.ts';
 import type { BreakGlass, Requirement, TrustRule } from '../requirements/types.ts';
 import { report } from '../requirements/building.ts';
 import type { Building } from '../requirements/building.ts';

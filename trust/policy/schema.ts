@@ -1,7 +1,7 @@
 import { gpgSchema } from '../gpg/policy.ts';
 import { attestationSchema } from '../attestation/policy.ts';
 import { pkiSchema } from '../pki/reader.ts';
-import { tufSchema } from '../tuf/requirement/policy.ts';
+import { tufSchema } from '../tuf-requirement/policy.ts';
 import { logSchema, sigstoreSchema } from '../sigstore/schema.ts';
 import { notationSchema } from '../notation/read-requirement.ts';
 import { constraintProperties } from '../requirements/constraints.ts';

@@ -3,11 +3,11 @@ import { join } from 'node:path';
 import { reasonOf } from '../../base/errors/index.ts';
 import { writeFileAtomic } from '../../base/storage/index.ts';
 import { sha256Digest } from '../json/canonical-json.ts';
-import { fetchTarget } from '../tuf/client/fetch-target.ts';
-import { initialiseTuf } from '../tuf/client/folder-client.ts';
-import { folderStore } from '../tuf/client/folder-store.ts';
-import { httpSource } from '../tuf/client/http-source.ts';
-import { updateMetadata } from '../tuf/client/update.ts';
+import { fetchTarget } from '../tuf-client/fetch-target.ts';
+import { initialiseTuf } from '../tuf-client/folder-client.ts';
+import { folderStore } from '../tuf-client/folder-store.ts';
+import { httpSource } from '../tuf-client/http-source.ts';
+import { updateMetadata } from '../tuf-client/update.ts';
 import {
   cachedRootFile,
   cachedSigningConfigFile,

@@ -2,7 +2,7 @@ import { fallbackTag, formatReference, parseReference } from '../../base/distrib
 import type { Descriptor, FetchedManifest, RegistryRepository } from '../../base/distribution/index.ts';
 import { isPortcullisError } from '../../base/errors/index.ts';
 import { attestationTag, signatureTag } from '../evidence/cosign-names.ts';
-import { defaultTufTag } from '../tuf/client/oci-source.ts';
+import { defaultTufTag } from '../tuf-client/oci-source.ts';
 
 /** The result of copying an image. */
 export interface CopiedImage {

@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { covers, delegatesFor } from './delegation.ts';
-import type { Targets } from './metadata/model.ts';
+import type { Targets } from '../tuf-metadata/model.ts';
 
 const patterns = (...list: string[]) => ({ kind: 'patterns', patterns: list }) as const;
 

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
-import { mostPatternLength } from './metadata/limits.ts';
-import type { DelegationScope, Targets } from './metadata/model.ts';
+import { mostPatternLength } from '../tuf-metadata/limits.ts';
+import type { DelegationScope, Targets } from '../tuf-metadata/model.ts';
 
 /** A role that may sign for a path. */
 export interface Delegate {

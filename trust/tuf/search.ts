@@ -1,6 +1,6 @@
 import { delegatesFor } from './delegation.ts';
 import { tufFailure } from './failure.ts';
-import type { TargetFile } from './metadata/model.ts';
+import type { TargetFile } from '../tuf-metadata/model.ts';
 import type { TrustedSet } from './trusted-set.ts';
 
 /** A target, and the role that signed it. */

@@ -3,7 +3,7 @@ import { suite, test } from 'node:test';
 import { isPortcullisError } from '../../base/errors/index.ts';
 import { fileOf, signed, testKey, testRepository, written } from './fixtures/repository.fixture.ts';
 import type { TestRepository } from './fixtures/repository.fixture.ts';
-import type { Dialect } from './metadata/model.ts';
+import type { Dialect } from '../tuf-metadata/model.ts';
 import {
   keptSnapshot,
   keptTargets,

@@ -1,9 +1,9 @@
 import { createHash } from 'node:crypto';
 import { reasonOf } from '../../base/errors/index.ts';
 import { tufFailure } from './failure.ts';
-import { mostHashedBytes } from './metadata/limits.ts';
-import { signedBy } from './metadata/keys.ts';
-import { readMetadata } from './metadata/read.ts';
+import { mostHashedBytes } from '../tuf-metadata/limits.ts';
+import { signedBy } from '../tuf-metadata/keys.ts';
+import { readMetadata } from '../tuf-metadata/read.ts';
 import type {
   Dialect,
   FileMeta,
@@ -16,7 +16,7 @@ import type {
   Timestamp,
   TopRole,
   TufKey,
-} from './metadata/model.ts';
+} from '../tuf-metadata/model.ts';
 
 /**
  * The trusted metadata at one time of an update, and the rules by which it grows (TUF specification 1.0.34,

@@ -2,7 +2,7 @@ import { evaluateSigstore } from '../cosign/evaluate.ts';
 import { evaluateGpg } from '../gpg/evaluate.ts';
 import { evaluateAttestation } from '../attestation/evaluate.ts';
 import { evaluateNotation } from '../notation/evaluate.ts';
-import { evaluateTuf } from '../tuf/requirement/evaluate.ts';
+import { evaluateTuf } from '../tuf-requirement/evaluate.ts';
 import type { Requirement } from '../requirements/types.ts';
 import { distinctSigners } from './distinct-signers.ts';
 import { codeOf, earliest, isUnproven } from '../findings/evaluation.ts';

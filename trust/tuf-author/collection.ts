@@ -1,0 +1,60 @@
+import type { DelegatedRole, Dialect, RoleKeys, TargetFile, TopRole, TufKey } from '../tuf-metadata/model.ts';
+import { readMetadata } from '../tuf-metadata/read.ts';
+import type { ListedKey } from '../tuf-metadata/listed-key.ts';
+
+/**
+ * What an owner intends to sign, in one dialect: which keys may sign for which role, and which files are
+ * signed. Values only: issue.ts adds versions, expiries and signatures.
+ */
+export interface Collection {
+  readonly dialect: Dialect;
+  /** Keys of the top-level roles, by id. */
+  readonly keys: ReadonlyMap<string, ListedKey>;
+  readonly roles: Readonly<Record<TopRole, RoleKeys>>;
+  /** `targets` and the delegated roles, by name. */
+  readonly targets: ReadonlyMap<string, AuthoredRole>;
+}
+
+export interface AuthoredRole {
+  readonly targets: ReadonlyMap<string, TargetFile>;
+  /** Keys of the roles that it delegates to, by id. */
+  readonly keys: ReadonlyMap<string, ListedKey>;
+  readonly delegations: readonly DelegatedRole[];
+}
+
+/** The current files: role name (`root`, `timestamp`, `snapshot`, `targets`, delegated roles) → bytes. */
+export type Standing = ReadonlyMap<string, Buffer>;
+
+export const emptyRole: AuthoredRole = { targets: new Map(), keys: new Map(), delegations: [] };
+
+const ownTop: ReadonlySet<string> = new Set(['root', 'timestamp', 'snapshot']);
+
+/**
+ * Returns the content of a dialect's files. Signatures are not checked here: the caller has verified the
+ * files.
+ * @throws Error with a sentence when a file has the wrong form, or uses succinct delegations, which this
+ * writer does not preserve
+ */
+export function collectionOf(dialect: Dialect, existing: Standing): Collection {
+  const root = existing.get('root');
+  if (root === undefined) throw new Error('there is no root');
+  const { signed } = readMetadata(dialect, 'root', root);
+  return {
+    dialect,
+    keys: listedKeys(signed.keys),
+    roles: signed.roles,
+    targets: new Map(
+      [...existing].filter(([name]) => !ownTop.has(name)).map(([name, bytes]) => [name, authoredRole(dialect, name, bytes)] as const),
+    ),
+  };
+}
+
+function authoredRole(dialect: Dialect, name: string, bytes: Buffer): AuthoredRole {
+  const { targets, delegations } = readMetadata(dialect, 'targets', bytes).signed;
+  if (delegations?.succinct !== undefined) throw new Error(`${name} has succinct delegations, which are read and not written`);
+  return { targets, keys: listedKeys(delegations?.keys ?? new Map<string, TufKey>()), delegations: delegations?.roles ?? [] };
+}
+
+function listedKeys(keys: ReadonlyMap<string, TufKey>): Map<string, ListedKey> {
+  return new Map([...keys].map(([id, { entry, material }]): [string, ListedKey] => [id, { id, entry, material }]));
+}

@@ -1,0 +1,41 @@
+import { readMetadata } from '../tuf-metadata/read.ts';
+import { rootBody, targetsBody } from './bodies.ts';
+import { collectionOf } from './collection.ts';
+import type { Collection, Standing } from './collection.ts';
+import type { OnlineRole } from './destination.ts';
+import { sameBody } from './issue.ts';
+import type { ListedKey } from '../tuf-metadata/listed-key.ts';
+import { typeOf, versionOf } from './publish.ts';
+
+/**
+ * Returns why a draft differs from the one that the collection's state requires; undefined when it does not.
+ * Drafts come with a folder that other users have passed on, and signers must sign exactly what they can
+ * inspect. Snapshot and timestamp only list files, which leaves nothing to decide.
+ * @param atService roles whose keys a service has created since: staged changes do not contain these keys
+ */
+export function draftFlaw(
+  collection: Collection,
+  existing: Standing,
+  { role, bytes }: { readonly role: string; readonly bytes: Buffer },
+  atService: readonly OnlineRole[],
+): string | undefined {
+  const { dialect } = collection;
+  const type = typeOf(role);
+  if (type === 'snapshot' || type === 'timestamp') return undefined;
+  const former = existing.get(role);
+  const next = former === undefined ? 1 : versionOf(dialect, role, former) + 1;
+  const { version } = readMetadata(dialect, type, bytes).signed;
+  if (version !== next) return `its version is ${version}, and ${next} is to follow`;
+  const authored = collection.targets.get(role);
+  const body =
+    type === 'root'
+      ? rootBody(withKeysOf(collection, collectionOf(dialect, new Map([['root', bytes]])), atService))
+      : authored && targetsBody(dialect, authored);
+  return body !== undefined && sameBody(bytes, body) ? undefined : 'it says something else than the collection with what is staged';
+}
+
+function withKeysOf(collection: Collection, drafted: Collection, roles: readonly OnlineRole[]): Collection {
+  const keys = new Map<string, ListedKey>([...drafted.keys, ...collection.keys]);
+  const theirs = Object.fromEntries(roles.map((role) => [role, drafted.roles[role]]));
+  return { ...collection, keys, roles: { ...collection.roles, ...theirs } };
+}

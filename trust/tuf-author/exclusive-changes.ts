@@ -1,0 +1,36 @@
+import { lockFolder, makeFolderSync } from '../../base/storage/index.ts';
+import type { Owner } from './owner.types.ts';
+
+/** How long a change waits for the folder. Other changes finish within a moment, or wait for a passphrase. */
+const waitMs = 10_000;
+
+/**
+ * Returns an owner that holds the collection's working folder exclusively during each change. Without that,
+ * two commands that read, change and write at the same time would lose the changes of one of them. Reading
+ * takes no lock.
+ * @throws STORAGE_IN_USE from each change, when another process still holds the folder after ten seconds
+ */
+export function withExclusiveChanges(owner: Owner, folder: string): Owner {
+  const alone =
+    <A extends readonly unknown[], R>(change: (...words: A) => Promise<R>) =>
+    async (...words: A): Promise<R> => {
+      // Other users may read the collections: only keys are secret.
+      makeFolderSync(folder, 0o755);
+      const lock = await lockFolder(folder, waitMs);
+      try {
+        return await change(...words);
+      } finally {
+        lock.release();
+      }
+    };
+  return {
+    ...owner,
+    init: alone(owner.init),
+    stage: alone(owner.stage),
+    rotate: alone(owner.rotate),
+    rotateToServer: alone(owner.rotateToServer),
+    delegate: alone(owner.delegate),
+    publish: alone(owner.publish),
+    witness: alone(owner.witness),
+  };
+}

@@ -1,0 +1,223 @@
+import { append } from '../../base/lists/index.ts';
+import { parseStrictJson } from '../json/strict-json.ts';
+import { tufCanonicalJson } from '../tuf-metadata/canonical.ts';
+import { topRoles } from '../tuf-metadata/model.ts';
+import type { Dialect, RoleKeys, Signed, TopRole } from '../tuf-metadata/model.ts';
+import { readMetadata } from '../tuf-metadata/read.ts';
+import { objectAt } from '../tuf-metadata/reading.ts';
+import type { Json } from '../tuf-metadata/reading.ts';
+import { rootBody, snapshotBody, targetsBody, timestampBody } from './bodies.ts';
+import type { NamedFile } from './bodies.ts';
+import { delegatorOf } from './changes.ts';
+import { collectionOf } from './collection.ts';
+import type { Collection, Standing } from './collection.ts';
+import { missingOf, signDraft } from './draft.ts';
+import type { Demand, Draft, FindSigner, MissingSignatures, SignedDraft } from './draft.ts';
+import type { ListedKey } from '../tuf-metadata/listed-key.ts';
+
+/**
+ * How long the files of each role are valid, in seconds. A delegated role without an entry uses `targets`.
+ */
+export type Expiry = Readonly<Record<TopRole, number>> & Readonly<Record<string, number>>;
+
+export interface IssueInput {
+  readonly collection: Collection;
+  /** The files published in this dialect; empty at first. */
+  readonly standing: Standing;
+  /** Drafts that other users have partly signed, by role. */
+  readonly pending?: Standing;
+  readonly expiry: Expiry;
+  /** Roles that are signed again although they did not change. */
+  readonly force?: ReadonlySet<string>;
+  /** Roles that the service signs. */
+  readonly serverManaged?: ReadonlySet<string>;
+  readonly signers: FindSigner;
+  readonly now: Date;
+}
+
+export interface Issued {
+  /** New files, in the order in which they must be published. */
+  readonly files: Standing;
+  /** All files after this issue. */
+  readonly standing: Standing;
+  /** Empty when every required file is signed. Otherwise nothing of this may be published. */
+  readonly missing: readonly MissingSignatures[];
+  /** Drafts that wait for signatures of other users, by role. */
+  readonly pending: Standing;
+}
+
+/**
+ * Creates and signs the files that a collection's state requires: files that changed, files whose keys
+ * changed, and files that have expired or expire soon (specification 1.0.34, sections 3 and 6.1). Each
+ * version increases by one. Pure except for the signers.
+ * @throws the errors of the signers
+ */
+export async function issue(input: IssueInput): Promise<Issued> {
+  const { collection, standing: existing, signers, serverManaged = new Set<string>() } = input;
+  const { dialect } = collection;
+  const all = new Map(existing);
+  const files = new Map<string, Buffer>();
+  const pending = new Map<string, Buffer>();
+  const missing: MissingSignatures[] = [];
+
+  const make = async (role: string, type: TopRole, body: Json, demands: readonly Demand[]): Promise<void> => {
+    const former = existing.get(role);
+    const need = needOf(input, role, type, body, demands, former);
+    if (need === 'none') return;
+    const draft = draftOf(input, role, type, body, demands, former);
+    const signed = await signDraft(dialect, draft, signers, input.pending?.get(role)).catch((thrown: unknown) => {
+      // A file that is only due remains valid for a while, so a key that cannot be opened today is no
+      // failure.
+      if (need === 'due') return undefined;
+      throw thrown;
+    });
+    if (signed === undefined) return;
+    const { bytes, missing: lacking } = signed;
+    if (lacking.length === 0) {
+      all.set(role, bytes);
+      files.set(role, bytes);
+    } else if (need === 'must') {
+      append(missing, lacking);
+      pending.set(role, bytes);
+    }
+  };
+
+  await make('root', 'root', rootBody(collection), rootDemands(collection, existing.get('root')));
+  for (const [name, authored] of shallowFirst(collection)) {
+    // Notary's clients skip a delegation that has published nothing.
+    const unborn =
+      dialect === 'notary' && name !== 'targets' && !existing.has(name) && authored.targets.size === 0 && authored.delegations.length === 0;
+    if (!unborn) await make(name, 'targets', targetsBody(dialect, authored), [roleDemand(collection, name)]);
+  }
+  if (missing.length > 0) return { files: new Map(), standing: existing, missing, pending };
+
+  if (!serverManaged.has('snapshot')) {
+    const listed = [...all].filter(([role]) => role !== 'snapshot' && role !== 'timestamp' && (dialect === 'notary' || role !== 'root'));
+    const named = new Map(listed.map(([role, bytes]) => [role, namedFile(dialect, role, bytes)] as const));
+    await make('snapshot', 'snapshot', snapshotBody(dialect, named), [topDemand(collection, 'snapshot')]);
+  }
+  const snapshot = all.get('snapshot');
+  if (!serverManaged.has('timestamp') && snapshot !== undefined && missing.length === 0)
+    await make('timestamp', 'timestamp', timestampBody(dialect, namedFile(dialect, 'snapshot', snapshot)), [
+      topDemand(collection, 'timestamp'),
+    ]);
+  return missing.length > 0 ? { files: new Map(), standing: existing, missing, pending } : { files, standing: all, missing, pending };
+}
+
+/**
+ * Returns whether a file must be signed again. `due`: it should be renewed, but is kept when no signer is
+ * available here.
+ */
+function needOf(
+  { collection: { dialect }, expiry, force, now }: IssueInput,
+  role: string,
+  type: TopRole,
+  body: Json,
+  demands: readonly Demand[],
+  former: Buffer | undefined,
+): 'none' | 'due' | 'must' {
+  if (former === undefined || force?.has(role) === true) return 'must';
+  const { signed } = readMetadata(dialect, type, former);
+  if (!sameBody(former, body) || signed.expires <= now.getTime()) return 'must';
+  if (missingOf(dialect, { role, type, demands }, former).length > 0) return 'must';
+  const left = signed.expires - now.getTime();
+  // A role that is signed every day is renewed at half its lifetime. A role that people sign is renewed when
+  // a quarter is left.
+  const share = type === 'snapshot' || type === 'timestamp' ? 2 : 4;
+  return left < (lifetime(expiry, role, type) * 1000) / share ? 'due' : 'none';
+}
+
+const lifetime = (expiry: Expiry, role: string, type: TopRole): number => expiry[role] ?? expiry[type];
+
+/** Returns whether a file has this content, apart from version and expiry. */
+export function sameBody(former: Buffer, body: Json): boolean {
+  const { version: _version, expires: _expires, ...rest } = signedOf(former);
+  return tufCanonicalJson(rest).equals(tufCanonicalJson(body));
+}
+
+const signedOf = (bytes: Buffer): Json => objectAt(objectAt(parseStrictJson(bytes), 'the file')['signed'], 'signed');
+
+function draftOf(
+  { collection: { dialect }, pending, expiry, now }: IssueInput,
+  role: string,
+  type: TopRole,
+  body: Json,
+  demands: readonly Demand[],
+  former: Buffer | undefined,
+): Draft {
+  const version = former === undefined ? 1 : readMetadata(dialect, type, former).signed.version + 1;
+  const waiting = pending?.get(role);
+  // A draft that other users have signed is taken unchanged when it equals the draft that would be signed
+  // now.
+  if (waiting !== undefined && isThisDraft(readMetadata(dialect, type, waiting).signed, version, now) && sameBody(waiting, body))
+    return { role, type, version, signed: signedOf(waiting), demands };
+  const expires = new Date(now.getTime() + lifetime(expiry, role, type) * 1000).toISOString().replace(/\.\d+Z$/u, 'Z');
+  return { role, type, version, signed: { ...body, version, expires }, demands };
+}
+
+const isThisDraft = (signed: Signed, version: number, now: Date): boolean => signed.version === version && signed.expires > now.getTime();
+
+function namedFile(dialect: Dialect, role: string, bytes: Buffer): NamedFile {
+  const type = (topRoles as readonly string[]).includes(role) ? (role as TopRole) : 'targets';
+  return { version: readMetadata(dialect, type, bytes).signed.version, bytes };
+}
+
+/** Returns the signatures that the next file of a role needs. */
+export function demandsOf(collection: Collection, role: string, existing: Standing): Demand[] {
+  if (role === 'root') return rootDemands(collection, existing.get('root'));
+  return role === 'snapshot' || role === 'timestamp' ? [topDemand(collection, role)] : [roleDemand(collection, role)];
+}
+
+/** Adds the signatures of available keys to a draft that waits for signatures. */
+export async function addSignatures(
+  collection: Collection,
+  existing: Standing,
+  waiting: { readonly role: string; readonly bytes: Buffer },
+  signers: FindSigner,
+): Promise<SignedDraft> {
+  const { role, bytes } = waiting;
+  const type = (topRoles as readonly string[]).includes(role) ? (role as TopRole) : 'targets';
+  const { version } = readMetadata(collection.dialect, type, bytes).signed;
+  const draft = { role, type, version, signed: signedOf(bytes), demands: demandsOf(collection, role, existing) };
+  return signDraft(collection.dialect, draft, signers, bytes);
+}
+
+/** Section 6.1: a new root is signed by the keys of the previous root and by its own keys. */
+function rootDemands(collection: Collection, former: Buffer | undefined): Demand[] {
+  const own = topDemand(collection, 'root');
+  if (former === undefined) return [own];
+  const before = topDemand(collectionOf(collection.dialect, new Map([['root', former]])), 'root');
+  return [
+    { ...before, by: 'the root before it' },
+    { ...own, by: 'itself' },
+  ];
+}
+
+function topDemand({ keys, roles }: Collection, role: TopRole): Demand {
+  return demandOf('the root', keys, roles[role]);
+}
+
+function roleDemand(collection: Collection, name: string): Demand {
+  if (name === 'targets') return topDemand(collection, 'targets');
+  const delegator = delegatorOf(collection, name) ?? '';
+  const authored = collection.targets.get(delegator);
+  const role = authored?.delegations.find((one) => one.name === name);
+  return demandOf(delegator, authored?.keys ?? new Map<string, ListedKey>(), role ?? { keyids: [], threshold: 1 });
+}
+
+function demandOf(by: string, keys: ReadonlyMap<string, ListedKey>, { keyids, threshold }: RoleKeys): Demand {
+  return { by, keys: keyids.map((id) => keys.get(id)).filter((key) => key !== undefined), threshold };
+}
+
+/**
+ * Returns delegating roles before the roles that they delegate to. Roles without a delegation are left
+ * unchanged.
+ */
+function shallowFirst({ targets }: Collection): [string, NonNullable<ReturnType<typeof targets.get>>][] {
+  const names = new Set(['targets']);
+  for (const name of names) for (const role of targets.get(name)?.delegations ?? []) names.add(role.name);
+  return [...names].flatMap((name) => {
+    const authored = targets.get(name);
+    return authored === undefined ? [] : [[name, authored] as [string, typeof authored]];
+  });
+}

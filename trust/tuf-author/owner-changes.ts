@@ -1,0 +1,57 @@
+import type { Dialect } from '../tuf-metadata/model.ts';
+import type { OnlineRole } from './destination.ts';
+import type { OwnedCollection } from './owned-collection.ts';
+import type { Owner } from './owner.types.ts';
+import { inDialect, keysOf, newKeyOf } from './role-keys.ts';
+import { stagedCollection } from './session.ts';
+import type { StagedChange } from './staged.ts';
+
+/** Stages the changes of an owner for the next publish. */
+export function createOwnerChanges(collection: OwnedCollection): Pick<Owner, 'stage' | 'rotate' | 'rotateToServer' | 'delegate'> {
+  const { working, keys } = collection;
+
+  const stage = async (...changes: readonly StagedChange[]): Promise<void> => {
+    const before = await working.staged();
+    await working.saveStaged([...before, ...changes]);
+    try {
+      for (const dialect of (await working.settings()).dialects) await stagedCollection(working, dialect);
+    } catch (thrown) {
+      await working.saveStaged(before);
+      throw thrown;
+    }
+  };
+
+  return {
+    stage,
+    async rotate(role, named) {
+      const { dialects, serverManaged } = await working.settings();
+      const made =
+        named.files.length === 0
+          ? { threshold: named.threshold, keys: [await newKeyOf(collection, role)] }
+          : await keysOf(collection, role, named);
+      for (const dialect of dialects)
+        await stage({
+          kind: 'rotate',
+          dialect,
+          role,
+          threshold: made.threshold,
+          keys: await inDialect(collection, dialect, role, made.keys),
+        });
+      if (role === 'root' || role === 'targets') return;
+      const without = (roles: readonly OnlineRole[]): OnlineRole[] => roles.filter((one) => one !== role);
+      await working.saveSettings({
+        ...(await working.settings()),
+        serverManaged: { tuf: without(serverManaged.tuf), notary: without(serverManaged.notary) },
+      });
+    },
+    async rotateToServer(role) {
+      const settings = await working.settings();
+      const roles = (dialect: Dialect): OnlineRole[] => [...new Set([...settings.serverManaged[dialect], role])];
+      await stage({ kind: 'server-key', role });
+      await working.saveSettings({ ...settings, serverManaged: { tuf: roles('tuf'), notary: roles('notary') } });
+    },
+    async delegate({ files, ...delegation }) {
+      await stage({ kind: 'delegate', ...delegation, keys: await Promise.all(files.map((file) => keys.read(file))) });
+    },
+  };
+}

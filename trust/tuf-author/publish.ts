@@ -1,0 +1,123 @@
+import { updateMetadata } from '../tuf-client/update.ts';
+import { metadataName } from '../tuf-client/metadata-names.ts';
+import { defaultLimits } from '../tuf-client/source.ts';
+import type { TufSource } from '../tuf-client/source.ts';
+import { topRoles } from '../tuf-metadata/model.ts';
+import type { Dialect, TopRole } from '../tuf-metadata/model.ts';
+import { readMetadata } from '../tuf-metadata/read.ts';
+import { withTargets } from '../tuf/trusted-set.ts';
+import { delegatorOf } from './changes.ts';
+import { collectionOf } from './collection.ts';
+import type { Standing } from './collection.ts';
+import type { Publication, PublishedFile } from './destination.ts';
+
+/**
+ * What a place holds of a collection, verified from the first root on. Expiry is ignored, because the owner
+ * is about to renew the files.
+ */
+export interface Remote {
+  readonly standing: Standing;
+  /** Roots newer than the first one, by version. */
+  readonly roots: ReadonlyMap<number, Buffer>;
+}
+
+/**
+ * Reads everything that is published at a place.
+ * @param known the files that the owner has: older files are refused
+ * @returns undefined when nothing is published there
+ * @throws the codes of ../trusted-set.ts and of the source
+ */
+export async function readPublished(dialect: Dialect, source: TufSource, known: Standing): Promise<Remote | undefined> {
+  const kept = new Map(known);
+  const roots = new Map<number, Buffer>();
+  const moment = new Date(0);
+  const store = {
+    load: (role: string) => Promise.resolve(kept.get(role)),
+    save: (role: string, bytes: Buffer) => {
+      kept.set(role, bytes);
+      if (role === 'root') roots.set(versionOf(dialect, role, bytes), bytes);
+      return Promise.resolve();
+    },
+  };
+  // A place that was emptied is filled again.
+  if ((await source.fetch('timestamp.json', defaultLimits.timestampBytes)) === undefined) return undefined;
+  const update = await updateMetadata({ dialect, source, store, now: moment });
+  let { trusted } = update;
+  const existing = new Map<string, Buffer>([['root', trusted.root.bytes]]);
+  if (trusted.timestamp !== undefined) existing.set('timestamp', trusted.timestamp.bytes);
+  if (trusted.snapshot !== undefined) existing.set('snapshot', trusted.snapshot.bytes);
+  for (const [role, { bytes }] of trusted.targets) existing.set(role, bytes);
+  const reached = new Set(['targets']);
+  for (const delegator of reached) {
+    for (const { name } of trusted.targets.get(delegator)?.signed.delegations?.roles ?? []) {
+      const meta = trusted.snapshot?.signed.meta.get(name);
+      if (meta === undefined || reached.has(name)) continue;
+      const file = metadataName(dialect, name, meta, trusted.root.signed.consistentSnapshot);
+      const bytes = await source.fetch(file, meta.length ?? defaultLimits.unsizedBytes);
+      if (bytes === undefined) continue;
+      trusted = withTargets(trusted, { name, delegator, bytes }, moment);
+      existing.set(name, bytes);
+      reached.add(name);
+    }
+  }
+  // Roles that no role delegates to any more stay in the snapshot, which may not drop any (section 5.5.5).
+  for (const [name, bytes] of known) if (!existing.has(name) && trusted.snapshot?.signed.meta.has(name) === true) existing.set(name, bytes);
+  return { standing: existing, roots };
+}
+
+export function typeOf(role: string): TopRole {
+  return (topRoles as readonly string[]).includes(role) ? (role as TopRole) : 'targets';
+}
+
+export function versionOf(dialect: Dialect, role: string, bytes: Buffer): number {
+  return readMetadata(dialect, typeOf(role), bytes).signed.version;
+}
+
+/** Returns whether the published files are newer than the owner's. */
+export function isNewer(dialect: Dialect, remote: Standing, local: Standing): boolean {
+  return ['root', 'snapshot', 'timestamp', 'targets', ...remote.keys()].some((role) => {
+    const [there, here] = [remote.get(role), local.get(role)];
+    if (there === undefined) return false;
+    return here === undefined || versionOf(dialect, role, there) > versionOf(dialect, role, here);
+  });
+}
+
+/**
+ * Returns the current files from those of a place and those of the owner: the newer file of each role. A
+ * place can be ahead with the roles that it signs by itself, and behind with the others. An attacker who
+ * stole its keys can list older targets again, which must not be signed again.
+ */
+export function newestOf(dialect: Dialect, remote: Standing, local: Standing): Standing {
+  const files = new Map(remote);
+  for (const [role, here] of local) {
+    const there = remote.get(role);
+    if (there !== undefined && versionOf(dialect, role, there) < versionOf(dialect, role, here)) files.set(role, here);
+  }
+  const collection = collectionOf(dialect, files);
+  for (const [role, here] of local) if (!files.has(role) && delegatorOf(collection, role) !== undefined) files.set(role, here);
+  return files;
+}
+
+/** Returns what a place lacks of a dialect; undefined when it lacks nothing. */
+export function publicationOf(
+  dialect: Dialect,
+  existing: Standing,
+  roots: ReadonlyMap<number, Buffer>,
+  remote: Standing | undefined,
+): Publication | undefined {
+  const before = remote?.get('root');
+  const standingRoot = before === undefined ? 0 : versionOf(dialect, 'root', before);
+  const rootFiles = [...roots].map(([version, bytes]): PublishedFile => ({ role: 'root', version, bytes }));
+  const rest = [...existing]
+    .filter(([role]) => role !== 'root')
+    .sort(([a], [b]) => order(a) - order(b))
+    .map(([role, bytes]): PublishedFile => ({ role, version: versionOf(dialect, role, bytes), bytes }));
+  const lacking = [
+    ...rootFiles.filter(({ version }) => version > standingRoot),
+    ...rest.filter(({ role, bytes }) => remote?.get(role)?.equals(bytes) !== true),
+  ];
+  return lacking.length === 0 ? undefined : { dialect, lacking, all: [...rootFiles, ...rest] };
+}
+
+/** Targets and delegated roles, delegating roles first; then the files that list them. */
+const order = (role: string): number => (role === 'timestamp' ? 1e6 + 1 : role === 'snapshot' ? 1e6 : role.split('/').length);

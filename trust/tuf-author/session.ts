@@ -1,0 +1,261 @@
+import { isPortcullisError } from '../../base/errors/index.ts';
+import { append } from '../../base/lists/index.ts';
+import type { Dialect, TargetFile } from '../tuf-metadata/model.ts';
+import { beginCollection } from './begin-collection.ts';
+import { rotateKeys } from './changes.ts';
+import { collectionOf } from './collection.ts';
+import type { Collection, Standing } from './collection.ts';
+import { defaultExpiry } from './expiry.ts';
+import type { Destination, OnlineRole, Publication } from './destination.ts';
+import type { FindSigner, MissingSignatures } from './draft.ts';
+import { authorFailure } from './failure.ts';
+import { issue } from './issue.ts';
+import { listedKey } from '../tuf-metadata/listed-key.ts';
+import { isNewer, newestOf, publicationOf, readPublished, versionOf } from './publish.ts';
+import { applyStaged, keysIn } from './staged.ts';
+import type { StagedChange } from './staged.ts';
+import type { Settings, WorkingFolder } from './working-folder.ts';
+
+export interface PublishInput {
+  readonly folder: WorkingFolder;
+  readonly destinations: readonly Destination[];
+  /** Keys by dialect: a key has an id of its own in each dialect. */
+  readonly signers: (dialect: Dialect) => FindSigner;
+  /** Also signs in the TUF dialect what Notary's clients have published. */
+  readonly countersign: boolean;
+  readonly now: Date;
+}
+
+export interface Published {
+  /** The roles that were signed again, by dialect, with their versions. */
+  readonly signed: readonly { readonly dialect: Dialect; readonly role: string; readonly version: number }[];
+  /** How many files were sent to each place. */
+  readonly sent: readonly { readonly address: string; readonly dialect: Dialect; readonly files: number }[];
+  /** Missing signatures. When there are any, nothing was published. */
+  readonly missing: readonly (MissingSignatures & { readonly dialect: Dialect })[];
+}
+
+interface Prepared {
+  readonly dialect: Dialect;
+  after: Standing;
+  readonly files: Standing;
+  readonly remotes: ReadonlyMap<Destination, Standing>;
+}
+
+/**
+ * Publishes the staged changes in every dialect of the collection at once: reads the published files, applies
+ * the changes, signs, and sends each place the files that it lacks. Nothing is sent unless everything is
+ * signed.
+ * @throws the errors of reading, changing, signing and sending; TRUST_AUTHOR_DIALECTS_DIFFER
+ */
+export async function publishCollection(input: PublishInput): Promise<Published> {
+  const { folder, destinations, now } = input;
+  let settings = await folder.settings();
+  const staged = await folder.staged();
+  const missing: (MissingSignatures & { readonly dialect: Dialect })[] = [];
+  const prepared: Prepared[] = [];
+  // Notary first: what its clients published may have to be signed in the other dialect.
+  const dialects = [...settings.dialects].sort();
+  let notary: Collection | undefined;
+  for (const dialect of dialects) {
+    const remotes = await readRemotes(input, dialect);
+    const before = await folder.standing(dialect);
+    const begun = before.size > 0 ? collectionOf(dialect, before) : await firstCollection(settings, dialect, destinations);
+    const others = dialect === 'notary' && before.size > 0 && publishedByOthers(settings, before);
+    if (others && dialects.includes('tuf') && !input.countersign)
+      throw authorFailure(
+        'TRUST_AUTHOR_DIALECTS_DIFFER',
+        settings.name,
+        'a Notary client has published since, which the TUF dialect does not say',
+      );
+    const base = dialect === 'tuf' && input.countersign && notary !== undefined ? countersigned(begun, notary) : begun;
+    if (dialect === 'notary') notary = begun;
+    const collection = await withServerKeys(applyStaged(base, staged), staged, settings, destinations);
+    const issued = await issue({
+      collection,
+      standing: before,
+      pending: await folder.pending(dialect),
+      expiry: { ...defaultExpiry[dialect], ...settings.expiry[dialect] },
+      force: new Set([
+        ...staged.flatMap((change) => (change.kind === 'witness' ? [change.role] : [])),
+        ...(dialect === 'tuf' && input.countersign ? ['targets'] : []),
+      ]),
+      serverManaged: new Set(settings.serverManaged[dialect]),
+      signers: input.signers(dialect),
+      now,
+    });
+    await folder.savePending(dialect, issued.pending);
+    append(
+      missing,
+      issued.missing.map((one) => ({ ...one, dialect })),
+    );
+    prepared.push({ dialect, after: issued.standing, files: issued.files, remotes });
+  }
+  if (missing.length > 0) return { signed: [], sent: [], missing };
+
+  for (const { dialect, files } of prepared) {
+    const root = files.get('root');
+    if (root !== undefined) await folder.saveRoot(dialect, versionOf(dialect, 'root', root), root);
+  }
+  const sent: Published['sent'][number][] = [];
+  // Services come first: the files that they sign themselves are only known after they received the others.
+  for (const destination of destinations.toSorted((a, b) => Number(b.serverKey !== undefined) - Number(a.serverKey !== undefined))) {
+    append(sent, await send(destination, folder, settings, prepared));
+    if (destination.serverKey === undefined) continue;
+    for (const one of prepared)
+      one.after = (await readPublished(one.dialect, destination.source(one.dialect), one.after))?.standing ?? one.after;
+  }
+  for (const { dialect, after } of prepared) {
+    await folder.saveStanding(dialect, after);
+    if (dialect === 'notary') settings = { ...settings, notaryVersions: roleVersions(after) };
+  }
+  await folder.saveSettings({ ...settings, begin: {} });
+  await folder.saveStaged([]);
+  const signed = prepared.flatMap(({ dialect, files }) =>
+    [...files].map(([role, bytes]) => ({ dialect, role, version: versionOf(dialect, role, bytes) })),
+  );
+  return { signed, sent, missing };
+}
+
+/** Sends a place everything that it lacks, in all its dialects at once. */
+async function send(
+  destination: Destination,
+  folder: WorkingFolder,
+  settings: Settings,
+  prepared: readonly Prepared[],
+): Promise<Published['sent'][number][]> {
+  const publications: Publication[] = [];
+  const whole: Publication[] = [];
+  for (const { dialect, after, files, remotes } of prepared.filter((one) => destination.dialects.includes(one.dialect))) {
+    const mine = destination.serverKey === undefined ? after : withoutManaged(after, settings.serverManaged[dialect]);
+    const roots = await folder.roots(dialect);
+    const remote = remotes.get(destination);
+    const all = publicationOf(dialect, mine, roots, remote);
+    if (all === undefined) continue;
+    whole.push(all);
+    // A service that withholds a dialect still has its files. It is sent the new files, and all files only
+    // when it knows nothing.
+    const fresh = all.lacking.filter(({ role, bytes }) => files.get(role)?.equals(bytes) === true);
+    publications.push(remote === undefined && destination.serverKey !== undefined ? { ...all, lacking: fresh } : all);
+  }
+  if (whole.length === 0) return [];
+  const count = (list: readonly Publication[]): number => list.reduce((sum, { lacking }) => sum + lacking.length, 0);
+  let done = publications;
+  try {
+    if (count(publications) > 0) await destination.publish(publications);
+    else throw authorFailure('TRUST_AUTHOR_REFUSED', destination.address, 'nothing is new');
+  } catch (thrown) {
+    if (count(publications) === count(whole) || !isPortcullisError(thrown) || thrown.code !== 'TRUST_AUTHOR_REFUSED') throw thrown;
+    done = whole;
+    await destination.publish(whole);
+  }
+  return done.map(({ dialect, lacking }) => ({ address: destination.address, dialect, files: lacking.length }));
+}
+
+/** Reads every place; the newest files become the current files. */
+async function readRemotes({ folder, destinations }: PublishInput, dialect: Dialect): Promise<Map<Destination, Standing>> {
+  const remotes = new Map<Destination, Standing>();
+  let local = await folder.standing(dialect);
+  if (local.size === 0) return remotes;
+  for (const destination of destinations.filter((one) => one.dialects.includes(dialect))) {
+    // A place may be behind. It is read from the first root on, and older files are brought up to date.
+    const first = [...(await folder.roots(dialect)).values()][0] ?? local.get('root');
+    const remote = first === undefined ? undefined : await readPublished(dialect, destination.source(dialect), new Map([['root', first]]));
+    if (remote === undefined) continue;
+    remotes.set(destination, remote.standing);
+    for (const [version, bytes] of remote.roots) await folder.saveRoot(dialect, version, bytes);
+    if (!isNewer(dialect, remote.standing, local)) continue;
+    local = newestOf(dialect, remote.standing, local);
+    await folder.saveStanding(dialect, local);
+  }
+  return remotes;
+}
+
+async function firstCollection(settings: Settings, dialect: Dialect, destinations: readonly Destination[]): Promise<Collection> {
+  const { root, targets, snapshot, timestamp } = settings.begin[dialect] ?? {};
+  if (root === undefined || targets === undefined)
+    throw authorFailure('TRUST_AUTHOR_WORKING_FOLDER', settings.name, `it has no ${dialect} metadata and no keys to begin with`);
+  const managed = async (role: OnlineRole): Promise<ReturnType<typeof keysIn>> => ({
+    keys: [listedKey(dialect, await serverKey(dialect, role, false, settings, destinations))],
+    threshold: 1,
+  });
+  return beginCollection(dialect, {
+    root: keysIn(dialect, root),
+    targets: keysIn(dialect, targets),
+    snapshot: snapshot === undefined ? await managed('snapshot') : keysIn(dialect, snapshot),
+    timestamp: timestamp === undefined ? await managed('timestamp') : keysIn(dialect, timestamp),
+  });
+}
+
+/** Handles a `rotate` without keys, for which the service is asked for a key. */
+async function withServerKeys(
+  collection: Collection,
+  staged: readonly StagedChange[],
+  settings: Settings,
+  destinations: readonly Destination[],
+): Promise<Collection> {
+  let changed = collection;
+  for (const change of staged) {
+    if (change.kind !== 'server-key' || (change.dialect ?? collection.dialect) !== collection.dialect) continue;
+    const { dialect } = collection;
+    const key = listedKey(dialect, await serverKey(dialect, change.role, true, settings, destinations));
+    changed = rotateKeys(changed, change.role, { keys: [key], threshold: 1 });
+  }
+  return changed;
+}
+
+async function serverKey(
+  dialect: Dialect,
+  role: OnlineRole,
+  fresh: boolean,
+  { name }: Settings,
+  destinations: readonly Destination[],
+): ReturnType<NonNullable<Destination['serverKey']>> {
+  const service = destinations.find((one) => one.serverKey !== undefined);
+  if (service?.serverKey === undefined)
+    throw authorFailure('TRUST_AUTHOR_DESTINATION', name, `only a service can sign ${role} by itself, and none is named`);
+  return service.serverKey(dialect, role, fresh);
+}
+
+const withoutManaged = (existing: Standing, managed: readonly string[]): Standing =>
+  new Map([...existing].filter(([role]) => !managed.includes(role)));
+
+/** Returns the versions of the roles that sign targets. */
+function roleVersions(existing: Standing): Record<string, number> {
+  const roles = [...existing].filter(([role]) => role === 'targets' || role.startsWith('targets/'));
+  return Object.fromEntries(roles.map(([role, bytes]) => [role, versionOf('notary', role, bytes)]));
+}
+
+function publishedByOthers({ notaryVersions }: Settings, existing: Standing): boolean {
+  const now = roleVersions(existing);
+  return Object.keys(now).some((role) => now[role] !== notaryVersions?.[role]);
+}
+
+/**
+ * Returns the collection in which the owner signs, as `targets`, what Notary's clients have published: each
+ * path as those clients find it, in `targets/releases` or else in `targets` (client/client.go of Notary 0.7).
+ */
+function countersigned(collection: Collection, notary: Collection): Collection {
+  const found = new Map<string, TargetFile>();
+  for (const role of ['targets', 'targets/releases'])
+    for (const [path, file] of notary.targets.get(role)?.targets ?? []) found.set(path, file);
+  const own = collection.targets.get('targets');
+  if (own === undefined) return collection;
+  return { ...collection, targets: new Map(collection.targets).set('targets', { ...own, targets: found }) };
+}
+
+/**
+ * Returns the collection as it will be after the next publish, for commands that only read.
+ * @param countersign a publish that also signs in the TUF dialect what Notary's clients have published
+ */
+export async function stagedCollection(folder: WorkingFolder, dialect: Dialect, countersign = false): Promise<Collection | undefined> {
+  const [settings, existing, staged] = await Promise.all([folder.settings(), folder.standing(dialect), folder.staged()]);
+  try {
+    const begun = existing.size > 0 ? collectionOf(dialect, existing) : await firstCollection(settings, dialect, []);
+    const notary = countersign && dialect === 'tuf' ? await folder.standing('notary') : new Map<string, Buffer>();
+    return applyStaged(notary.size > 0 ? countersigned(begun, collectionOf('notary', notary)) : begun, staged);
+  } catch (thrown) {
+    if (isPortcullisError(thrown) && thrown.code === 'TRUST_AUTHOR_DESTINATION') return undefined;
+    throw thrown;
+  }
+}

@@ -1,0 +1,56 @@
+import { readFile, stat } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
+import { makeFolderSync, writeFileAtomic } from '../../base/storage/index.ts';
+import { tufFailure } from '../tuf/failure.ts';
+import { authorFailure } from './failure.ts';
+import { consistentName } from './destination.ts';
+import type { Destination } from './destination.ts';
+
+/**
+ * Publishes to a plain folder that any web server may serve: `1.root.json`, `timestamp.json`,
+ * `5.snapshot.json`, `3.targets.json`. A role with `/` in its name is stored in subfolders: clients request
+ * `%2F`, and servers decode it. Reading and publishing throw TRUST_AUTHOR_DESTINATION when the folder cannot
+ * be used.
+ */
+export function folderDestination(folder: string): Destination {
+  /**
+   * Delegating roles choose role names. No name may lead out of the folder, or to the file of another role.
+   */
+  const fileOf = (name: string): string => {
+    if (!/(?:^|\/)\.{0,2}(?:\/|$)|\0/u.test(name)) return join(folder, name);
+    throw tufFailure('TRUST_TUF_MALFORMED', name, 'a role of this name has no file in a folder');
+  };
+  return {
+    address: folder,
+    dialects: ['tuf'],
+    source: () => ({
+      async fetch(name, mostBytes) {
+        const file = fileOf(decodeURIComponent(name));
+        try {
+          if ((await stat(file)).size > mostBytes) throw tufFailure('TRUST_TUF_TOO_LARGE', file, `it is larger than ${mostBytes} bytes`);
+          return await readFile(file);
+        } catch (error) {
+          if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+          throw error instanceof PortcullisError ? error : unusable(file, error);
+        }
+      },
+    }),
+    async publish(publications) {
+      // The timestamp comes last: until then readers see the previous files.
+      const files = publications.flatMap(({ lacking }) => lacking.map((file) => ({ ...file, path: fileOf(consistentName(file)) })));
+      for (const file of files) {
+        const { path } = file;
+        try {
+          makeFolderSync(dirname(path), 0o755);
+          await writeFileAtomic(path, file.bytes, { mode: 0o644 });
+        } catch (error) {
+          throw unusable(path, error);
+        }
+      }
+    },
+    close: () => Promise.resolve(),
+  };
+}
+
+const unusable = (path: string, error: unknown): PortcullisError => authorFailure('TRUST_AUTHOR_DESTINATION', path, reasonOf(error), error);

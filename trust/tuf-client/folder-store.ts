@@ -1,0 +1,26 @@
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { makeFolderSync, writeFileAtomic } from '../../base/storage/index.ts';
+import type { TufStore } from './source.ts';
+
+/**
+ * Stores trusted metadata as files of a folder: `root.json`, `timestamp.json`, delegated roles
+ * percent-encoded.
+ */
+export function folderStore(folder: string): TufStore {
+  const fileOf = (role: string): string => join(folder, `${encodeURIComponent(role)}.json`);
+  return {
+    async load(role) {
+      try {
+        return await readFile(fileOf(role));
+      } catch (thrown) {
+        if ((thrown as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+        throw thrown;
+      }
+    },
+    async save(role, bytes) {
+      makeFolderSync(folder);
+      await writeFileAtomic(fileOf(role), bytes);
+    },
+  };
+}
