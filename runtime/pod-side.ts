@@ -27,7 +27,7 @@ import { readCgroupMounts } from './oci/cgroups.ts';
 import type { CgroupMounts } from './oci/cgroups.ts';
 import { openExecScopes } from './oci/exec-scope.ts';
 import type { ExecScopes } from './oci/exec-scope.ts';
-import { oomScoreFloor } from './oci/oom-score.ts';
+import { oomScoreFloor } from './processes/oom-score.ts';
 import { openFeatureProbe } from './oci/probe/feature-probe.ts';
 import type { FeatureProbe } from './oci/probe/feature-probe.ts';
 import { probeIds } from './oci/probe/probe.ts';

@@ -5,7 +5,7 @@ import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
 import { findAppArmorParser } from '../../base/process/index.ts';
 import type { StartProgram } from '../../base/reactor/index.ts';
 import type { AppArmorProfile } from '../../entitlements/index.ts';
-import { runCommand } from '../oci/command.ts';
+import { runCommand } from '../processes/command.ts';
 import type { AppArmorRequest } from './apparmor-request.ts';
 
 /** The kernel's AppArmor, as far as containers need it. */

@@ -3,7 +3,7 @@ import { PortcullisError } from '../../base/errors/index.ts';
 import type { StartProgram } from '../../base/reactor/index.ts';
 import type { SELinuxOption } from '../cri/contract/contract.types.ts';
 import type { HostPaths } from '../host-paths/host-paths.ts';
-import { runCommand } from '../oci/command.ts';
+import { runCommand } from '../processes/command.ts';
 import { parseContext, seLinuxLabels, seLinuxRequest } from './selinux-request.ts';
 import type { ContainerContexts, SeLinuxContext, SeLinuxLabels } from './selinux-request.ts';
 

@@ -11,7 +11,7 @@ import { holdDescriptors } from '../../base/process/descriptors.fixture.ts';
 import { kernelError } from '../../base/kernel/index.ts';
 import { startMonitor } from './conmon.ts';
 import type { MonitorInput } from './conmon.ts';
-import { endProcessesWithArgument, processesWithArgument } from './processes.ts';
+import { endProcessesWithArgument, processesWithArgument } from '../processes/processes.ts';
 
 const input: MonitorInput = {
   startProgram: () => Promise.reject(new Error('not reached')),

@@ -8,7 +8,7 @@ import type { Child, StartProgram } from '../../base/reactor/index.ts';
 import { meansGone, processIdentity } from '../../base/process/index.ts';
 import type { ProcessIdentity } from '../../base/process/index.ts';
 import type { RuntimeHandler } from '../oci/runtime-handler.ts';
-import { endProcessesWithArgument } from './processes.ts';
+import { endProcessesWithArgument } from '../processes/processes.ts';
 
 export interface MonitorFolders {
   /** Where exit codes are kept on disk: one file per container, named by its id. */

@@ -8,7 +8,7 @@ import { meansGone, sameProcess } from '../../base/process/index.ts';
 import type { ProcessIdentity } from '../../base/process/index.ts';
 import type { Reactor } from '../../base/reactor/index.ts';
 import { firstExitFile } from './conmon.ts';
-import { watchEnd } from './processes.ts';
+import { watchEnd } from '../processes/processes.ts';
 
 export interface Exit {
   readonly code: number;

@@ -6,7 +6,7 @@ import type { Logger } from '../../base/log/index.ts';
 import type { StartProgram } from '../../base/reactor/index.ts';
 import type { CgroupMounts } from '../oci/cgroups.ts';
 import { runsSystemd } from '../oci/cgroup-place.ts';
-import { runCommand } from '../oci/command.ts';
+import { runCommand } from '../processes/command.ts';
 
 /** All monitors of the machine share this scope. It ends by itself with the last of them. */
 const scope = 'portcullis-monitors.scope';

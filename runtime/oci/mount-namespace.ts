@@ -5,7 +5,7 @@ import { parseJson } from '../../base/json/index.ts';
 import { MS_BIND, leavesUnknown, mount, setPropagation } from '../../base/kernel/index.ts';
 import { currentBootId } from '../../base/process/index.ts';
 import type { StartProgram } from '../../base/reactor/index.ts';
-import { runCommand } from './command.ts';
+import { runCommand } from '../processes/command.ts';
 import { readCgroupMounts } from './cgroups.ts';
 
 const marker = 'PORTCULLIS_OUTER_MOUNTS';

@@ -5,7 +5,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { closeFd } from '../../base/kernel/index.ts';
 import { meansGone } from '../../base/process/index.ts';
 import type { ProcessIdentity } from '../../base/process/index.ts';
-import { openProcess, signalOpened } from '../monitor/processes.ts';
+import { openProcess, signalOpened } from '../processes/processes.ts';
 
 const SIGCONT = 18;
 const SIGSTOP = 19;

@@ -9,7 +9,7 @@ import type { CommandPlace } from './place-check.ts';
 import type { ExecFiles } from './exec-files.ts';
 import type { ExecScope } from './exec-scope.ts';
 import { killGroup } from './exec-session.ts';
-import { copyOomScore } from './oom-score.ts';
+import { copyOomScore } from '../processes/oom-score.ts';
 import type { RuntimeHandler } from './runtime-handler.ts';
 
 /** A container in which a command is to run. Plain data. */

@@ -1,5 +1,5 @@
 import type { StartProgram } from '../../base/reactor/index.ts';
-import { runCommand } from './command.ts';
+import { runCommand } from '../processes/command.ts';
 
 const systemctl = '/usr/bin/systemctl';
 

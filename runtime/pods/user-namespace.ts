@@ -5,8 +5,8 @@ import { closeFd, isErrno, openPipe, openPipes, sysctlNamespace, writeFd } from 
 import type { Kernel, Pipe } from '../../base/kernel/index.ts';
 import type { Child, StartProgram } from '../../base/reactor/index.ts';
 import type { IDMapping } from '../cri/contract/contract.types.ts';
-import { openOutput } from '../oci/output.ts';
-import type { Output } from '../oci/output.ts';
+import { openOutput } from '../processes/output.ts';
+import type { Output } from '../processes/output.ts';
 import { hostPingGroups } from './user-namespace-options.ts';
 import type { UserNamespacePlan } from './user-namespace-options.ts';
 

@@ -7,7 +7,7 @@ import { hasNoAnswer } from '../../host-paths/host-paths.ts';
 import type { HostPaths } from '../../host-paths/host-paths.ts';
 import { startMonitor } from '../../monitor/conmon.ts';
 import type { MonitoredContainer, MonitorFolders, WaitingMonitor } from '../../monitor/conmon.ts';
-import { processesWithArgument, signalProcess } from '../../monitor/processes.ts';
+import { processesWithArgument, signalProcess } from '../../processes/processes.ts';
 import { settleAll } from '../../state/settle.ts';
 import { logMode } from '../log-mode.ts';
 import type { ContainerRecord } from '../record.ts';

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { sameProcess } from '../../../base/process/index.ts';
 import type { ProcessIdentity } from '../../../base/process/index.ts';
-import { signalProcess } from '../../monitor/processes.ts';
+import { signalProcess } from '../../processes/processes.ts';
 import { emptyCgroup, thawCgroup } from '../../oci/cgroup-removal.ts';
 import type { CgroupMounts } from '../../oci/cgroups.ts';
 import type { ContainerEffects } from '../container-effects.ts';

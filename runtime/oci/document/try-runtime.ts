@@ -6,9 +6,9 @@ import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { parseJson } from '../../../base/json/index.ts';
-import { endProcessesWithArgument } from '../../monitor/processes.ts';
+import { endProcessesWithArgument } from '../../processes/processes.ts';
 import { readCgroupMounts } from '../cgroups.ts';
-import { inOwnPidNamespace } from '../own-pid-namespace.ts';
+import { inOwnPidNamespace } from '../../processes/own-pid-namespace.ts';
 import { leaveHybrid } from '../mount-namespace.ts';
 
 /** Whether a runtime accepts a configuration, and its own message if it does not. */
