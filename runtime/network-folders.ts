@@ -7,8 +7,8 @@ import { deviceOf, leadsElsewhere, makeGate, setGate } from '../cni-plugins/inde
 import type { GatedFolder } from '../cni-plugins/index.ts';
 import { createCopiedFolder } from './copied-folder.ts';
 import type { HostPaths } from './host-paths/host-paths.ts';
-import { localFileSystems } from './oci/local-mounts.ts';
-import { parseMountinfo } from './oci/mountinfo.ts';
+import { localFileSystems } from './container-mounts/local-mounts.ts';
+import { parseMountinfo } from './container-mounts/mountinfo.ts';
 
 /**
  * The folders of networks, NetworkPolicies and services, for threads that must not wait for a file server.

@@ -7,7 +7,7 @@ import type { ImageStore } from '../images/types.ts';
 import type { CgroupMounts } from '../oci/cgroups.ts';
 import { commandPlace } from '../oci/command-place.ts';
 import { checkDestinations } from '../oci/destinations.ts';
-import { reserveLauncherName } from '../oci/launcher-name.ts';
+import { reserveLauncherName } from '../container-mounts/launcher-name.ts';
 import { provideLauncher } from '../oci/launcher.ts';
 import type { HandlerFeatures } from '../oci/probe/features.ts';
 import type { ResourceSupport } from '../oci/resource-support.ts';

@@ -1,7 +1,7 @@
 import { PortcullisError } from '../../base/errors/index.ts';
 import type { ContainerConfig } from '../cri/contract/contract.types.ts';
 import type { ImageConfig } from '../images/types.ts';
-import { isAtOrBelow } from '../oci/at-or-below.ts';
+import { isAtOrBelow } from '../container-mounts/at-or-below.ts';
 import { cleanContainerPath } from '../oci/container-path.ts';
 
 /**

@@ -10,7 +10,7 @@ import type { Mount, PodSandboxConfig, PortMapping } from '../cri/contract/contr
 import { parseImageConfig } from '../images/manifest/image-config.ts';
 import { chooseManifest } from '../images/manifest/image-index.ts';
 import { defaultLimits } from '../images/limits.ts';
-import { mountPointsBelow, parseMountinfo } from '../oci/mountinfo.ts';
+import { mountPointsBelow, parseMountinfo } from '../container-mounts/mountinfo.ts';
 import { containerMounts } from '../oci/mounts.ts';
 import { noFeatures } from '../oci/probe/features.ts';
 import { toPortMappings } from '../pods/port-mappings.ts';

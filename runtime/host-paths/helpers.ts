@@ -4,7 +4,7 @@ import { startHelper } from './helper.ts';
 import type { Helper } from './helper.ts';
 import { createMountTable } from './mount-table.ts';
 import type { LookUps } from './look-ups.ts';
-import { localFileSystems } from '../oci/local-mounts.ts';
+import { localFileSystems } from '../container-mounts/local-mounts.ts';
 
 /** How long a file system may take to answer. */
 const answerMs = 5_000;

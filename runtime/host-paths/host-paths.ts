@@ -11,8 +11,8 @@ import type { Helpers } from './helpers.ts';
 import { makeFile } from './look-ups.ts';
 import type { FileText } from './file-text.ts';
 import type { PathFacts } from './look-ups.ts';
-import type { ContainerPlan } from '../oci/made-container.ts';
-import type { AskedPlace } from '../oci/place-check.ts';
+import type { ContainerPlan } from '../container-mounts/made-container.ts';
+import type { AskedPlace } from '../container-mounts/place-check.ts';
 
 /**
  * Files and folders of the host that a pod names, or that may be on a file system which the daemon does not
@@ -58,9 +58,9 @@ export interface HostPaths {
    * process has the file open.
    */
   openedBy(path: string, pid: number): Promise<{ readonly file?: string; readonly isOpen: boolean }>;
-  /** Checks the place of a command in a container. @throws PortcullisError as checkPlace of runtime/oci */
+  /** Checks the place of a command in a container. @throws PortcullisError as checkPlace of runtime/container-mounts */
   checkPlace(asked: AskedPlace): Promise<void>;
-  /** @throws PortcullisError as checkMadeContainer of runtime/oci */
+  /** @throws PortcullisError as checkMadeContainer of runtime/container-mounts */
   checkMadeContainer(container: string, init: number, plan: ContainerPlan): Promise<void>;
   /** @throws PortcullisError as checkIdmap of base/kernel */
   checkIdmap(path: string, userNamespace: string): Promise<void>;

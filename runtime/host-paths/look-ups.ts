@@ -4,8 +4,8 @@ import { lstat, open, readdir, readlink, realpath, rename, rm, rmdir, stat } fro
 import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import type { CachedFile } from '../../base/kernel/index.ts';
-import type { ContainerPlan } from '../oci/made-container.ts';
-import type { AskedPlace } from '../oci/place-check.ts';
+import type { ContainerPlan } from '../container-mounts/made-container.ts';
+import type { AskedPlace } from '../container-mounts/place-check.ts';
 import { readText } from './file-text.ts';
 import { folderContents, folderFiles } from './folder-files.ts';
 
@@ -74,14 +74,14 @@ export const lookUps = {
    * Checks whether a source can be mounted with its ids mapped by a user namespace. @throws PortcullisError
    * as checkIdmap of base/kernel
    */
-  /** @throws PortcullisError as checkPlace of runtime/oci */
+  /** @throws PortcullisError as checkPlace of runtime/container-mounts */
   checkPlace: async (asked: AskedPlace): Promise<void> => {
-    const { checkPlace } = await import('../oci/place-check.ts');
+    const { checkPlace } = await import('../container-mounts/place-check.ts');
     checkPlace(asked);
   },
-  /** @throws PortcullisError as checkMadeContainer of runtime/oci */
+  /** @throws PortcullisError as checkMadeContainer of runtime/container-mounts */
   checkMadeContainer: async (container: string, init: number, plan: ContainerPlan): Promise<void> => {
-    const { checkMadeContainer, mountsOf } = await import('../oci/made-container.ts');
+    const { checkMadeContainer, mountsOf } = await import('../container-mounts/made-container.ts');
     checkMadeContainer(container, init, plan, mountsOf(container, init));
   },
   checkIdmap: async (path: string, userNamespace: string): Promise<void> => {

@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
-import { parseMountinfo } from '../oci/mountinfo.ts';
-import type { MountLine } from '../oci/mountinfo.ts';
+import { parseMountinfo } from '../container-mounts/mountinfo.ts';
+import type { MountLine } from '../container-mounts/mountinfo.ts';
 
 /** Finds the mount of a path. */
 export interface MountTable {

@@ -2,16 +2,16 @@ import { readFileSync } from 'node:fs';
 import { hasNoAnswer } from '../host-paths/host-paths.ts';
 import type { HostPaths } from '../host-paths/host-paths.ts';
 import { openAdvisories } from './advisories.ts';
-import { launcherOf } from './launcher-name.ts';
-import { areLocal, isWholeTable } from './local-mounts.ts';
-import { parseMountinfo } from './mountinfo.ts';
-import { checkPlace } from './place-check.ts';
-import type { CommandPlace } from './place-check.ts';
+import { launcherOf } from './launched-command.ts';
+import { areLocal, isWholeTable } from '../container-mounts/local-mounts.ts';
+import { parseMountinfo } from '../container-mounts/mountinfo.ts';
+import { checkPlace } from '../container-mounts/place-check.ts';
+import type { CommandPlace } from '../container-mounts/place-check.ts';
 import type { RuntimeHandler } from './runtime-handler.ts';
 import type { OciSpec } from './spec.types.ts';
-import { badWorkingDir } from './working-dir.ts';
+import { badWorkingDir } from '../container-mounts/working-dir.ts';
 
-export type { CommandPlace } from './place-check.ts';
+export type { CommandPlace } from '../container-mounts/place-check.ts';
 
 export function commandPlace(spec: Pick<OciSpec, 'mounts' | 'process'>): CommandPlace {
   const launcher = launcherOf(spec);

@@ -10,7 +10,7 @@ import {
 import { append } from '../../base/lists/index.ts';
 import { isOf } from '../host-paths/host-paths.ts';
 import type { HostPaths } from '../host-paths/host-paths.ts';
-import { isAtOrBelow } from './at-or-below.ts';
+import { isAtOrBelow } from '../container-mounts/at-or-below.ts';
 
 /** A mount of a container that is not running yet. */
 export interface PlacedMount {

@@ -2,12 +2,12 @@ import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
 import { O_DIRECTORY, O_PATH, closeFd, openFile } from '../../base/kernel/index.ts';
 import { hasNoAnswer, isOf } from '../host-paths/host-paths.ts';
 import type { HostPaths } from '../host-paths/host-paths.ts';
-import { isAtOrBelow } from './at-or-below.ts';
+import { isAtOrBelow } from '../container-mounts/at-or-below.ts';
 import { openContainerPaths } from './container-path.ts';
 import type { ContainerPaths, ResolvedPath } from './container-path.ts';
-import { launcherPath } from './launched-command.ts';
+import { launcherPath } from '../container-mounts/launcher-name.ts';
 import type { OciDevice, OciMount, OciSpec } from './spec.types.ts';
-import { badWorkingDir } from './working-dir.ts';
+import { badWorkingDir } from '../container-mounts/working-dir.ts';
 
 type DestinationPaths = Pick<HostPaths, 'facts' | 'ownFacts' | 'linkTarget'>;
 

@@ -1,11 +1,11 @@
 import { launcherArguments } from '../../base/elf/index.ts';
+import { launcherPath } from '../container-mounts/launcher-name.ts';
 import type { OciSpec } from './spec.types.ts';
 
-/**
- * The path of the launcher, which sets up the rules of a container that Landlock confines. It is in the root
- * folder, because no mount hides that.
- */
-export const launcherPath = '/.portcullis-launcher';
+/** Returns the launcher's file on the host, if the container has a launcher. */
+export function launcherOf({ mounts }: Pick<OciSpec, 'mounts'>): string | undefined {
+  return mounts.find(({ destination }) => destination === launcherPath)?.source;
+}
 
 /** Returns the arguments of a container's process that starts through its launcher. */
 export function launchedArguments(args: readonly string[], env: readonly string[]): readonly string[] {

@@ -3,7 +3,7 @@ import { chmod, mkdir, readFile, rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { landlockLauncher } from '../../entitlements/index.ts';
 import type { Settings } from '../../entitlements/index.ts';
-import { launcherPath } from './launched-command.ts';
+import { launcherPath } from '../container-mounts/launcher-name.ts';
 import type { OciMount } from './spec.types.ts';
 
 /**

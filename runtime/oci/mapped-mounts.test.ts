@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Mount } from '../cri/contract/contract.types.ts';
 import { accessOption, idMappings, withSubmounts } from './mapped-mounts.ts';
-import { mountPointsBelow, mountShownAt, parseMountinfo } from './mountinfo.ts';
+import { mountPointsBelow, mountShownAt, parseMountinfo } from '../container-mounts/mountinfo.ts';
 
 const mount = (part: Partial<Mount>): Mount =>
   ({

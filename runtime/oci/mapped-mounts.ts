@@ -1,7 +1,7 @@
 import { PortcullisError } from '../../base/errors/index.ts';
 import { MountPropagation } from '../cri/contract/contract.types.ts';
 import type { IDMapping, Mount } from '../cri/contract/contract.types.ts';
-import { mountPointsBelow, parseMountinfo } from './mountinfo.ts';
+import { mountPointsBelow, parseMountinfo } from '../container-mounts/mountinfo.ts';
 import type { HandlerFeatures } from './probe/features.ts';
 import type { OciIdMapping, OciMount } from './spec.types.ts';
 

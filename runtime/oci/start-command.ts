@@ -5,7 +5,7 @@ import type { StartProgram } from '../../base/reactor/index.ts';
 import { readPidToKill } from './exec-files.ts';
 import type { HostPaths } from '../host-paths/host-paths.ts';
 import { checkCommandPlace } from './command-place.ts';
-import type { CommandPlace } from './place-check.ts';
+import type { CommandPlace } from '../container-mounts/place-check.ts';
 import type { ExecFiles } from './exec-files.ts';
 import type { ExecScope } from './exec-scope.ts';
 import { killGroup } from './exec-session.ts';

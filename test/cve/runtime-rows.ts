@@ -49,7 +49,7 @@ export const runtimeRows: readonly Row[] = [
     what: 'runc: masked paths are bypassed by replacing /dev/null',
     held: [
       [folders, uncovers],
-      ['runtime/oci/made-container.test.ts', 'is refused if a masked path shows procfs or sysfs, also through another file of it'],
+      ['runtime/container-mounts/made-container.test.ts', 'is refused if a masked path shows procfs or sysfs, also through another file of it'],
     ],
   },
   {
@@ -65,7 +65,7 @@ export const runtimeRows: readonly Row[] = [
     what: 'runc: writes to /proc are redirected by racing mounts',
     held: [
       [folders, 'a volume is mounted on such a path only where it is harmless (${handler})'],
-      ['runtime/oci/made-container.test.ts', 'is refused if a mount is not at its destination'],
+      ['runtime/container-mounts/made-container.test.ts', 'is refused if a mount is not at its destination'],
     ],
   },
   { id: 'CVE-2026-41579', what: 'runc: /dev of an image is a symlink, and the host is written to', held: [[images, linksOfDev]] },

@@ -1,13 +1,14 @@
 import type { Mutant } from './mutant.ts';
 
 const oci = 'runtime/oci';
+const mounts = 'runtime/container-mounts';
 const launcherName = ['test/e2e/launcher-name.test.ts'];
 const kernelFolders = ['test/e2e/kernel-folders.test.ts'];
 
 /** The resolution of paths in a container. */
 export const mutants: readonly Mutant[] = [
   {
-    file: `${oci}/launcher-name.ts`,
+    file: `${mounts}/launcher-name.ts`,
     removes: 'that the launcher’s name is made exclusively',
     from: 'O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW',
     to: 'O_WRONLY | O_CREAT',
@@ -35,21 +36,21 @@ export const mutants: readonly Mutant[] = [
     tests: launcherName,
   },
   {
-    file: `${oci}/launcher-name.ts`,
+    file: `${mounts}/launcher-name.ts`,
     removes: 'that the launcher’s mount is read-only',
     from: 'if (isWritable(path))',
     to: 'if (false as boolean)',
     tests: launcherName,
   },
   {
-    file: `${oci}/launcher-name.ts`,
+    file: `${mounts}/launcher-name.ts`,
     removes: 'that the launcher is our file',
     from: '!== basename(launcher)',
     to: "=== ''",
     tests: launcherName,
   },
   {
-    file: `${oci}/launcher-name.ts`,
+    file: `${mounts}/launcher-name.ts`,
     removes: 'that the launcher is a mount of a file',
     from: '!place.mountRoot || !place.isFile',
     to: '(false as boolean)',
@@ -98,48 +99,48 @@ export const mutants: readonly Mutant[] = [
     tests: kernelFolders,
   },
   {
-    file: `${oci}/made-container.ts`,
+    file: `${mounts}/made-container.ts`,
     removes: 'the look at masked files after create',
     from: 'if (found !== undefined) throw',
     to: 'if (false as boolean) throw',
-    tests: [`${oci}/made-container.test.ts`],
+    tests: [`${mounts}/made-container.test.ts`],
   },
   {
-    file: `${oci}/made-container.ts`,
+    file: `${mounts}/made-container.ts`,
     removes: 'the look at mounts through volumes after create',
     from: 'if (!byTarget.has(destination))',
     to: 'if (false as boolean)',
-    tests: [`${oci}/made-container.test.ts`],
+    tests: [`${mounts}/made-container.test.ts`],
   },
   {
-    file: `${oci}/mountinfo.ts`,
+    file: `${mounts}/mountinfo.ts`,
     removes: 'the look at what covers a masked path from a folder above',
     from: 'if (mounts[0]?.id !== below.parent) return undefined;',
     to: '',
-    tests: [`${oci}/made-container.test.ts`, `${oci}/mapped-mounts.test.ts`],
+    tests: [`${mounts}/made-container.test.ts`, `${oci}/mapped-mounts.test.ts`],
   },
   {
-    file: `${oci}/mountinfo.ts`,
+    file: `${mounts}/mountinfo.ts`,
     removes: 'the look at other mounts at the place of a masked path',
     from: 'return others.length === 0 ? shown : undefined;',
     to: 'return shown;',
-    tests: [`${oci}/made-container.test.ts`, `${oci}/mapped-mounts.test.ts`],
+    tests: [`${mounts}/made-container.test.ts`, `${oci}/mapped-mounts.test.ts`],
   },
   {
-    file: `${oci}/local-mounts.ts`,
+    file: `${mounts}/local-mounts.ts`,
     removes: 'the look whether a table of mounts is that of the whole namespace',
     from: "root.split(' ')[3] === '/' && root.includes(' - overlay ') && root.includes(`/${container}/upper,`)",
     to: 'true',
-    tests: [`${oci}/local-mounts.test.ts`],
+    tests: [`${mounts}/local-mounts.test.ts`],
   },
   // RESOLVE_NO_MAGICLINKS of whereabouts.ts is not a mutant: current kernels refuse magic links under
   // RESOLVE_IN_ROOT by themselves (openat2(2)).
   {
-    file: `${oci}/whereabouts.ts`,
+    file: `${mounts}/whereabouts.ts`,
     removes: 'the look whether a working directory lies in /proc before a command',
     from: "kernelFileSystemOf(fd) === 'proc' ? 'proc' : 'elsewhere'",
     to: "'elsewhere'",
-    tests: [`${oci}/working-dir.test.ts`],
+    tests: [`${mounts}/working-dir.test.ts`],
   },
   {
     file: `${oci}/container-path.ts`,

@@ -2,7 +2,7 @@ import type { LinuxContainerResources } from '../../cri/contract/contract.types.
 import type { HostPaths } from '../../host-paths/host-paths.ts';
 import type { ContainerCgroup } from '../../oci/cgroup-place.ts';
 import { checkedResources } from '../../oci/check-resources.ts';
-import type { ContainerPlan } from '../../oci/made-container.ts';
+import type { ContainerPlan } from '../../container-mounts/made-container.ts';
 import type { ResourceSupport } from '../../oci/resource-support.ts';
 import type { RuntimeHandler } from '../../oci/runtime-handler.ts';
 import type { SandboxRecord } from '../../pods/record.ts';

@@ -6,8 +6,8 @@ import { inOwnPidNamespace } from '../../processes/own-pid-namespace.ts';
 import { emptyCgroup, removeCgroupTree } from '../cgroup-removal.ts';
 import { readCgroupMounts } from '../cgroups.ts';
 import { runCommand } from '../../processes/command.ts';
-import { mountPointsBelow, parseMountinfo } from '../mountinfo.ts';
-import type { MountLine } from '../mountinfo.ts';
+import { mountPointsBelow, parseMountinfo } from '../../container-mounts/mountinfo.ts';
+import type { MountLine } from '../../container-mounts/mountinfo.ts';
 import type { RuntimeHandler } from '../runtime-handler.ts';
 import type { HandlerFeatures } from './features.ts';
 

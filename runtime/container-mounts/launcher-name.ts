@@ -16,8 +16,12 @@ import {
   openInRoot,
   fileIdentityOf,
 } from '../../base/kernel/index.ts';
-import { launcherPath } from './launched-command.ts';
-import type { OciSpec } from './spec.types.ts';
+
+/**
+ * The path of the launcher, which sets up the rules of a container that Landlock confines. It is in the root
+ * folder, because no mount hides that.
+ */
+export const launcherPath = '/.portcullis-launcher';
 
 const name = launcherPath.slice(1);
 const plainly = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS;
@@ -43,11 +47,6 @@ export function reserveLauncherName(rootfs: string): void {
       fix: `build the image without ${launcherPath}`,
     });
   }
-}
-
-/** Returns the launcher's file on the host, if the container has a launcher. */
-export function launcherOf({ mounts }: Pick<OciSpec, 'mounts'>): string | undefined {
-  return mounts.find(({ destination }) => destination === launcherPath)?.source;
 }
 
 /**
