@@ -15,7 +15,7 @@ import type { ContainerRecord } from './containers/record.ts';
 import { createCriServer } from './cri/server.ts';
 import { openImageSide } from './image-side.ts';
 import { registryOptionsOf } from './images/mirrors.ts';
-import { tryCgroupMoves } from './oci/cgroup-moves.ts';
+import { tryCgroupMoves } from './cgroups/cgroup-moves.ts';
 import { favourMainThread } from './main-thread.ts';
 import { openFirst } from './open-first.ts';
 import { openNetworkSide } from './network-side.ts';

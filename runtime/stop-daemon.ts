@@ -1,9 +1,9 @@
 import { reasonOf } from '../base/errors/index.ts';
 import type { Logger } from '../base/log/index.ts';
 import type { StartProgram } from '../base/reactor/index.ts';
-import { removeCgroups } from './oci/cgroup-removal.ts';
+import { removeCgroups } from './cgroups/cgroup-removal.ts';
 import { closeExecScopes } from './oci/exec-scope.ts';
-import { leaveMountNamespace } from './oci/mount-namespace.ts';
+import { leaveMountNamespace } from './cgroups/mount-namespace.ts';
 import type { NetworkSide } from './network-side.ts';
 import type { DaemonNetwork } from './network.ts';
 import type { PodSide } from './pod-side.ts';

@@ -4,7 +4,7 @@ import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
 import { closeFd } from '../../base/kernel/index.ts';
 import type { Kernel } from '../../base/kernel/index.ts';
 import { meansGone, meansShortage } from '../../base/process/index.ts';
-import type { CgroupMounts } from './cgroups.ts';
+import type { CgroupMounts } from '../cgroups/cgroups.ts';
 
 /**
  * How commands in containers get a cgroup of their own, so that every process that they start can be found,

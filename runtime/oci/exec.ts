@@ -3,7 +3,7 @@ import type { StartProgram } from '../../base/reactor/index.ts';
 import type { HostPaths } from '../host-paths/host-paths.ts';
 import type { CommandPlace } from '../container-mounts/place-check.ts';
 import { writeExecFiles } from './exec-files.ts';
-import { reachedProcessLimit } from './process-limit.ts';
+import { reachedProcessLimit } from '../cgroups/process-limit.ts';
 import type { ExecFiles } from './exec-files.ts';
 import { openExecScope } from './exec-scope.ts';
 import type { ExecScope, ExecScopes } from './exec-scope.ts';

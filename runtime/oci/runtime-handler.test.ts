@@ -7,8 +7,8 @@ import { after, test } from 'node:test';
 import { startKernelWorker } from '../../base/kernel/index.ts';
 import { processIdentity } from '../../base/process/index.ts';
 import { programStarter, startReactor } from '../../base/reactor/index.ts';
-import { removeCgroups } from './cgroup-removal.ts';
-import { readCgroupMounts } from './cgroups.ts';
+import { removeCgroups } from '../cgroups/cgroup-removal.ts';
+import { readCgroupMounts } from '../cgroups/cgroups.ts';
 import { openRuntimeHandler } from './runtime-handler.ts';
 
 // An idle reactor does not keep the process alive, so the test does.

@@ -9,8 +9,8 @@ import { holdDescriptors } from '../../base/process/descriptors.fixture.ts';
 import { readPid } from './exec-files.ts';
 import { openExecScope } from './exec-scope.ts';
 import { detachedFrom } from './exec-session.ts';
-import { countsHugepages } from './hugepages.ts';
-import { detectResourceSupport } from './resource-support.ts';
+import { countsHugepages } from '../cgroups/hugepages.ts';
+import { detectResourceSupport } from '../cgroups/resource-support.ts';
 
 /** A failed read says nothing about existence: only ENOENT and ESRCH mean that something does not exist. */
 let folder = '';

@@ -1,10 +1,10 @@
 import type { StartProgram } from '../../base/reactor/index.ts';
-import type { CgroupDriver } from '../oci/cgroup-place.ts';
-import { podCgroup } from '../oci/cgroup-place.ts';
-import { removeCgroups } from '../oci/cgroup-removal.ts';
-import type { CgroupMounts } from '../oci/cgroups.ts';
-import { cgroupProcesses, missingCgroups } from '../oci/cgroups.ts';
-import { stopSlices } from '../oci/systemd-slices.ts';
+import type { CgroupDriver } from '../cgroups/cgroup-place.ts';
+import { podCgroup } from '../cgroups/cgroup-place.ts';
+import { removeCgroups } from '../cgroups/cgroup-removal.ts';
+import type { CgroupMounts } from '../cgroups/cgroups.ts';
+import { cgroupProcesses, missingCgroups } from '../cgroups/cgroups.ts';
+import { stopSlices } from '../cgroups/systemd-slices.ts';
 import type { SandboxRecord } from './record.ts';
 import type { SandboxEffects } from './sandbox-effects.ts';
 

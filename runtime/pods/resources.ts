@@ -1,8 +1,8 @@
 import type { LinuxContainerResources } from '../cri/contract/contract.types.ts';
-import { checkedResources } from '../oci/check-resources.ts';
-import type { CgroupMounts } from '../oci/cgroups.ts';
-import { writeCgroupSettings, podSettings } from '../oci/cgroup-settings.ts';
-import { detectResourceSupport } from '../oci/resource-support.ts';
+import { checkedResources } from '../cgroups/check-resources.ts';
+import type { CgroupMounts } from '../cgroups/cgroups.ts';
+import { writeCgroupSettings, podSettings } from '../cgroups/cgroup-settings.ts';
+import { detectResourceSupport } from '../cgroups/resource-support.ts';
 import type { KeyedLock } from '../state/keyed-lock.ts';
 import type { Records } from '../state/records.ts';
 import type { SandboxRecord } from './record.ts';

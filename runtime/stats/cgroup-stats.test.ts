@@ -5,7 +5,7 @@ import { once } from 'node:events';
 import { mkdirSync, readFileSync, readdirSync, rmdirSync, writeFileSync } from 'node:fs';
 import { setTimeout as pause } from 'node:timers/promises';
 import { after, before, describe, test } from 'node:test';
-import { readCgroupMounts } from '../oci/cgroups.ts';
+import { readCgroupMounts } from '../cgroups/cgroups.ts';
 import { openCgroupStats } from './cgroup-stats.ts';
 import type { CgroupStats } from './cgroup-stats.ts';
 import type { CgroupTarget } from './cgroup-stats.types.ts';

@@ -1,7 +1,7 @@
 import type { Worker } from 'node:worker_threads';
 import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
 import { startWorker } from '../../base/process/index.ts';
-import type { CgroupMounts } from '../oci/cgroups.ts';
+import type { CgroupMounts } from '../cgroups/cgroups.ts';
 import type { Answers, CgroupTarget, FromWorker, ToWorker, WorkerSettings } from './cgroup-stats.types.ts';
 
 /** Values of cgroups, read and sampled in a Worker that runs while there are cgroups to sample. */

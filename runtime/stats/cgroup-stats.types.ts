@@ -1,4 +1,4 @@
-import type { CgroupMounts } from '../oci/cgroups.ts';
+import type { CgroupMounts } from '../cgroups/cgroups.ts';
 import type { CgroupDetail, CgroupUsage } from './cgroup-reading.ts';
 
 /** A container's or a pod's cgroup. */

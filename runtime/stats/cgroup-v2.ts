@@ -1,4 +1,4 @@
-import type { CgroupMounts } from '../oci/cgroups.ts';
+import type { CgroupMounts } from '../cgroups/cgroups.ts';
 import { parseLimit } from './cgroup-files.ts';
 import type { CgroupReader, ReadText } from './cgroup-files.ts';
 import type { CgroupUsage } from './cgroup-reading.ts';

@@ -6,7 +6,7 @@ import { after, before, describe, test } from 'node:test';
 import { startKernelWorker } from '../../base/kernel/index.ts';
 import type { Kernel } from '../../base/kernel/index.ts';
 import type { ContainerRecord } from '../containers/record.ts';
-import { readCgroupMounts } from '../oci/cgroups.ts';
+import { readCgroupMounts } from '../cgroups/cgroups.ts';
 import type { SandboxRecord } from '../pods/record.ts';
 import { createStats } from './stats.ts';
 import type { Stats } from './stats.ts';

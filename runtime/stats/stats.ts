@@ -14,8 +14,8 @@ import type {
 } from '../cri/contract/contract.types.ts';
 import type { Init } from '../cri/contract/init.ts';
 import type { WritableLayers } from '../images/writable-layers.ts';
-import { containerCgroup, processCgroup } from '../oci/cgroup-place.ts';
-import type { CgroupMounts } from '../oci/cgroups.ts';
+import { containerCgroup, processCgroup } from '../cgroups/cgroup-place.ts';
+import type { CgroupMounts } from '../cgroups/cgroups.ts';
 import type { SandboxRecord } from '../pods/record.ts';
 import type { CgroupUsage } from './cgroup-reading.ts';
 import { openCgroupStats } from './cgroup-stats.ts';

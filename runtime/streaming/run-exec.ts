@@ -11,7 +11,7 @@ import type { HostPaths } from '../host-paths/host-paths.ts';
 import { commandPlace } from '../oci/command-place.ts';
 import type { CommandPlace } from '../oci/command-place.ts';
 import { shortageIn } from '../oci/exec.ts';
-import { reachedProcessLimit } from '../oci/process-limit.ts';
+import { reachedProcessLimit } from '../cgroups/process-limit.ts';
 import { readPidToKill, writeExecFiles } from '../oci/exec-files.ts';
 import type { ExecFiles } from '../oci/exec-files.ts';
 import { openExecScope } from '../oci/exec-scope.ts';

@@ -1,5 +1,5 @@
-import { uncountedHugepages } from '../../oci/check-resources.ts';
-import type { ResourceSupport } from '../../oci/resource-support.ts';
+import { uncountedHugepages } from '../../cgroups/check-resources.ts';
+import type { ResourceSupport } from '../../cgroups/resource-support.ts';
 import type { Prepared } from '../container-effects.ts';
 import { heldSettings } from '../held-settings.ts';
 import { pastItsLink } from '../link-class.ts';

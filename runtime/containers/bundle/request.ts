@@ -1,9 +1,9 @@
 import type { LinuxContainerResources } from '../../cri/contract/contract.types.ts';
 import type { HostPaths } from '../../host-paths/host-paths.ts';
-import type { ContainerCgroup } from '../../oci/cgroup-place.ts';
-import { checkedResources } from '../../oci/check-resources.ts';
+import type { ContainerCgroup } from '../../cgroups/cgroup-place.ts';
+import { checkedResources } from '../../cgroups/check-resources.ts';
 import type { ContainerPlan } from '../../container-mounts/made-container.ts';
-import type { ResourceSupport } from '../../oci/resource-support.ts';
+import type { ResourceSupport } from '../../cgroups/resource-support.ts';
 import type { RuntimeHandler } from '../../oci/runtime-handler.ts';
 import type { SandboxRecord } from '../../pods/record.ts';
 import { planSandbox } from '../../pods/validate.ts';

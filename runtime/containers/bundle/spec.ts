@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import type { Mount } from '../../cri/contract/contract.types.ts';
-import { systemdAnnotations } from '../../oci/cgroup-place.ts';
-import type { CgroupMounts } from '../../oci/cgroups.ts';
+import { systemdAnnotations } from '../../cgroups/cgroup-place.ts';
+import type { CgroupMounts } from '../../cgroups/cgroups.ts';
 import type { JoinedUserNamespace, PodFiles } from '../../oci/mounts.ts';
 import type { HandlerFeatures } from '../../oci/probe/features.ts';
 import { generateSpec } from '../../oci/spec.ts';

@@ -1,8 +1,8 @@
 import { stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import type { ExitWatch } from '../../monitor/exits.ts';
-import type { CgroupMounts } from '../../oci/cgroups.ts';
-import { createOomLedger } from '../../oci/oom-ledger.ts';
+import type { CgroupMounts } from '../../cgroups/cgroups.ts';
+import { createOomLedger } from '../../cgroups/oom-ledger.ts';
 import type { ContainerEffects } from '../container-effects.ts';
 import type { ContainerPlaces } from './places.ts';
 

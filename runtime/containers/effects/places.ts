@@ -1,6 +1,6 @@
 import { PortcullisError } from '../../../base/errors/index.ts';
-import type { CgroupDriver, ContainerCgroup } from '../../oci/cgroup-place.ts';
-import { containerCgroup, podCgroup, processCgroup } from '../../oci/cgroup-place.ts';
+import type { CgroupDriver, ContainerCgroup } from '../../cgroups/cgroup-place.ts';
+import { containerCgroup, podCgroup, processCgroup } from '../../cgroups/cgroup-place.ts';
 import type { RuntimeHandler } from '../../oci/runtime-handler.ts';
 import type { SandboxRecord } from '../../pods/record.ts';
 import type { ContainerRecord } from '../record.ts';

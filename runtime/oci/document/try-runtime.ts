@@ -7,9 +7,9 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { parseJson } from '../../../base/json/index.ts';
 import { endProcessesWithArgument } from '../../processes/processes.ts';
-import { readCgroupMounts } from '../cgroups.ts';
+import { readCgroupMounts } from '../../cgroups/cgroups.ts';
 import { inOwnPidNamespace } from '../../processes/own-pid-namespace.ts';
-import { leaveHybrid } from '../mount-namespace.ts';
+import { leaveHybrid } from '../../cgroups/mount-namespace.ts';
 
 /** Whether a runtime accepts a configuration, and its own message if it does not. */
 export interface Trial {

@@ -3,8 +3,8 @@ import { describe, it } from 'node:test';
 import type { LinuxContainerResources } from '../cri/contract/contract.types.ts';
 import { checkedResources, uncountedHugepages } from './check-resources.ts';
 import type { ResourceSupport } from './resource-support.ts';
-import { mergedResources } from './resources.ts';
-import { nothingAsked } from './profile-bounds.ts';
+import { mergedResources } from '../oci/resources.ts';
+import { nothingAsked } from '../oci/profile-bounds.ts';
 
 const v1: ResourceSupport = { version: 1, swap: true, hugepages: true, hugepageSizes: new Set(['2MB', '1GB']) };
 const v2: ResourceSupport = { ...v1, version: 2 };
