@@ -5,7 +5,7 @@ export { openAdvisories } from './oci/advisories.ts';
 export { programFolders } from './find-program.ts';
 export { defaultRuntimes } from './config/schema.ts';
 export { readHandlerFeatures } from './oci/probe/feature-probe.ts';
-export type { HandlerFeatures } from './oci/probe/features.ts';
+export type { HandlerFeatures } from './oci/handler-features.ts';
 export { standaloneSpec } from './oci/document/standalone.ts';
 export { tryRuntime } from './oci/document/try-runtime.ts';
 export { validateOciConfig } from './oci/document/validate.ts';

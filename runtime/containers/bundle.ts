@@ -9,7 +9,7 @@ import { commandPlace } from '../oci/command-place.ts';
 import { checkDestinations } from '../oci/destinations.ts';
 import { reserveLauncherName } from '../container-mounts/launcher-name.ts';
 import { provideLauncher } from '../oci/launcher.ts';
-import type { HandlerFeatures } from '../oci/probe/features.ts';
+import type { HandlerFeatures } from '../oci/handler-features.ts';
 import type { ResourceSupport } from '../cgroups/resource-support.ts';
 import { serialiseSpec } from '../oci/spec.ts';
 import { podDirIn } from '../pods/effects.ts';

@@ -11,7 +11,7 @@ import { tracedConfinement, tracedContainerEffects, tracedRootfs } from '../obse
 import type { CgroupDriver } from '../cgroups/cgroup-place.ts';
 import type { CgroupMounts } from '../cgroups/cgroups.ts';
 import type { ExecScopes } from '../oci/exec-scope.ts';
-import type { HandlerFeatures } from '../oci/probe/features.ts';
+import type { HandlerFeatures } from '../oci/handler-features.ts';
 import { detectResourceSupport } from '../cgroups/resource-support.ts';
 import type { RuntimeHandler } from '../oci/runtime-handler.ts';
 import type { SandboxRecord } from '../pods/record.ts';

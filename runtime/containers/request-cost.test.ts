@@ -12,7 +12,7 @@ import { chooseManifest } from '../images/manifest/image-index.ts';
 import { defaultLimits } from '../images/limits.ts';
 import { mountPointsBelow, parseMountinfo } from '../container-mounts/mountinfo.ts';
 import { containerMounts } from '../oci/mounts.ts';
-import { noFeatures } from '../oci/probe/features.ts';
+import { noFeatures } from '../oci/handler-features.ts';
 import { toPortMappings } from '../pods/port-mappings.ts';
 import { planSandbox } from '../pods/validate.ts';
 import { askedCdiDevices } from './cdi/device-names.ts';

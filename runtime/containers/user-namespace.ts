@@ -5,7 +5,7 @@ import type { IDMapping, Mount } from '../cri/contract/contract.types.ts';
 import { hasNoAnswer } from '../host-paths/host-paths.ts';
 import type { HostPaths } from '../host-paths/host-paths.ts';
 import type { JoinedUserNamespace } from '../oci/mounts.ts';
-import type { HandlerFeatures } from '../oci/probe/features.ts';
+import type { HandlerFeatures } from '../oci/handler-features.ts';
 import type { SandboxRecord } from '../pods/record.ts';
 import type { SandboxPlan } from '../pods/validate.ts';
 import type { ContainerUser } from './user.ts';

@@ -2,7 +2,7 @@ import { PortcullisError } from '../../base/errors/index.ts';
 import { MountPropagation } from '../cri/contract/contract.types.ts';
 import type { IDMapping, Mount } from '../cri/contract/contract.types.ts';
 import { mountPointsBelow, parseMountinfo } from '../container-mounts/mountinfo.ts';
-import type { HandlerFeatures } from './probe/features.ts';
+import type { HandlerFeatures } from './handler-features.ts';
 import type { OciIdMapping, OciMount } from './spec.types.ts';
 
 /** The maximum number of ranges of one mount. Kernels accept more, and no kubelet asks for more than one. */

@@ -4,7 +4,7 @@ import type { IDMapping, Mount } from '../cri/contract/contract.types.ts';
 import { cleanContainerPath } from './container-path.ts';
 import { checkedMountOptions } from './mount-options.ts';
 import { accessOption, idMappings, withSubmounts } from './mapped-mounts.ts';
-import type { HandlerFeatures } from './probe/features.ts';
+import type { HandlerFeatures } from './handler-features.ts';
 import type { OciMount } from './spec.types.ts';
 
 /** cri-api MountPropagation. */

@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import type { Settings } from '../../entitlements/index.ts';
 import type { LinuxContainerResources, Mount } from '../cri/contract/contract.types.ts';
 import { containerMounts, rootfsPropagation } from './mounts.ts';
-import { noFeatures } from './probe/features.ts';
+import { noFeatures } from './handler-features.ts';
 import { toOciResources } from './resources.ts';
 import { generateSpec, serialiseSpec } from './spec.ts';
 import type { SpecInput } from './spec.ts';

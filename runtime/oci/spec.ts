@@ -5,7 +5,7 @@ import { launchedArguments } from './launched-command.ts';
 import { launcherMount } from './launcher.ts';
 import { ociMapping } from './mapped-mounts.ts';
 import type { JoinedUserNamespace, PodFiles } from './mounts.ts';
-import type { HandlerFeatures } from './probe/features.ts';
+import type { HandlerFeatures } from './handler-features.ts';
 import { boundedMounts, boundedResources, checkBounds } from './profile-bounds.ts';
 import { toOciResources } from './resources.ts';
 import type { OciDevice, OciSpec } from './spec.types.ts';

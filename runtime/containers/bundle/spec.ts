@@ -3,7 +3,7 @@ import type { Mount } from '../../cri/contract/contract.types.ts';
 import { systemdAnnotations } from '../../cgroups/cgroup-place.ts';
 import type { CgroupMounts } from '../../cgroups/cgroups.ts';
 import type { JoinedUserNamespace, PodFiles } from '../../oci/mounts.ts';
-import type { HandlerFeatures } from '../../oci/probe/features.ts';
+import type { HandlerFeatures } from '../../oci/handler-features.ts';
 import { generateSpec } from '../../oci/spec.ts';
 import type { SpecInput } from '../../oci/spec.ts';
 import type { OciSpec } from '../../oci/spec.types.ts';

@@ -1,6 +1,6 @@
 import { PortcullisError } from '../../../base/errors/index.ts';
 import type { Settings } from '../../../entitlements/index.ts';
-import { noFeatures } from '../probe/features.ts';
+import { noFeatures } from '../handler-features.ts';
 import { generateSpec } from '../spec.ts';
 import type { OciMount, OciSpec } from '../spec.types.ts';
 

@@ -6,8 +6,8 @@ import { PortcullisError, reasonOf } from '../../../base/errors/index.ts';
 import type { Logger } from '../../../base/log/index.ts';
 import { dropAbandonedWrites, writeFileAtomic } from '../../../base/storage/index.ts';
 import type { RuntimeHandler } from '../runtime-handler.ts';
-import { hasEverything, noFeatures } from './features.ts';
-import type { HandlerFeatures } from './features.ts';
+import { hasEverything, noFeatures } from '../handler-features.ts';
+import type { HandlerFeatures } from '../handler-features.ts';
 import { probeRuntime } from './probe.ts';
 import type { ProbeDeps } from './probe.ts';
 

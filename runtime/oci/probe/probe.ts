@@ -9,7 +9,7 @@ import { runCommand } from '../../processes/command.ts';
 import { mountPointsBelow, parseMountinfo } from '../../container-mounts/mountinfo.ts';
 import type { MountLine } from '../../container-mounts/mountinfo.ts';
 import type { RuntimeHandler } from '../runtime-handler.ts';
-import type { HandlerFeatures } from './features.ts';
+import type { HandlerFeatures } from '../handler-features.ts';
 
 export interface ProbeDeps {
   readonly startProgram: StartProgram;
