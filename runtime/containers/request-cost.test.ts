@@ -9,7 +9,7 @@ import { MountPropagation } from '../cri/contract/contract.types.ts';
 import type { Mount, PodSandboxConfig, PortMapping } from '../cri/contract/contract.types.ts';
 import { parseImageConfig } from '../images/manifest/image-config.ts';
 import { chooseManifest } from '../images/manifest/image-index.ts';
-import { defaultLimits } from '../images/limits.ts';
+import { defaultLimits } from '../images/limits/limits.ts';
 import { mountPointsBelow, parseMountinfo } from '../container-mounts/mountinfo.ts';
 import { containerMounts } from '../oci/mounts.ts';
 import { noFeatures } from '../oci/handler-features.ts';

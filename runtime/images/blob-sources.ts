@@ -1,6 +1,6 @@
 import type { Credentials, Reference, RegistryClientOptions, RegistryRepository } from '../../base/distribution/index.ts';
 import type { BlobSource } from './blobs.ts';
-import { download } from './download.ts';
+import { download } from './unpack/download.ts';
 import type { BlobDescriptor } from './manifest/json.ts';
 import type { UnpackPool } from './unpack/unpack-pool.ts';
 

@@ -1,5 +1,5 @@
 import { rm } from 'node:fs/promises';
-import { wrapImageError } from './failures.ts';
+import { wrapImageError } from './limits/failures.ts';
 import { hexOf } from './folders.ts';
 import type { StoreFolders } from './folders.ts';
 import type { BlobDescriptor } from './manifest/json.ts';

@@ -1,6 +1,6 @@
 import { open } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
-import { errnoOf } from './failures.ts';
+import { errnoOf } from './limits/failures.ts';
 import type { StoreFolders } from './folders.ts';
 import type { LayerRow } from './stored-image.ts';
 import type { Trash } from './trash.ts';

@@ -4,7 +4,7 @@ import { findVerdict } from '../../trust/index.ts';
 import type { Dossier, Platform, TrustPolicy, Verdict } from '../../trust/index.ts';
 import { refusal } from './decisions.ts';
 import type { Decided, Decisions, Question } from './decisions.ts';
-import { imageError } from './failures.ts';
+import { imageError } from './limits/failures.ts';
 import { findImage, gone, idForm } from './find-image.ts';
 import { tryImageName } from './image-name.ts';
 import type { ImageRecords } from './records.ts';

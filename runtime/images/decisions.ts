@@ -14,7 +14,7 @@ import {
   withParts,
 } from '../../trust/index.ts';
 import type { Decider, Dossier, Platform, Reason, TrustPolicy, Verdict, VerdictLog } from '../../trust/index.ts';
-import { imageError } from './failures.ts';
+import { imageError } from './limits/failures.ts';
 
 /** One question to the policy. */
 export interface Question {

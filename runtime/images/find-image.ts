@@ -1,4 +1,4 @@
-import { imageError } from './failures.ts';
+import { imageError } from './limits/failures.ts';
 import { tryImageName } from './image-name.ts';
 import type { ImageRecords } from './records.ts';
 import type { StoredImage } from './stored-image.ts';

@@ -3,7 +3,7 @@ import { MNT_DETACH, isMountpoint } from '../../base/kernel/index.ts';
 import type { Kernel } from '../../base/kernel/index.ts';
 import type { Logger } from '../../base/log/index.ts';
 import { keyedLock } from '../state/keyed-lock.ts';
-import { errnoOf, wrapImageError } from './failures.ts';
+import { errnoOf, wrapImageError } from './limits/failures.ts';
 import type { StoreFolders } from './folders.ts';
 import { joined, mayHold, readLayerList } from './layer-list.ts';
 import type { LayerList } from './layer-list.ts';

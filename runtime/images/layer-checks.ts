@@ -1,5 +1,5 @@
 import { isPortcullisError, reasonOf } from '../../base/errors/index.ts';
-import { errnoOf, imageError } from './failures.ts';
+import { errnoOf, imageError } from './limits/failures.ts';
 import { loseLayer, restoreLayer } from './layer-restore.ts';
 import type { LayerRestoreDeps } from './layer-restore.ts';
 import type { LayerRow } from './stored-image.ts';

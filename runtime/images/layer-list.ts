@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { parseJson } from '../../base/json/index.ts';
 import { reasonOf } from '../../base/errors/index.ts';
 import type { Logger } from '../../base/log/index.ts';
-import { errnoOf } from './failures.ts';
+import { errnoOf } from './limits/failures.ts';
 
 /**
  * The layer folders that a root file system or volume uses. Undefined: the list is unknown, so it may use any

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { readdir, rename } from 'node:fs/promises';
-import { errnoOf } from './failures.ts';
+import { errnoOf } from './limits/failures.ts';
 import type { StoreFolders } from './folders.ts';
 import type { Trash } from './trash.ts';
 

@@ -3,7 +3,7 @@ import { chainIds } from './chain-ids.ts';
 import type { LayerClaim } from './claimed-layers.ts';
 import { hexOf } from './folders.ts';
 import type { LayerStore } from './layers.ts';
-import type { ImageLimits } from './limits.ts';
+import type { ImageLimits } from './limits/limits.ts';
 import { publish } from './publish.ts';
 import type { PublishDeps } from './publish.ts';
 import type { ImageRecords } from './records.ts';

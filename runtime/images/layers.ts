@@ -7,7 +7,7 @@ import { hexOf } from './folders.ts';
 import type { StoreFolders } from './folders.ts';
 import { createLayerWithdrawals } from './layer-withdrawals.ts';
 import type { LayerWithdrawals } from './layer-withdrawals.ts';
-import type { ImageLimits } from './limits.ts';
+import type { ImageLimits } from './limits/limits.ts';
 import type { LayerRow } from './stored-image.ts';
 import { orAborted } from './serial.ts';
 import type { Trash } from './trash.ts';

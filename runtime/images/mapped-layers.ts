@@ -3,7 +3,7 @@ import { dirname } from 'node:path';
 import { reasonOf } from '../../base/errors/index.ts';
 import { MNT_DETACH, isMountpoint, kernelRelease } from '../../base/kernel/index.ts';
 import type { Kernel } from '../../base/kernel/index.ts';
-import { errnoOf, imageError } from './failures.ts';
+import { errnoOf, imageError } from './limits/failures.ts';
 import type { StoreFolders } from './folders.ts';
 import type { IdRange } from './types.ts';
 

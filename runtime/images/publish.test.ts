@@ -15,7 +15,7 @@ import type { StoreFolders } from './folders.ts';
 import { createLayerPlaces } from './layer-places.ts';
 import { createLayerStore } from './layers.ts';
 import type { LayerStore } from './layers.ts';
-import { defaultLimits } from './limits.ts';
+import { defaultLimits } from './limits/limits.ts';
 import { publish } from './publish.ts';
 import type { PublishDeps } from './publish.ts';
 import { createSerial } from './serial.ts';

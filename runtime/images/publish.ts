@@ -2,7 +2,7 @@ import { rename, rm } from 'node:fs/promises';
 import { basename } from 'node:path';
 import { reasonOf } from '../../base/errors/index.ts';
 import type { Logger } from '../../base/log/index.ts';
-import { errnoOf } from './failures.ts';
+import { errnoOf } from './limits/failures.ts';
 import type { StoreFolders } from './folders.ts';
 import type { LayerPlaces } from './layer-places.ts';
 import type { LayerStore } from './layers.ts';

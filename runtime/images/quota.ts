@@ -2,7 +2,7 @@ import { readFile, readdir, writeFile } from 'node:fs/promises';
 import { parseJson } from '../../base/json/index.ts';
 import type { Kernel } from '../../base/kernel/index.ts';
 import type { Logger } from '../../base/log/index.ts';
-import { errnoOf, imageError, wrapImageError } from './failures.ts';
+import { errnoOf, imageError, wrapImageError } from './limits/failures.ts';
 import type { StoreFolders } from './folders.ts';
 import type { RootfsStore } from './rootfs.ts';
 

@@ -1,8 +1,8 @@
 import { isPortcullisError } from '../../base/errors/index.ts';
 import type { FetchedManifest, RegistryRepository } from '../../base/distribution/index.ts';
 import type { Platform } from '../../trust/index.ts';
-import { imageError, wrapImageError } from './failures.ts';
-import type { ImageLimits } from './limits.ts';
+import { imageError, wrapImageError } from './limits/failures.ts';
+import type { ImageLimits } from './limits/limits.ts';
 import { chooseManifest } from './manifest/image-index.ts';
 import { parseManifest } from './manifest/image-manifest.ts';
 import type { ImageManifest } from './manifest/image-manifest.ts';

@@ -1,7 +1,7 @@
 import { constants } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { reasonOf } from '../../base/errors/index.ts';
-import { errnoOf, imageError } from './failures.ts';
+import { errnoOf, imageError } from './limits/failures.ts';
 import type { UnpackPool } from './unpack/unpack-pool.ts';
 
 /**

@@ -14,7 +14,7 @@ import { loadPolicy, loadSigningKey, signImage, verdictLogMigrations } from '../
 import type { SigningKey, TrustPolicy } from '../../trust/index.ts';
 import { createImageStore } from './image-store.ts';
 import type { OpenImageStore } from './image-store.ts';
-import type { ImageLimits } from './limits.ts';
+import type { ImageLimits } from './limits/limits.ts';
 import { imageMigrations } from './schema.ts';
 
 /**

@@ -3,7 +3,7 @@ import { randomUUID } from 'node:crypto';
 import { setTimeout as pause } from 'node:timers/promises';
 import type { Kernel } from '../../base/kernel/index.ts';
 import type { Logger } from '../../base/log/index.ts';
-import { errnoOf } from './failures.ts';
+import { errnoOf } from './limits/failures.ts';
 
 /**
  * Deletes big trees, which takes seconds: renames them into the trash folder at once and removes them in the

@@ -1,5 +1,8 @@
 import type { Dossier, Platform, TrustServices, Verdict } from '../../trust/index.ts';
 import type { Unsettled } from '../state/settle.ts';
+import type { ImageConfig } from './manifest/image-config.ts';
+
+export type { ImageConfig } from './manifest/image-config.ts';
 
 /** Credentials of one pull (CRI AuthConfig, decoded). Never logged. */
 export interface PullCredentials {
@@ -8,21 +11,6 @@ export interface PullCredentials {
   readonly identityToken?: string;
   readonly registryToken?: string;
   readonly serverAddress?: string;
-}
-
-/** The parts of an OCI image configuration that a container needs (image-spec, config.md). */
-export interface ImageConfig {
-  readonly architecture: string;
-  readonly os: string;
-  readonly created?: string;
-  readonly user: string;
-  readonly env: readonly string[];
-  readonly entrypoint: readonly string[];
-  readonly cmd: readonly string[];
-  readonly workingDir: string;
-  readonly volumes: readonly string[];
-  readonly labels: Readonly<Record<string, string>>;
-  readonly stopSignal: string;
 }
 
 /** An image that was admitted, unpacked and recorded. */

@@ -19,7 +19,11 @@ interface StandIn {
 
 /** The modules through which the image store calls the system. Everything above is product code. */
 const ofImages: readonly StandIn[] = [
-  { of: /\/runtime\/images\/[^/]+\.ts$|\/base\/storage\/atomic-file\.ts$/, imported: /^node:fs\/promises$/, standIn: 'fs-promises' },
+  {
+    of: /\/runtime\/images\/([^/]+|unpack\/download)\.ts$|\/base\/storage\/atomic-file\.ts$/,
+    imported: /^node:fs\/promises$/,
+    standIn: 'fs-promises',
+  },
   { of: /\/runtime\/images\/(rootfs|unpack\/file-manifest|unpack\/unpack\.worker)\.ts$/, imported: /^node:fs$/, standIn: 'fs' },
   { of: /\/runtime\/images\/.*\.ts$/, imported: /\/base\/kernel\/index\.ts$/, standIn: 'kernel' },
   { of: /\/runtime\/images\/(shutdown-marker|unpack\/unpack-pool)\.ts$/, imported: /\/base\/process\/index\.ts$/, standIn: 'process' },

@@ -1,8 +1,22 @@
 import type { Platform } from '../../../trust/index.ts';
-import { imageError } from '../failures.ts';
-import type { ImageConfig } from '../types.ts';
+import { imageError } from '../limits/failures.ts';
 import { isObject, malformed, parseObject } from './json.ts';
 import type { JsonObject } from './json.ts';
+
+/** The parts of an OCI image configuration that a container needs (image-spec, config.md). */
+export interface ImageConfig {
+  readonly architecture: string;
+  readonly os: string;
+  readonly created?: string;
+  readonly user: string;
+  readonly env: readonly string[];
+  readonly entrypoint: readonly string[];
+  readonly cmd: readonly string[];
+  readonly workingDir: string;
+  readonly volumes: readonly string[];
+  readonly labels: Readonly<Record<string, string>>;
+  readonly stopSignal: string;
+}
 
 export interface ParsedConfig {
   readonly config: ImageConfig;

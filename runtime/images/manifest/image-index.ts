@@ -1,6 +1,6 @@
 import type { Platform } from '../../../trust/index.ts';
-import { imageError } from '../failures.ts';
-import type { ImageLimits } from '../limits.ts';
+import { imageError } from '../limits/failures.ts';
+import type { ImageLimits } from '../limits/limits.ts';
 import { isObject, malformed, parseDescriptor, parseObject } from './json.ts';
 import type { BlobDescriptor, JsonObject } from './json.ts';
 import { manifestTypes } from './media-types.ts';

@@ -1,5 +1,5 @@
-import { imageError } from '../failures.ts';
-import type { ImageLimits } from '../limits.ts';
+import { imageError } from '../limits/failures.ts';
+import type { ImageLimits } from '../limits/limits.ts';
 import { malformed, parseDescriptor, parseObject } from './json.ts';
 import type { BlobDescriptor } from './json.ts';
 import { configTypes, isForeignLayer, layerTypes } from './media-types.ts';

@@ -1,6 +1,6 @@
 import { parseJson } from '../../../base/json/index.ts';
 import type { PortcullisError } from '../../../base/errors/index.ts';
-import { imageError } from '../failures.ts';
+import { imageError } from '../limits/failures.ts';
 
 export type ManifestCode = 'IMAGES_BAD_INDEX' | 'IMAGES_BAD_MANIFEST' | 'IMAGES_BAD_CONFIG';
 

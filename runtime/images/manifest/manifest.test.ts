@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { isPortcullisError } from '../../../base/errors/index.ts';
-import { defaultLimits } from '../limits.ts';
+import { defaultLimits } from '../limits/limits.ts';
 import { parseImageConfig } from './image-config.ts';
 import { chooseManifest } from './image-index.ts';
 import { parseManifest } from './image-manifest.ts';

@@ -3,7 +3,7 @@ import { addAbortSignal, pipeline } from 'node:stream';
 import type { Transform } from 'node:stream';
 import { constants, createGunzip, createZstdDecompress } from 'node:zlib';
 import { layerError } from './layer-error.ts';
-import { errnoOf } from '../failures.ts';
+import { errnoOf } from '../limits/failures.ts';
 
 /** 16 KiB, the default, takes twice the time on large layers. */
 const chunkSize = 256 * 1024;

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { closeSync, constants, fstatSync, lstatSync, openSync, readSync, readlinkSync, writeSync } from 'node:fs';
 import type { Stats } from 'node:fs';
 import { parseJson } from '../../../base/json/index.ts';
-import { errnoOf } from '../failures.ts';
+import { errnoOf } from '../limits/failures.ts';
 import type { LayerBudget } from './layer-budget.ts';
 import { layerError } from './layer-error.ts';
 import { nativePath } from './layer-files.ts';

@@ -1,4 +1,4 @@
-import type { ImageLimits } from '../limits.ts';
+import type { ImageLimits } from '../limits/limits.ts';
 import { layerError } from './layer-error.ts';
 import { printable } from './printable.ts';
 

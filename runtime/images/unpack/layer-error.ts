@@ -1,6 +1,6 @@
 import type { PortcullisError } from '../../../base/errors/index.ts';
-import { errnoOf, imageError, wrapImageError } from '../failures.ts';
-import type { ImageErrorCode } from '../failures.ts';
+import { errnoOf, imageError, wrapImageError } from '../limits/failures.ts';
+import type { ImageErrorCode } from '../limits/failures.ts';
 import { printable } from './printable.ts';
 
 const fixes: Partial<Record<ImageErrorCode, string>> = {

@@ -3,7 +3,7 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { defaultLimits } from '../limits.ts';
+import { defaultLimits } from '../limits/limits.ts';
 import { createLayerBudget } from './layer-budget.ts';
 import { createLowerReader, viewOf } from './lower-layers.ts';
 import { mergedRoot, remembering, walkMerged } from './merged-view.ts';

@@ -1,7 +1,7 @@
 import { closeSync, constants, lstatSync, openSync } from 'node:fs';
 import type { Stats } from 'node:fs';
 import { getXattr } from '../../../base/kernel/index.ts';
-import { errnoOf } from '../failures.ts';
+import { errnoOf } from '../limits/failures.ts';
 import type { LayerBudget } from './layer-budget.ts';
 import { nativePath, withFolder } from './layer-files.ts';
 

@@ -1,4 +1,4 @@
-import { imageError } from '../failures.ts';
+import { imageError } from '../limits/failures.ts';
 import { createJobCell } from './work-clock.ts';
 import type { JobCell } from './work-clock.ts';
 import type { UnpackAnswer, UnpackTask } from './protocol.ts';

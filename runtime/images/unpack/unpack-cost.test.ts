@@ -1,7 +1,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { after, test } from 'node:test';
 import { assertNearLinearWork } from '../../../test/fixtures/cost.ts';
-import { defaultLimits } from '../limits.ts';
+import { defaultLimits } from '../limits/limits.ts';
 import { sha256 } from '../test-kit.ts';
 import { rawTar } from './tar.fixture.ts';
 import type { RawEntry } from './tar.fixture.ts';

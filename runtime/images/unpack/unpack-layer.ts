@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { chmodSync, mkdirSync, rmSync, statSync } from 'node:fs';
-import { imageError } from '../failures.ts';
-import type { ImageLimits } from '../limits.ts';
+import { imageError } from '../limits/failures.ts';
+import type { ImageLimits } from '../limits/limits.ts';
 import { decompress } from './decompress.ts';
 import { writeFileManifest } from './file-manifest.ts';
 import { createLayerBudget } from './layer-budget.ts';

@@ -6,7 +6,7 @@ import { promisify } from 'node:util';
 import { pipeline } from 'node:stream/promises';
 import { createZstdCompress } from 'node:zlib';
 import { getXattr } from '../../../base/kernel/index.ts';
-import type { ImageLimits } from '../limits.ts';
+import type { ImageLimits } from '../limits/limits.ts';
 import { endOfArchive, extendedHeader, paxRecord, rawBlock, rawEntry, rawTar } from './tar.fixture.ts';
 import type { RawEntry } from './tar.fixture.ts';
 import { createTarReader } from './tar-reader.ts';
@@ -223,7 +223,7 @@ async function unpackApart(blob: string): Promise<{ readonly code: string; reado
   const script = `
     const { unpackLayer } = await import('${modules}unpack-layer.ts');
     const { createJobCell, createWorkClock } = await import('${modules}work-clock.ts');
-    const { defaultLimits } = await import('${modules}../limits.ts');
+    const { defaultLimits } = await import('${modules}../limits/limits.ts');
     const request = { blob: ${JSON.stringify(blob)}, staging: ${JSON.stringify(`${blob}.layer`)}, diffId: 'sha256:0', lowest: true, limits: defaultLimits };
     let code = 'none';
     await unpackLayer(request, async () => [], createWorkClock(createJobCell(), ''), new AbortController().signal).catch((error) => (code = error.code));

@@ -9,7 +9,7 @@ import { chainIds } from '../chain-ids.ts';
 import type { LayerPosition } from '../chain-ids.ts';
 import type { LayerClaim } from '../claimed-layers.ts';
 import { createLayerStore } from '../layers.ts';
-import { defaultLimits } from '../limits.ts';
+import { defaultLimits } from '../limits/limits.ts';
 import { sha256 } from '../test-kit.ts';
 import { createTrash } from '../trash.ts';
 import { createPending, pickFairly } from './pending-job.ts';

@@ -1,4 +1,4 @@
-import { imageError } from '../failures.ts';
+import { imageError } from '../limits/failures.ts';
 import type { LayerProgress } from './layer-budget.ts';
 
 /**

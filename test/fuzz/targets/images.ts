@@ -6,7 +6,7 @@ import { parseReference } from '../../../base/distribution/reference.ts';
 import { parseImageConfig } from '../../../runtime/images/manifest/image-config.ts';
 import { chooseManifest } from '../../../runtime/images/manifest/image-index.ts';
 import { parseManifest } from '../../../runtime/images/manifest/image-manifest.ts';
-import { defaultLimits } from '../../../runtime/images/limits.ts';
+import { defaultLimits } from '../../../runtime/images/limits/limits.ts';
 import { createPaxReader } from '../../../runtime/images/unpack/pax.ts';
 import { createTarReader } from '../../../runtime/images/unpack/tar-reader.ts';
 import type { TarEntry } from '../../../runtime/images/unpack/tar-metadata.ts';

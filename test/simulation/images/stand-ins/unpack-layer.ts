@@ -1,5 +1,5 @@
 import { hash } from 'node:crypto';
-import { imageError } from '../../../../runtime/images/failures.ts';
+import { imageError } from '../../../../runtime/images/limits/failures.ts';
 import type { UnpackRequest, UnpackedLayer } from '../../../../runtime/images/unpack/unpack-layer.ts';
 import { call, machine, writeWhole } from '../machine.ts';
 import { readLayer } from '../registry.ts';

@@ -1,5 +1,5 @@
-import { PortcullisError, isPortcullisError, reasonOf } from '../../base/errors/index.ts';
-import type { ErrorKind } from '../../base/errors/index.ts';
+import { PortcullisError, isPortcullisError, reasonOf } from '../../../base/errors/index.ts';
+import type { ErrorKind } from '../../../base/errors/index.ts';
 
 /** Stable error codes of `runtime/images`. */
 export type ImageErrorCode =
