@@ -7,7 +7,7 @@ import type { ImageStore } from '../images/types.ts';
 import type { MonitorFolders } from '../monitor/conmon.ts';
 import type { ExitWatch } from '../monitor/exits.ts';
 import type { AdoptMonitor } from '../monitor/monitor-scope.ts';
-import { tracedConfinement, tracedContainerEffects, tracedRootfs } from '../observability/traced-effects.ts';
+import { tracedConfinement, tracedContainerEffects, tracedRootfs } from './effects/traced-effects.ts';
 import type { CgroupDriver } from '../cgroups/cgroup-place.ts';
 import type { CgroupMounts } from '../cgroups/cgroups.ts';
 import type { ExecScopes } from '../oci/exec-scope.ts';

@@ -28,7 +28,7 @@ import type { PublishDeps } from './publish.ts';
 import { firstAnswer, resolveImage } from './resolve.ts';
 import type { ResolvedImage } from './resolve.ts';
 import { forEachLimited, orAborted } from './serial.ts';
-import { traced } from '../observability/spans.ts';
+import { traced } from '../tracing/spans.ts';
 import type { SharedFlight } from './shared-flight.ts';
 import type { PullRequest } from './types.ts';
 import type { UnpackPool } from './unpack/unpack-pool.ts';

@@ -7,7 +7,7 @@ import type { MetricDefinition } from './catalogue.ts';
 import type { DaemonFacts, RuntimeObserver } from './facts.ts';
 import { tellEnforcement } from './enforcement-metrics.ts';
 import { tellServices } from './service-metrics.ts';
-import { statusName } from './status-name.ts';
+import { statusName } from '../cri/status-name.ts';
 
 export interface Metrics {
   readonly calls: CallObserver;

@@ -33,7 +33,8 @@ export async function openObservability(parts: {
   const { config, log, facts } = parts;
   const { metrics: http, tracing: traces, audit: auditing } = config;
   const audit = auditing.path === '' ? undefined : openAudit({ ...auditing, log: log.child({ room: 'audit' }) });
-  const tracing = traces.endpoint === '' ? undefined : (await import('./tracing.ts')).openTracing({ ...traces, version: facts.version });
+  const tracing =
+    traces.endpoint === '' ? undefined : (await import('../tracing/tracing.ts')).openTracing({ ...traces, version: facts.version });
   const metrics =
     http.address === '' ? undefined : (await import('./metrics.ts')).openMetrics({ ...facts, auditFailures: () => audit?.failures() ?? 0 });
   const collection = openQuietCollection(log);

@@ -7,7 +7,6 @@ import type { NetworkEngine } from '../../cni-plugins/index.ts';
 import type { StartProgram } from '../../base/reactor/index.ts';
 import type { CgroupDriver } from '../cgroups/cgroup-place.ts';
 import type { CgroupMounts } from '../cgroups/cgroups.ts';
-import { tracedSandboxEffects } from '../observability/traced-effects.ts';
 import { digest, newId, now } from '../state/identity.ts';
 import { makePodFiles, podFilesStand, removePodFiles, writeResolvConf } from './files.ts';
 import type { InfraEffects } from './infra/sharing.ts';
@@ -18,6 +17,7 @@ import type { PodSandboxConfig } from '../cri/contract/contract.types.ts';
 import type { SandboxRecord } from './record.ts';
 import { shmBytes } from './shm-size.ts';
 import type { SandboxEffects } from './sandbox-effects.ts';
+import { tracedSandboxEffects } from './traced-effects.ts';
 
 /** Returns the folder of one pod's files. */
 export function podDirIn(stateDir: string, id: string): string {

@@ -10,7 +10,7 @@ import { withLogFields } from '../../base/log/index.ts';
 import type { CallObserver, StartedCall } from '../cri/observe.ts';
 import { within } from './spans.ts';
 import type { OpenSpan, SpanAttributes } from './spans.ts';
-import { statusName } from './status-name.ts';
+import { statusName } from '../cri/status-name.ts';
 
 export interface Tracing {
   readonly calls: CallObserver;

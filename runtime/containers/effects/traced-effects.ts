@@ -1,8 +1,7 @@
-import type { Confinement } from '../containers/confinement.ts';
-import type { ContainerEffects } from '../containers/container-effects.ts';
-import type { ImageStore } from '../images/types.ts';
-import type { SandboxEffects } from '../pods/sandbox-effects.ts';
-import { traced } from './spans.ts';
+import type { ImageStore } from '../../images/types.ts';
+import { traced } from '../../tracing/spans.ts';
+import type { Confinement } from '../confinement.ts';
+import type { ContainerEffects } from '../container-effects.ts';
 
 /** Returns the same effects, with each effect that takes time as a part of its call's trace. */
 export function tracedContainerEffects(effects: ContainerEffects): ContainerEffects {
@@ -23,18 +22,4 @@ export function tracedConfinement(confinement: Confinement): Confinement {
 
 export function tracedRootfs<Store extends ImageStore>(images: Store): Store {
   return { ...images, mountRootfs: (...given) => traced('rootfs', () => images.mountRootfs(...given)) };
-}
-
-export function tracedSandboxEffects(effects: SandboxEffects): SandboxEffects {
-  const { namespaces, network, files } = effects;
-  return {
-    ...effects,
-    namespaces: { ...namespaces, claim: (...given) => traced('namespaces', () => namespaces.claim(...given)) },
-    network: {
-      ...network,
-      attach: (...given) => traced('network attach', () => network.attach(...given)),
-      detach: (...given) => traced('network detach', () => network.detach(...given)),
-    },
-    files: { ...files, make: (...given) => traced('files', () => files.make(...given)) },
-  };
 }
