@@ -9,7 +9,7 @@ import type { CgroupDriver } from '../cgroups/cgroup-place.ts';
 import type { CgroupMounts } from '../cgroups/cgroups.ts';
 import { digest, newId, now } from '../state/identity.ts';
 import { makePodFiles, podFilesStand, removePodFiles, writeResolvConf } from './files.ts';
-import type { InfraEffects } from './infra/sharing.ts';
+import type { InfraEffects } from './sharing.ts';
 import { dnsOfNetwork } from './name-network.ts';
 import type { NamespacePool, PodNamespace } from './namespace-pool.ts';
 import { podCgroups } from './pod-cgroups.ts';

@@ -4,7 +4,7 @@ import type { AttachRequest } from '../../cni-plugins/index.ts';
 import type { PodSandboxConfig } from '../cri/contract/contract.types.ts';
 import { createdAfter } from '../state/identity.ts';
 import { settleAll } from '../state/settle.ts';
-import type { Sharing } from './infra/sharing.ts';
+import type { Sharing } from './sharing.ts';
 import { nextSandboxPhase } from './lifecycle.ts';
 import { nameNetwork } from './name-network.ts';
 import { networkCapabilities } from './network-capabilities.ts';

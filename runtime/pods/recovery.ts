@@ -2,7 +2,7 @@ import { reasonOf } from '../../base/errors/index.ts';
 import type { Logger } from '../../base/log/index.ts';
 import type { KeyedLock } from '../state/keyed-lock.ts';
 import { untilDone } from '../state/until-done.ts';
-import type { Sharing } from './infra/sharing.ts';
+import type { Sharing } from './sharing.ts';
 import type { SandboxRecord } from './record.ts';
 import { stopSandbox, takeBack } from './release.ts';
 import type { ContainersOfSandbox, ReleaseDeps } from './release.ts';

@@ -1,8 +1,8 @@
 import { unlessGone } from '../state/gone-rows.ts';
 import type { Records } from '../state/records.ts';
 import { settleAll } from '../state/settle.ts';
-import type { Sharing } from './infra/sharing.ts';
-import { withoutInfra } from './infra/sharing.ts';
+import type { Sharing } from './sharing.ts';
+import { withoutInfra } from './sharing.ts';
 import { nextSandboxPhase } from './lifecycle.ts';
 import type { SandboxRecord } from './record.ts';
 import type { SandboxEffects } from './sandbox-effects.ts';

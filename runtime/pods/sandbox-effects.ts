@@ -1,6 +1,6 @@
 import type { Attachment, AttachRequest } from '../../cni-plugins/index.ts';
 import type { PodSandboxConfig } from '../cri/contract/contract.types.ts';
-import type { InfraEffects } from './infra/sharing.ts';
+import type { InfraEffects } from './sharing.ts';
 import type { SandboxRecord } from './record.ts';
 import type { SandboxPlan } from './validate.ts';
 

@@ -4,7 +4,7 @@ import type { KeyedLock } from '../state/keyed-lock.ts';
 import type { Records } from '../state/records.ts';
 import { nameTaken, sandboxNotFound } from './errors.ts';
 import { establish } from './establish.ts';
-import { createSharing } from './infra/sharing.ts';
+import { createSharing } from './sharing.ts';
 import type { SandboxRecord } from './record.ts';
 import { createSandboxRecovery } from './recovery.ts';
 import { removeSandbox, stopSandbox, takeBack } from './release.ts';

@@ -14,7 +14,7 @@ import type { RuntimeHandler } from '../../oci/runtime-handler.ts';
 import type { SandboxRecord } from '../record.ts';
 import { planSandbox } from '../validate.ts';
 import { infraProgram } from './program.ts';
-import type { InfraEffects } from './sharing.ts';
+import type { InfraEffects } from '../sharing.ts';
 import { infraSpec, programPath } from './spec.ts';
 
 const SIGKILL = 9;

@@ -1,8 +1,8 @@
-import { reasonOf } from '../../../base/errors/index.ts';
-import type { Logger } from '../../../base/log/index.ts';
-import type { ProcessIdentity } from '../../../base/process/index.ts';
-import type { Records } from '../../state/records.ts';
-import type { SandboxRecord } from '../record.ts';
+import { reasonOf } from '../../base/errors/index.ts';
+import type { Logger } from '../../base/log/index.ts';
+import type { ProcessIdentity } from '../../base/process/index.ts';
+import type { Records } from '../state/records.ts';
+import type { SandboxRecord } from './record.ts';
 
 /** The side effects of a shared PID namespace. An act whose work is already done succeeds. */
 export interface InfraEffects {
