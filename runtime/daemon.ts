@@ -34,7 +34,7 @@ import { stopDaemon } from './stop-daemon.ts';
 import { openStreamingService } from './streaming/streaming-service.ts';
 import { createVerboseInfo } from './services/verbose-status.ts';
 import { openRecords } from './state/records.ts';
-import { openDaemonVerdictLog } from './state/verdict-log.ts';
+import { openDaemonVerdictLog } from './database/verdict-log.ts';
 import { attachedSandboxes } from './sweep.ts';
 import { openPodSide } from './pod-side.ts';
 import { openPolicySide } from './policy-side.ts';

@@ -14,7 +14,7 @@ import { tellExceptions, watchImages } from './observability/watch-runtime.ts';
 import type { PolicyHolder } from './policy-watch.ts';
 import type { Renewals } from './renewal/open-renewals.ts';
 import { renewForRun } from './renewal/renew-for-run.ts';
-import { withRoom } from './state/open-database.ts';
+import { withRoom } from './database/open-database.ts';
 
 /** The image store of the daemon. */
 export interface ImageSide {

@@ -7,7 +7,7 @@ import type { DaemonConfig } from './config/types.ts';
 import type { HostPaths } from './host-paths/host-paths.ts';
 import { openDaemonNameServer } from './name-server.ts';
 import { followNetworkFolders } from './network-folders.ts';
-import { ballastIn, withRoom } from './state/open-database.ts';
+import { ballastIn, withRoom } from './database/open-database.ts';
 
 /** The network engine, and the name server, which starts when there are names to answer. */
 export interface DaemonNetwork extends NetworkEngine {

@@ -10,7 +10,7 @@ import { openHandlers } from './oci/open-handlers.ts';
 import type { RuntimeHandler } from './oci/runtime-handler.ts';
 import { openPolicy } from './policy-watch.ts';
 import type { PolicyHolder } from './policy-watch.ts';
-import { openStateDatabase } from './state/open-database.ts';
+import { openStateDatabase } from './database/open-database.ts';
 import type { Undo } from './undo.ts';
 
 /** The parts on which all other parts of the daemon depend. */

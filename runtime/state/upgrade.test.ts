@@ -10,7 +10,7 @@ import type { ContainerRecord } from '../containers/record.ts';
 import { openImageRecords } from '../images/records.ts';
 import type { SandboxRecord } from '../pods/record.ts';
 import { openRecords } from './records.ts';
-import { stateMigrations } from './schema.ts';
+import { stateMigrations } from '../database/schema.ts';
 
 /** What the previous release wrote: test/fixtures/upgrade. */
 const dump = readDump(readFileSync(join(import.meta.dirname, '../../test/fixtures/upgrade/state.sql'), 'utf8'));

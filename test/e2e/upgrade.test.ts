@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { migrations } from '../../cni-plugins/attach/migrations.ts';
 import { ContainerState, PodSandboxState } from '../../runtime/index.ts';
-import { stateMigrations } from '../../runtime/state/schema.ts';
+import { stateMigrations } from '../../runtime/database/schema.ts';
 import { openDatabaseLog, verifyLog } from '../../trust/index.ts';
 import { makeDatabase, readDump } from '../fixtures/dump-rows.ts';
 import { expectServing } from '../fixtures/pod.ts';

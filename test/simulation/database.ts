@@ -2,7 +2,7 @@ import { hash } from 'node:crypto';
 import { DatabaseSync } from 'node:sqlite';
 import { createConnection } from '../../base/storage/transaction.ts';
 import type { Database, Outlives, SqlRow, Statement } from '../../base/storage/index.ts';
-import { stateMigrations } from '../../runtime/state/schema.ts';
+import { stateMigrations } from '../../runtime/database/schema.ts';
 import type { Incarnation } from './incarnation.ts';
 import type { Decisions } from './decisions.ts';
 

@@ -7,7 +7,7 @@ import { openDatabase } from '../../base/storage/index.ts';
 import { openNetworkDatabase } from '../../cni-plugins/attach/database.ts';
 import { openRecords } from '../../runtime/state/records.ts';
 import type { Keyed } from '../../runtime/state/records.ts';
-import { stateMigrations } from '../../runtime/state/schema.ts';
+import { stateMigrations } from '../../runtime/database/schema.ts';
 import { beginJournal, readJournal } from './journal.ts';
 
 interface Sandbox extends Keyed {

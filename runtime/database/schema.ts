@@ -2,7 +2,7 @@ import type { Migration } from '../../base/storage/index.ts';
 import { verdictLogMigrations } from '../../trust/index.ts';
 import { imageMigrations } from '../images/index.ts';
 import { heartbeatSchema } from '../observability/heartbeat.ts';
-import { recordsSchema } from './records.ts';
+import { recordsSchema } from '../state/records.ts';
 
 /**
  * One database holds sandboxes, containers, images and verdicts, so that an admission and the change that it

@@ -5,7 +5,7 @@ import manifest from '../../package.json' with { type: 'json' };
 import { verdictLogMigrations } from '../../trust/index.ts';
 import { imageMigrations } from '../images/index.ts';
 import { heartbeatSchema } from '../observability/heartbeat.ts';
-import { recordsSchema } from './records.ts';
+import { recordsSchema } from '../state/records.ts';
 import { stateMigrations } from './schema.ts';
 
 /**
