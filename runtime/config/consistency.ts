@@ -1,5 +1,5 @@
 import { append } from '../../base/lists/index.ts';
-import { ways } from '../enforcement/ways.ts';
+import { ways } from '../findings/ways.ts';
 import type { DaemonConfig } from './types.ts';
 
 /**

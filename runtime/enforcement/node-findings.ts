@@ -1,8 +1,8 @@
 import { ruleMatchesReference } from '../../trust/index.ts';
 import type { TrustPolicy } from '../../trust/index.ts';
 import type { DaemonConfig } from '../config/types.ts';
-import { found } from './ways.ts';
-import type { Found, WayCode } from './ways.ts';
+import { found } from '../findings/ways.ts';
+import type { Found, WayCode } from '../findings/ways.ts';
 
 /** Facts about the node, apart from the policy's text. */
 export interface NodeFacts {

@@ -9,12 +9,12 @@ import type { ImageStore } from '../images/types.ts';
 import type { SandboxRecord } from '../pods/record.ts';
 import type { PolicyHolder } from '../policy-watch.ts';
 import type { Redecision } from '../redecision/redecision.ts';
-import { createClockWatch } from './clock.ts';
+import { createClockWatch } from '../findings/clock.ts';
 import { openEnforcement } from './enforcement.ts';
 import type { Enforcement } from './enforcement.ts';
 import { nodeFindings } from './node-findings.ts';
 import { tryPair } from './planted.ts';
-import { policyFindings } from './policy-findings.ts';
+import { policyFindings } from '../findings/policy-findings.ts';
 import { newestFile, readClock, readNode } from './read-node.ts';
 import { createSeenLog } from './seen.ts';
 

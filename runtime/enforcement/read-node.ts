@@ -4,7 +4,7 @@ import { reasonOf } from '../../base/errors/index.ts';
 import { largest } from '../../base/lists/index.ts';
 import { parseDocuments } from '../../base/schema/index.ts';
 import type { DaemonConfig } from '../config/types.ts';
-import type { ClockReading } from './clock.ts';
+import type { ClockReading } from '../findings/clock.ts';
 import type { NodeFacts } from './node-findings.ts';
 
 type OnDisk = Pick<NodeFacts, 'policyPaths' | 'root' | 'audit' | 'kubeletSocket'>;

@@ -1,7 +1,7 @@
 import type { Database } from '../../base/storage/index.ts';
 import { ruleMatchesReference, shadowOf } from '../../trust/index.ts';
 import type { TrustPolicy, TrustRule } from '../../trust/index.ts';
-import type { Seen } from './policy-findings.ts';
+import type { Seen } from '../findings/policy-findings.ts';
 
 /** How many of the newest unread rows of the verdict log are read at each inspection. */
 const mostRows = 2_000;
