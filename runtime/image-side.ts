@@ -11,7 +11,7 @@ import { createImageStore } from './images/index.ts';
 import type { OpenImageStore } from './images/index.ts';
 import type { RuntimeObserver } from './observability/facts.ts';
 import { tellExceptions, watchImages } from './observability/watch-runtime.ts';
-import type { PolicyHolder } from './policy-watch.ts';
+import type { PolicyHolder } from './policy/policy-watch.ts';
 import type { Renewals } from './renewal/open-renewals.ts';
 import { renewForRun } from './renewal/renew-for-run.ts';
 import { withRoom } from './database/open-database.ts';

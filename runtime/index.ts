@@ -15,7 +15,7 @@ export { createCriClient } from './cri/client.ts';
 export type { CriClient } from './cri/client.ts';
 export { followContainerLog } from './cri/log-file.ts';
 export type { FollowLogOptions } from './cri/log-file.ts';
-export { loadPolicySet } from './policy-set.ts';
+export { loadPolicySet } from './policy/policy-set.ts';
 export { loadDaemonConfig } from './config/load.ts';
 export { defaultConfigFile } from './config/schema.ts';
 export { hostFoldersOf, importConfiguration, kindOfToml } from './config/import/import.ts';

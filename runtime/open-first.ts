@@ -8,8 +8,8 @@ import { openNetwork } from './network.ts';
 import type { DaemonNetwork, NetworkDeps } from './network.ts';
 import { openHandlers } from './oci/open-handlers.ts';
 import type { RuntimeHandler } from './oci/runtime-handler.ts';
-import { openPolicy } from './policy-watch.ts';
-import type { PolicyHolder } from './policy-watch.ts';
+import { openPolicy } from './policy/policy-watch.ts';
+import type { PolicyHolder } from './policy/policy-watch.ts';
 import { openStateDatabase } from './database/open-database.ts';
 import type { Undo } from './undo.ts';
 

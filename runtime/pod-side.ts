@@ -39,7 +39,7 @@ import type { NamespacePool } from './pods/namespace-pool.ts';
 import type { SandboxRecord } from './pods/record.ts';
 import { createSandboxService } from './pods/sandbox-service.ts';
 import type { SandboxService } from './pods/sandbox-service.ts';
-import type { PolicyHolder } from './policy-watch.ts';
+import type { PolicyHolder } from './policy/policy-watch.ts';
 import { newId } from './state/identity.ts';
 import { keyedLock } from './state/keyed-lock.ts';
 import type { Records } from './state/records.ts';

@@ -8,7 +8,7 @@ import { startEnforcement } from './enforcement/open.ts';
 import type { EventHub } from './events/hub.ts';
 import type { OpenImageStore } from './images/index.ts';
 import type { SandboxRecord } from './pods/record.ts';
-import type { PolicyHolder } from './policy-watch.ts';
+import type { PolicyHolder } from './policy/policy-watch.ts';
 import { policyChange } from './redecision/policy-change.ts';
 import { createRedecision } from './redecision/redecision.ts';
 import type { Redecision } from './redecision/redecision.ts';

@@ -7,7 +7,7 @@ import type { EventHub } from '../events/hub.ts';
 import { enforcementReasons } from '../events/policy-events.ts';
 import type { ImageStore } from '../images/types.ts';
 import type { SandboxRecord } from '../pods/record.ts';
-import type { PolicyHolder } from '../policy-watch.ts';
+import type { PolicyHolder } from '../policy/policy-watch.ts';
 import type { Redecision } from '../redecision/redecision.ts';
 import { createClockWatch } from '../findings/clock.ts';
 import { openEnforcement } from './enforcement.ts';

@@ -2,7 +2,7 @@ import { standingExceptions } from '../../trust/index.ts';
 import type { Denial, NameFigures, NetworkEngine, NetworkFigures, ServiceFigures } from '../../cni-plugins/index.ts';
 import type { ContainerRecord } from '../containers/record.ts';
 import type { EnforcementState } from '../enforcement/enforcement.ts';
-import type { PolicyHolder } from '../policy-watch.ts';
+import type { PolicyHolder } from '../policy/policy-watch.ts';
 import type { SandboxRecord } from '../pods/record.ts';
 
 /** The outcome of a pull. */

@@ -1,6 +1,6 @@
 import type { Logger } from '../../base/log/index.ts';
 import type { ImageStore } from '../images/types.ts';
-import type { PolicyHolder } from '../policy-watch.ts';
+import type { PolicyHolder } from '../policy/policy-watch.ts';
 import type { Redecision } from '../redecision/redecision.ts';
 import { createRenewal } from './renewal.ts';
 import type { Renewal } from './renewal.ts';

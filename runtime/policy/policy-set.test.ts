@@ -6,10 +6,10 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { after, describe, it } from 'node:test';
 import fc from 'fast-check';
-import { isPortcullisError } from '../base/errors/index.ts';
-import { createLogger } from '../base/log/index.ts';
-import { builtinProfile, writeExactProfile } from '../entitlements/index.ts';
-import { portcullis } from '../test/fixtures/command.ts';
+import { isPortcullisError } from '../../base/errors/index.ts';
+import { createLogger } from '../../base/log/index.ts';
+import { builtinProfile, writeExactProfile } from '../../entitlements/index.ts';
+import { portcullis } from '../../test/fixtures/command.ts';
 import { loadPolicySet } from './policy-set.ts';
 import { openPolicy } from './policy-watch.ts';
 

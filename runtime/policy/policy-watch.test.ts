@@ -1,4 +1,4 @@
-import '../test/fixtures/private-namespaces.ts';
+import '../../test/fixtures/private-namespaces.ts';
 import assert from 'node:assert/strict';
 import { generateKeyPairSync } from 'node:crypto';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
@@ -8,9 +8,9 @@ import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import type { TestContext } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
-import { createLogger } from '../base/log/index.ts';
-import { mountDeadServer, noDeadServer } from '../test/fixtures/dead-server.ts';
-import type { DeadServer } from '../test/fixtures/dead-server.ts';
+import { createLogger } from '../../base/log/index.ts';
+import { mountDeadServer, noDeadServer } from '../../test/fixtures/dead-server.ts';
+import type { DeadServer } from '../../test/fixtures/dead-server.ts';
 import { openPolicy } from './policy-watch.ts';
 import type { PolicyHolder } from './policy-watch.ts';
 
