@@ -38,7 +38,7 @@ import { openDaemonVerdictLog } from './database/verdict-log.ts';
 import { attachedSandboxes } from './sweep.ts';
 import { openPodSide } from './pod-side.ts';
 import { openPolicySide } from './policy-side.ts';
-import { createCriHandlers } from './services/cri-handlers.ts';
+import { createCriHandlers } from './cri-handlers.ts';
 import type { Undo } from './undo.ts';
 import { runtimeVersion } from './version.ts';
 import { collectWorkersEarly } from './worker-memory.ts';
