@@ -1,6 +1,6 @@
 import type { CriServerOptions } from './cri/server.ts';
 import type { DaemonConfig } from './config/types.ts';
-import { bundleIn } from './containers/effects.ts';
+import { bundleIn } from './containers/effects/effects.ts';
 import type { EventHub } from './events/hub.ts';
 import type { ImageStore } from './images/index.ts';
 import type { DaemonNetwork } from './network.ts';

@@ -6,12 +6,12 @@ import { appArmorProfile, defaultProfile, detectKernel } from '../entitlements/i
 import type { KernelFeatures, Prover } from '../entitlements/index.ts';
 import type { ClaimedNode } from './claim-node.ts';
 import type { DaemonConfig } from './config/types.ts';
-import { openAppArmor } from './containers/apparmor.ts';
+import { openAppArmor } from './containers/confinement/apparmor.ts';
 import { createCdiRegistry } from './containers/cdi/registry.ts';
-import { createConfinement } from './containers/confinement.ts';
-import { bundleIn, createContainerEffects } from './containers/effects.ts';
+import { createConfinement } from './containers/confinement/confinement.ts';
+import { bundleIn, createContainerEffects } from './containers/effects/effects.ts';
 import type { ContainerRecord } from './containers/record.ts';
-import { openSeLinux } from './containers/selinux.ts';
+import { openSeLinux } from './containers/confinement/selinux.ts';
 import { createContainerService } from './containers/container-service.ts';
 import type { ContainerService } from './containers/container-service.ts';
 import { findProgram } from './find-program.ts';

@@ -1,6 +1,6 @@
 import type { Kernel } from '../base/kernel/index.ts';
 import type { NetworkEngine } from '../cni-plugins/index.ts';
-import { bundleIn } from './containers/effects.ts';
+import { bundleIn } from './containers/effects/effects.ts';
 import type { ContainerRecord } from './containers/record.ts';
 import type { ImageStore } from './images/index.ts';
 import type { ExitWatch } from './monitor/exits.ts';

@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { exitReason } from './exit-reason.ts';
 import { nextContainerPhase } from './lifecycle.ts';
 import { linkPolicyFor } from './link-class.ts';
-import { containerLogPath } from './log-path.ts';
+import { containerLogPath } from './logs/log-path.ts';
 
 test('exit reasons: completed, error, out of memory, monitor lost', () => {
   const exit = (code: number, fromMonitor = true) => ({ code, finishedAt: '1', fromMonitor });

@@ -146,3 +146,8 @@ export function isOwnOfPod(path: string, kubeletRoot: string, podUid: string): b
 function badMount(on: string, why: string, fix: string): PortcullisError {
   return new PortcullisError({ code: 'RUNTIME_BAD_MOUNT', kind: 'invalid', attempted: 'mount', on, why, fix });
 }
+
+/** cri-api Mount.image: the mount is an image and not a path of the host. */
+export function isImageVolume(mount: Mount): boolean {
+  return mount.image !== undefined && (mount.image.image !== '' || mount.hostPath === '');
+}

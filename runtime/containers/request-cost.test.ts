@@ -17,9 +17,9 @@ import { toPortMappings } from '../pods/port-mappings.ts';
 import { planSandbox } from '../pods/validate.ts';
 import { askedCdiDevices } from './cdi/device-names.ts';
 import { parseSpec } from './cdi/spec-file.ts';
-import { containerLogPath } from './log-path.ts';
+import { containerLogPath } from './logs/log-path.ts';
 import { checkPropagation } from './mount-sources.ts';
-import { parseGroup, parsePasswd, userFrom } from './user.ts';
+import { parseGroup, parsePasswd, userFrom } from './bundle/user.ts';
 
 /**
  * The time to read the input of pods, images and the tables of the host grows with its size, and not faster.

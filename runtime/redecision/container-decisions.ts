@@ -4,7 +4,7 @@ import type { Logger } from '../../base/log/index.ts';
 import { explainReason } from '../../trust/index.ts';
 import type { TrustPolicy, Verdict } from '../../trust/index.ts';
 import type { ContainerRecord } from '../containers/record.ts';
-import { isImageVolume } from '../containers/host-request.ts';
+import { isImageVolume } from '../containers/mount-sources.ts';
 import { refusingRule } from '../images/index.ts';
 import type { ImageStore, JudgedImage } from '../images/types.ts';
 import type { SandboxRecord } from '../pods/record.ts';

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import * as fc from 'fast-check';
-import { parseGroup, parsePasswd, userFrom } from '../containers/user.ts';
+import { parseGroup, parsePasswd, userFrom } from '../containers/bundle/user.ts';
 import type { ImageRecord } from '../images/types.ts';
 import { imageMessage } from './image-messages.ts';
 

@@ -4,7 +4,7 @@ const images = 'test/e2e/hostile-images.test.ts';
 const folders = 'test/e2e/kernel-folders.test.ts';
 const requests = 'test/e2e/pod-requests.test.ts';
 const here = 'test/cve/runtime.test.ts';
-const user = 'runtime/containers/user.test.ts';
+const user = 'runtime/containers/bundle/user.test.ts';
 const imageUser = 'runtime/services/image-user.test.ts';
 const advisories = 'runtime/oci/advisories.test.ts';
 const linksOfDev = '/${name} is a symlink to a folder of the host (CVE-2026-41579, CVE-2026-47766), under ${handler}';
@@ -49,7 +49,10 @@ export const runtimeRows: readonly Row[] = [
     what: 'runc: masked paths are bypassed by replacing /dev/null',
     held: [
       [folders, uncovers],
-      ['runtime/container-mounts/made-container.test.ts', 'is refused if a masked path shows procfs or sysfs, also through another file of it'],
+      [
+        'runtime/container-mounts/made-container.test.ts',
+        'is refused if a masked path shows procfs or sysfs, also through another file of it',
+      ],
     ],
   },
   {

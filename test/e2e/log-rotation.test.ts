@@ -20,7 +20,7 @@ import { after, before, describe, it } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
 import { createLogger } from '../../base/log/index.ts';
 import { hostPathsHere } from '../../runtime/host-paths/in-process.ts';
-import { createLogRotation } from '../../runtime/containers/log-rotation.ts';
+import { createLogRotation } from '../../runtime/containers/logs/log-rotation.ts';
 import type { ContainerRecord } from '../../runtime/containers/record.ts';
 import { createContainer, execute, exitOf, removePod, runContainer, runPod } from '../fixtures/pod.ts';
 import type { Pod } from '../fixtures/pod.ts';

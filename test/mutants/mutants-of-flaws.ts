@@ -32,7 +32,7 @@ export const mutants = checks([
   ],
   ['trust/tuf-metadata/read-tuf.ts', '.threshold`, 1)', '.threshold`, 0)', 'trust/tuf/trusted-set.test.ts'],
   ['trust/sigstore/verify.ts', 'logs.add(finding.log.id);', 'logs.add(String(logs.size));', 'trust/sigstore/hostile.test.ts'],
-  ['runtime/containers/user.ts', 'id > largestId', 'false', 'runtime/services/image-user.test.ts'],
+  ['runtime/containers/bundle/user.ts', 'id > largestId', 'false', 'runtime/services/image-user.test.ts'],
   [
     'base/json/parse-json.ts',
     'if (hasEscapedKey) return',
@@ -50,8 +50,13 @@ export const mutants = checks([
   ['base/connections/gate.ts', 'open >= most || (peers', '(peers', 'base/connections/gate.test.ts'],
   ['base/connections/gate.ts', ' || (peers.get(name)?.open ?? 0) >= mostOfPeer', '', 'base/connections/gate.test.ts'],
   ['base/connections/gate.ts', 'size >= held', 'true', 'base/connections/gate.test.ts'],
-  ['runtime/containers/asked-paths.ts', "part !== '.' && part !== '..'", 'true', 'runtime/containers/asked-paths.test.ts'],
-  ['runtime/containers/asked-paths.ts', "root === '' && ", '', 'runtime/containers/asked-paths.test.ts'],
+  [
+    'runtime/containers/confinement/asked-paths.ts',
+    "part !== '.' && part !== '..'",
+    'true',
+    'runtime/containers/confinement/asked-paths.test.ts',
+  ],
+  ['runtime/containers/confinement/asked-paths.ts', "root === '' && ", '', 'runtime/containers/confinement/asked-paths.test.ts'],
   ['runtime/pods/pod-networks.ts', 'if (odd !== undefined)', 'if ((false as boolean))', 'runtime/pods/pod-networks.test.ts'],
   [
     'cni-plugins/attach/ruleset.ts',

@@ -15,7 +15,7 @@ export const mutants: readonly Mutant[] = [
     tests: launcherName,
   },
   {
-    file: 'runtime/containers/bundle.ts',
+    file: 'runtime/containers/bundle/bundle.ts',
     removes: 'the reservation of the launcher’s name',
     from: 'if (settings.landlock !== undefined) reserveLauncherName(rootfs.path);',
     to: '',

@@ -3,12 +3,12 @@ import type { HostPaths } from '../../host-paths/host-paths.ts';
 import type { ImageStore, LayerMapping } from '../../images/types.ts';
 import { cleanContainerPath } from '../../oci/container-path.ts';
 import type { JoinedUserNamespace, PodFiles } from '../../oci/mounts.ts';
-import { declaredVolumes } from '../declared-volumes.ts';
+import { declaredVolumes } from './declared-volumes.ts';
 import { allHostDevices, ownedBy, withAllHostDevices } from '../host-devices.ts';
 import type { DeviceNode } from '../host-devices.ts';
-import { mountVolumes } from '../image-volumes.ts';
-import { checkMappable, rootOwner } from '../user-namespace.ts';
-import type { ContainerUser } from '../user.ts';
+import { mountVolumes } from './image-volumes.ts';
+import { checkMappable, rootOwner } from './user-namespace.ts';
+import type { ContainerUser } from './user.ts';
 import type { CheckedRequest } from './request.ts';
 
 /**

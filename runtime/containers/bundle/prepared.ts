@@ -3,8 +3,8 @@ import type { ResourceSupport } from '../../cgroups/resource-support.ts';
 import type { Prepared } from '../container-effects.ts';
 import { heldSettings } from '../held-settings.ts';
 import { pastItsLink } from '../link-class.ts';
-import { namedByAnnotation } from '../profile-name.ts';
-import type { ContainerUser } from '../user.ts';
+import { namedByAnnotation } from '../confinement/profile-name.ts';
+import type { ContainerUser } from './user.ts';
 import type { CheckedRequest } from './request.ts';
 
 /** Returns the fields of the record that result from the confinement and the image. Pure. */

@@ -9,7 +9,7 @@ import type { SpecInput } from '../../oci/spec.ts';
 import type { OciSpec } from '../../oci/spec.types.ts';
 import { withEdits } from '../cdi/edits.ts';
 import type { DeviceNode } from '../host-devices.ts';
-import type { ContainerUser } from '../user.ts';
+import type { ContainerUser } from './user.ts';
 import type { CheckedRequest } from './request.ts';
 
 /** What was found and created on the host for one container. */

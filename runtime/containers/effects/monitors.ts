@@ -9,9 +9,9 @@ import { startMonitor } from '../../monitor/conmon.ts';
 import type { MonitoredContainer, MonitorFolders, WaitingMonitor } from '../../monitor/conmon.ts';
 import { processesWithArgument, signalProcess } from '../../processes/processes.ts';
 import { settleAll } from '../../state/settle.ts';
-import { logMode } from '../log-mode.ts';
+import { logMode } from '../logs/log-mode.ts';
 import type { ContainerRecord } from '../record.ts';
-import type { Slots } from '../slots.ts';
+import type { Slots } from './slots.ts';
 import type { ContainerPlaces } from './places.ts';
 
 export interface MonitorDeps {

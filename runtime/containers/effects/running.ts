@@ -15,7 +15,7 @@ import type { ResourceSupport } from '../../cgroups/resource-support.ts';
 import { mergedResources, toOciUpdate, updateFailure } from '../../oci/resources.ts';
 import type { OciSpec } from '../../oci/spec.types.ts';
 import type { ContainerEffects } from '../container-effects.ts';
-import { reopenLog } from '../log-reopen.ts';
+import { reopenLog } from '../logs/log-reopen.ts';
 import type { ContainerPlaces } from './places.ts';
 
 export interface RunningEffectDeps {

@@ -1,6 +1,6 @@
 import type { ImageStore } from '../../images/types.ts';
 import { traced } from '../../tracing/spans.ts';
-import type { Confinement } from '../confinement.ts';
+import type { Confinement } from '../confinement/confinement.ts';
 import type { ContainerEffects } from '../container-effects.ts';
 
 /** Returns the same effects, with each effect that takes time as a part of its call's trace. */

@@ -1,0 +1,46 @@
+import { PortcullisError } from '../../../base/errors/index.ts';
+import type { Verdict } from '../../../trust/index.ts';
+import type { ContainerConfig } from '../../cri/contract/contract.types.ts';
+import type { ImageRecord, ImageStore } from '../../images/types.ts';
+import type { SandboxRecord } from '../../pods/record.ts';
+import type { Admission } from '../container-effects.ts';
+import { admitVolumes } from './image-volumes.ts';
+import type { AdmittedVolume } from './image-volumes.ts';
+
+export interface AdmittedImage {
+  readonly image: ImageRecord;
+  readonly verdict: Verdict;
+  /** Images that are mounted as volumes. */
+  readonly volumes: readonly AdmittedVolume[];
+}
+
+/**
+ * Finds the image and decides again, offline, for the namespace of this pod. A kubelet skips PullImage for an
+ * image that is present, so an admission for another namespace or under an older policy proves nothing here
+ * (design: decide again at CreateContainer).
+ * @throws PortcullisError RUNTIME_IMAGE_NOT_FOUND; IMAGES_DENIED, IMAGES_UNDECIDED and other errors of the
+ * image store if the image is not admitted
+ */
+export async function admitForRun(images: ImageStore, config: ContainerConfig, sandbox: SandboxRecord): Promise<Admission> {
+  const asked = config.image?.image ?? '';
+  const image = asked === '' ? undefined : images.find(asked);
+  if (image === undefined) {
+    throw new PortcullisError({
+      code: 'RUNTIME_IMAGE_NOT_FOUND',
+      kind: 'not-found',
+      attempted: 'create container from image',
+      on: asked || '(none named)',
+      why: 'no such image is present',
+      fix: 'pull it first',
+    });
+  }
+  const namespace = sandbox.config.metadata?.namespace ?? '';
+  const verdict = await images.decideForRun({ image, userSpecified: config.image?.userSpecifiedImage ?? '', namespace });
+  const volumes = await admitVolumes(images, config, sandbox);
+  return {
+    imageId: image.id,
+    imageRef: image.repoDigests[0] ?? image.id,
+    verdictId: verdict.id,
+    token: { image, verdict, volumes } satisfies AdmittedImage,
+  };
+}

@@ -1,0 +1,109 @@
+import { closeSync, open, writeFile } from 'node:fs';
+import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import type { HostPaths } from '../../host-paths/host-paths.ts';
+import type { ImageStore } from '../../images/types.ts';
+import type { CgroupMounts } from '../../cgroups/cgroups.ts';
+import { commandPlace } from '../../oci/command-place.ts';
+import { checkDestinations } from '../../oci/destinations.ts';
+import { reserveLauncherName } from '../../container-mounts/launcher-name.ts';
+import { provideLauncher } from '../../oci/launcher.ts';
+import type { HandlerFeatures } from '../../oci/handler-features.ts';
+import type { ResourceSupport } from '../../cgroups/resource-support.ts';
+import { serialiseSpec } from '../../oci/spec.ts';
+import { podDirIn } from '../../pods/effects.ts';
+import { podFilesIn } from '../../pods/files.ts';
+import { settleAll } from '../../state/settle.ts';
+import { bundleDevices, bundleMounts } from './mounts.ts';
+import { preparedFields } from './prepared.ts';
+import { checkRequest } from './request.ts';
+import type { BundleRequest } from './request.ts';
+import { bundleSpec } from './spec.ts';
+import type { CdiRegistry } from '../cdi/registry.ts';
+import type { Confinement } from '../confinement/confinement.ts';
+import type { Prepared } from '../container-effects.ts';
+import { checkPropagation, makeMissing } from '../mount-sources.ts';
+import { argumentsOf, environmentOf, workingDirOf } from './process-of.ts';
+import { writableLimit } from './rootfs-limit.ts';
+import { checkUserIn, joinedUserNamespace } from './user-namespace.ts';
+import { resolveUser } from './user.ts';
+
+/**
+ * Uses descriptors, which close at once: a FileHandle closes in a thread, and the container would wait for
+ * it.
+ */
+const openFile = promisify(open);
+const writeAll = promisify(writeFile);
+
+export interface BundleDeps {
+  readonly stateDir: string;
+  readonly images: Pick<ImageStore, 'mountRootfs' | 'mountVolume' | 'limitsWrites' | 'limitWrites'>;
+  /** Size limit of every writable layer, as written in the configuration. */
+  readonly writableLayerSize: string;
+  readonly kubeletRoot: string;
+  readonly cdi: CdiRegistry;
+  readonly devicesOwnedByUser: boolean;
+  readonly confinement: Confinement;
+  readonly oomScoreFloor: number;
+  readonly resourceSupport: ResourceSupport;
+  readonly cgroups: Pick<CgroupMounts, 'version'>;
+  readonly paths: HostPaths;
+  /** The features that the probe found in a handler. */
+  readonly features: (handler: string) => Promise<HandlerFeatures>;
+}
+
+/**
+ * Creates the bundle; every spec passes through here. Confines, mounts the root file system, writes
+ * `config.json`.
+ */
+export async function writeBundle(deps: BundleDeps, asked: BundleRequest): Promise<Prepared> {
+  const request = await checkRequest(deps, asked);
+  request.accepted();
+  const { record, sandbox, admitted, plan, host } = request;
+  const { settings, labels, privilegedCeiling } = request.confined;
+  const { config } = record;
+  const image = admitted.image.config;
+  const process = { args: argumentsOf(config, image), env: environmentOf(config, image, plan.hostname), cwd: workingDirOf(config, image) };
+  const features = await deps.features(record.runtimeHandler);
+  const userNamespace = await joinedUserNamespace(plan, sandbox, features);
+  const mapping = userNamespace && { userNamespace: userNamespace.path, uids: userNamespace.uids, gids: userNamespace.gids };
+  const limit = writableLimit(sandbox.config.annotations, config.metadata?.name ?? '', deps.writableLayerSize);
+  using opened = new DisposableStack();
+  const [rootfs, configFile] = await settleAll([
+    deps.images.mountRootfs(record.id, admitted.image, mapping, labels.selinux?.mount),
+    // The file is opened here, while the mount takes longer. When the spec is ready, only its bytes remain to
+    // be written.
+    openIn(request.bundle, 'config.json').then((fd) => opened.adopt(fd, closeSync)),
+    checkPropagation(host.sources),
+  ]);
+  // A limit that only the configuration names is not enforced everywhere, and Status reports this. A limit
+  // that a pod names is enforced, or the request is refused.
+  if (limit !== undefined && (limit.asked || deps.images.limitsWrites)) await deps.images.limitWrites(record.id, limit.bytes);
+  // Before any volume that the image declares could be created at this path.
+  if (settings.landlock !== undefined) reserveLauncherName(rootfs.path);
+  const user = resolveUser(rootfs.path, image.user, config.linux?.securityContext);
+  if (userNamespace !== undefined) checkUserIn(userNamespace, user);
+  const files = podFilesIn(podDirIn(deps.stateDir, sandbox.id));
+  const mounts = await bundleMounts(deps, request, files, { path: rootfs.path, mapping, userNamespace });
+  const devices = await bundleDevices(deps, request, user);
+  const launcher = settings.landlock && (await provideLauncher(deps.stateDir, settings.landlock));
+  const spec = bundleSpec(deps, request, { rootfs: rootfs.path, process, user, features, userNamespace, files, mounts, devices, launcher });
+  // A thread writes the file while the destinations are checked. If the container is refused, the file is
+  // removed with the bundle.
+  const [, places] = await settleAll([
+    writeAll(configFile, serialiseSpec(spec)),
+    checkDestinations({ spec, rootfs: rootfs.path, launcher, privileged: privilegedCeiling, container: record.id, paths: deps.paths }),
+  ]);
+  request.planned({ ...places, maskedPaths: spec.linux.maskedPaths, place: commandPlace(spec) });
+  // Only now: a refused request leaves nothing on the host.
+  await makeMissing(host.sources, deps.paths);
+  const hasUserNamespace = userNamespace !== undefined;
+  return preparedFields(request, user, { hasUserNamespace, resourceSupport: deps.resourceSupport });
+}
+
+/** Creates the folder and, in it, a file that only root can read. */
+async function openIn(folder: string, name: string): Promise<number> {
+  await mkdir(folder, { recursive: true, mode: 0o700 });
+  return openFile(join(folder, name), 'w', 0o600);
+}

@@ -1,0 +1,110 @@
+import { lchownSync, mkdirSync, readlinkSync } from 'node:fs';
+import { posix } from 'node:path';
+import { PortcullisError, reasonOf } from '../../../base/errors/index.ts';
+import { O_DIRECTORY, O_PATH, closeFd, isErrno, openInRoot } from '../../../base/kernel/index.ts';
+import type { Mount } from '../../cri/contract/contract.types.ts';
+import { isWithin } from '../mount-sources.ts';
+
+/** More than any image declares; each volume costs the kernel a mount. */
+const volumeLimit = 256;
+interface FolderOwner {
+  readonly uid: number;
+  readonly gid: number;
+}
+const hostRoot: FolderOwner = { uid: 0, gid: 0 };
+/** Kernel file systems that every container has. */
+const kernelFolders = ['/proc', '/sys', '/dev'];
+
+/**
+ * Returns the paths that an image declares as volumes (image-spec, config.md `Volumes`), each as a mount of
+ * its own, writable even if the root file system is read-only. The mount source is the same path in the
+ * container's writable layer: it has the content of the image, counts towards the size of the layer, and is
+ * removed with it. Nothing is copied, so nothing can be copied from elsewhere (CVE-2022-23648), and the
+ * kernel resolves every path inside the root file system.
+ * @param rootfs the merged tree; nothing runs in it yet
+ * @param taken destinations of other mounts, which take precedence
+ * @param owner of created folders: the root of the container's user namespace
+ * @throws PortcullisError RUNTIME_BAD_IMAGE_VOLUME
+ */
+export function declaredVolumes(
+  rootfs: string,
+  declared: readonly string[],
+  taken: ReadonlySet<string>,
+  owner: FolderOwner = hostRoot,
+): Mount[] {
+  if (declared.length > volumeLimit) throw badVolume('', `the image declares ${declared.length}`, `build it with ${volumeLimit} at most`);
+  const clean = [...new Set(declared.map((path) => posix.normalize(`/${path}`).replace(/(?<=.)\/+$/, '')))];
+  return clean
+    .filter((path) => path !== '/' && !taken.has(path) && !kernelFolders.some((folder) => isWithin(path, folder)))
+    .map((path) => ({
+      containerPath: path,
+      hostPath: placeInRoot(rootfs, path, owner),
+      readonly: false,
+      selinuxRelabel: false,
+      propagation: 0,
+      uidMappings: [],
+      gidMappings: [],
+      recursiveReadOnly: false,
+      imageSubPath: '',
+      mountOptions: [],
+    }));
+}
+
+/** Returns the real path below the root; creates it when it is missing. */
+function placeInRoot(rootfs: string, path: string, owner: FolderOwner): string {
+  try {
+    const found = tryOpen(rootfs, path) ?? madeInRoot(rootfs, path, owner);
+    try {
+      const place = readlinkSync(`/proc/self/fd/${found}`);
+      if (!isWithin(place, rootfs) || place === rootfs)
+        throw badVolume(path, 'it leads out of the root file system, or to it', 'build the image without it');
+      return place;
+    } finally {
+      closeFd(found);
+    }
+  } catch (thrown) {
+    if (thrown instanceof PortcullisError && thrown.code === 'RUNTIME_BAD_IMAGE_VOLUME') throw thrown;
+    const why = (thrown as NodeJS.ErrnoException).code === 'EEXIST' ? 'a link on the way leads nowhere in the image' : reasonOf(thrown);
+    throw badVolume(path, why, 'build the image with a folder at this path');
+  }
+}
+
+function tryOpen(rootfs: string, path: string): number | undefined {
+  try {
+    return openInRoot(rootfs, path, { flags: O_PATH });
+  } catch (thrown) {
+    if (isErrno(thrown, 'ENOENT')) return undefined;
+    throw thrown;
+  }
+}
+
+function madeInRoot(rootfs: string, path: string, owner: FolderOwner): number {
+  const parts = path.split('/').filter((part) => part !== '');
+  for (const [at, name] of parts.entries()) {
+    const known = tryOpen(rootfs, parts.slice(0, at + 1).join('/'));
+    if (known !== undefined) {
+      closeFd(known);
+      continue;
+    }
+    const parent = openInRoot(rootfs, parts.slice(0, at).join('/') || '.', { flags: O_PATH | O_DIRECTORY });
+    try {
+      const made = `/proc/self/fd/${parent}/${name}`;
+      mkdirSync(made, { mode: 0o755 });
+      if (owner !== hostRoot) lchownSync(made, owner.uid, owner.gid);
+    } finally {
+      closeFd(parent);
+    }
+  }
+  return openInRoot(rootfs, path, { flags: O_PATH });
+}
+
+function badVolume(on: string, why: string, fix: string): PortcullisError {
+  return new PortcullisError({
+    code: 'RUNTIME_BAD_IMAGE_VOLUME',
+    kind: 'precondition',
+    attempted: 'make volume declared by the image',
+    on,
+    why,
+    fix,
+  });
+}

@@ -1,0 +1,133 @@
+import { readlink } from 'node:fs/promises';
+import { PortcullisError, isPortcullisError, reasonOf } from '../../../base/errors/index.ts';
+import { O_PATH, closeFd, openInRoot } from '../../../base/kernel/index.ts';
+import type { Verdict } from '../../../trust/index.ts';
+import type { ContainerConfig, Mount } from '../../cri/contract/contract.types.ts';
+import type { ImageRecord, ImageStore, LayerMapping } from '../../images/types.ts';
+import type { SandboxRecord } from '../../pods/record.ts';
+import { isImageVolume, isWithin } from '../mount-sources.ts';
+
+/** An image volume whose image was admitted for the namespace of the pod. */
+export interface AdmittedVolume {
+  readonly mount: Mount;
+  readonly image: ImageRecord;
+  readonly verdict: Verdict;
+}
+
+/**
+ * Decides about the image of every image volume in the same way as about an image that runs: for this
+ * namespace, by today's policy, offline. The ceiling of its rule does not bound the container, because
+ * nothing of a volume is executed directly (it is mounted noexec).
+ * @throws PortcullisError with the prefix ImageVolumeMountFailed, which kubelets know
+ */
+export async function admitVolumes(
+  images: ImageStore,
+  config: ContainerConfig,
+  sandbox: SandboxRecord,
+): Promise<readonly AdmittedVolume[]> {
+  const admitted: AdmittedVolume[] = [];
+  for (const mount of config.mounts.filter(isImageVolume)) {
+    const asked = mount.image?.image ?? '';
+    if (mount.hostPath !== '') throw failed('invalid', mount, 'it names a host path as well', 'name an image or a host path');
+    const image = asked === '' ? undefined : images.find(asked);
+    if (image === undefined) throw failed(asked === '' ? 'invalid' : 'precondition', mount, 'no such image is present', 'pull it first');
+    const namespace = sandbox.config.metadata?.namespace ?? '';
+    const verdict = await images
+      .decideForRun({ image, userSpecified: mount.image?.userSpecifiedImage ?? '', namespace })
+      .catch((thrown: unknown) => rethrow(thrown, mount));
+    admitted.push({ mount, image, verdict });
+  }
+  return admitted;
+}
+
+/**
+ * Mounts the admitted images and returns their mounts in the container: read-only and, as the feature is
+ * defined, noexec (https://kep.k8s.io/4639), without devices and set-user-id.
+ * @returns bind mounts in place of the image mounts
+ */
+export async function mountVolumes(
+  images: Pick<ImageStore, 'mountVolume'>,
+  containerId: string,
+  volumes: readonly AdmittedVolume[],
+  mapping: LayerMapping | undefined,
+): Promise<readonly Mount[]> {
+  const mounts: Mount[] = [];
+  for (const [index, { mount, image }] of volumes.entries()) {
+    const tree = await images.mountVolume(containerId, index, image, mapping).catch((thrown: unknown) => rethrow(thrown, mount));
+    const { image: _image, ...plain } = mount;
+    mounts.push({
+      ...plain,
+      hostPath: await inTree(tree, mount),
+      readonly: true,
+      // The whole tree is one read-only mount: there is nothing writable below it.
+      recursiveReadOnly: false,
+      propagation: 0,
+      // Its layers are idmapped already: an overlay itself cannot be.
+      ...(mapping !== undefined && { uidMappings: [], gidMappings: [] }),
+      mountOptions: [...new Set(['noexec', 'nosuid', 'nodev', ...mount.mountOptions])],
+    });
+  }
+  return mounts;
+}
+
+/**
+ * Returns the real path of the sub-path. Links in the image are followed inside the image: the kernel lets
+ * none of them lead out (openat2(2), RESOLVE_IN_ROOT).
+ */
+async function inTree(tree: string, mount: Mount): Promise<string> {
+  const { imageSubPath } = mount;
+  if (imageSubPath === '') return tree;
+  if (imageSubPath.startsWith('/') || imageSubPath.split('/').includes('..') || imageSubPath.includes('\0'))
+    throw failed(
+      'invalid',
+      mount,
+      `the sub path ${JSON.stringify(imageSubPath)} is not relative and clean`,
+      'give a relative path without ".."',
+    );
+  let fd: number;
+  try {
+    fd = openInRoot(tree, imageSubPath, { flags: O_PATH });
+  } catch {
+    throw failed(
+      'precondition',
+      mount,
+      `the sub path ${JSON.stringify(imageSubPath)} does not exist in the image`,
+      'name a folder that the image holds',
+    );
+  }
+  try {
+    const path = await readlink(`/proc/self/fd/${fd}`);
+    if (isWithin(path, tree)) return path;
+    throw failed(
+      'precondition',
+      mount,
+      `the sub path ${JSON.stringify(imageSubPath)} leads out of the image`,
+      'name a folder that the image holds',
+    );
+  } finally {
+    closeFd(fd);
+  }
+}
+
+function failed(kind: 'invalid' | 'precondition', mount: Mount, why: string, fix: string): PortcullisError {
+  return new PortcullisError({
+    code: 'RUNTIME_IMAGE_VOLUME',
+    kind,
+    attempted: 'mount image volume',
+    on: `${mount.image?.image || '(no image named)'} at ${mount.containerPath}`,
+    why,
+    fix,
+    prefix: 'ImageVolumeMountFailed',
+  });
+}
+
+/**
+ * Rethrows the failure with the word by which a kubelet recognises a failed volume; its own prefix stays
+ * readable.
+ */
+function rethrow(thrown: unknown, mount: Mount): never {
+  if (!isPortcullisError(thrown)) throw failed('precondition', mount, reasonOf(thrown), 'see the reason');
+  const { failure } = thrown;
+  const prefix = failure.prefix === undefined ? 'ImageVolumeMountFailed' : `ImageVolumeMountFailed: ${failure.prefix}`;
+  throw new PortcullisError({ ...failure, prefix, cause: thrown });
+}

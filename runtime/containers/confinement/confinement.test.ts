@@ -1,0 +1,151 @@
+import assert from 'node:assert/strict';
+import { after, test } from 'node:test';
+import { createProver, detectKernel, loadProfiles } from '../../../entitlements/index.ts';
+import type { ContainerConfig } from '../../cri/contract/contract.types.ts';
+import type { SandboxRecord } from '../../pods/record.ts';
+import { hostPathsHere } from '../../host-paths/in-process.ts';
+import { createConfinement } from './confinement.ts';
+
+const profiles = await loadProfiles({ paths: [] });
+const kernel = detectKernel();
+const prover = createProver();
+after(() => prover.close());
+const confinement = createConfinement({
+  profiles: () => profiles,
+  target: (runtime) => ({ architecture: 'x86_64', runtime, kernel }),
+  prover,
+  apparmor: { label: () => Promise.resolve(undefined) },
+  selinux: { labels: () => undefined, relabel: () => Promise.resolve() },
+  paths: hostPathsHere,
+});
+const config = { metadata: { name: 'main', attempt: 0 }, devices: [], CDIDevices: [] } as unknown as ContainerConfig;
+
+function sandbox(part: { sysctls?: Record<string, string>; annotations?: Record<string, string> } = {}): SandboxRecord {
+  return { config: { annotations: part.annotations ?? {}, linux: { sysctls: part.sysctls ?? {} } } } as unknown as SandboxRecord;
+}
+const access = { devices: [], nodes: [], cdi: [], paths: [], sharedPaths: [] };
+const baseline = [{ rule: 'policy.yaml:1', ceiling: 'baseline' }];
+
+test('a verdict without a ceiling is refused, not taken as "no bound"', async () => {
+  await assert.rejects(
+    confinement.confine({ config, sandbox: sandbox(), ceilings: [], requested: undefined, runtime: 'crun', access, sharesHostPids: false }),
+    {
+      code: 'RUNTIME_NO_CEILING',
+    },
+  );
+});
+
+test('an undefined ceiling or profile is refused by name', async () => {
+  const unknown = [{ rule: 'policy.yaml:1', ceiling: 'nope' }];
+  await assert.rejects(
+    confinement.confine({
+      config,
+      sandbox: sandbox(),
+      ceilings: unknown,
+      requested: undefined,
+      runtime: 'crun',
+      access,
+      sharesHostPids: false,
+    }),
+    {
+      code: 'RUNTIME_UNKNOWN_PROFILE',
+    },
+  );
+  const named = sandbox({ annotations: { 'portcullis.dev/profile.main': 'nope' } });
+  await assert.rejects(
+    confinement.confine({
+      config,
+      sandbox: named,
+      ceilings: baseline,
+      requested: undefined,
+      runtime: 'crun',
+      access,
+      sharesHostPids: false,
+    }),
+    {
+      code: 'RUNTIME_UNKNOWN_PROFILE',
+    },
+  );
+});
+
+test('sysctls of the pod are bounded by the ceiling: safe ones pass, others do not, however they are written', async () => {
+  const confine = (name: string) =>
+    confinement.confine({
+      config,
+      sandbox: sandbox({ sysctls: { [name]: '1' } }),
+      ceilings: baseline,
+      requested: undefined,
+      runtime: 'crun',
+      access,
+      sharesHostPids: false,
+    });
+  await confine('net.ipv4.tcp_syncookies');
+  await assert.rejects(confine('kernel.msgmax'), { code: 'ENTITLEMENTS_CEILING_EXCEEDED' });
+  await assert.rejects(confine('kernel/msgmax'), { code: 'ENTITLEMENTS_CEILING_EXCEEDED' });
+});
+
+test('the signed statements of the publisher bound the container too: their meet applies, and an unreadable statement is refused', async () => {
+  const statement = (rest: Readonly<Record<string, unknown>>, digit: string) => ({
+    attestation: `sha256:${digit.repeat(64)}`,
+    profile: { apiVersion: 'portcullis.dev/v1alpha1', kind: 'EntitlementProfile', metadata: { name: 'app' }, ...rest },
+  });
+  const confine = (requested: Parameters<typeof confinement.confine>[0]['requested'], addCapabilities: readonly string[] = []) =>
+    confinement.confine({
+      config: {
+        ...config,
+        linux: { securityContext: { capabilities: { addCapabilities }, maskedPaths: [], readonlyPaths: [] } },
+      } as unknown as ContainerConfig,
+      sandbox: sandbox(),
+      ceilings: baseline,
+      requested,
+      runtime: 'crun',
+      access,
+      sharesHostPids: false,
+    });
+  const bare = { capabilities: { drop: ['ALL'] } };
+  const bounded = await confine([statement(bare, 'a')]);
+  assert.deepEqual(bounded.settings.capabilities.bounding, []);
+  assert.ok((await confine(undefined)).settings.capabilities.bounding.length > 0);
+  await confine(undefined, ['CHOWN']);
+  await assert.rejects(confine([statement(bare, 'a')], ['CHOWN']), {
+    code: 'ENTITLEMENTS_CEILING_EXCEEDED',
+    message: /the publisher's signed statement lacks the capability CHOWN/,
+  });
+  await assert.rejects(confine([statement({}, 'a'), statement(bare, 'b')], ['CHOWN']), {
+    code: 'ENTITLEMENTS_CEILING_EXCEEDED',
+  });
+  await assert.rejects(confine([statement({ entitlements: ['no.such'] }, 'c')]), {
+    code: 'ENTITLEMENTS_BAD_PROFILE',
+    message: /sha256:c+:8:\d+.*no\.such/,
+  });
+  await assert.rejects(confine([{ attestation: 'sha256:d', profile: 7 }]), { code: 'ENTITLEMENTS_BAD_PROFILE' });
+});
+
+test('selinux_options without SELinux are not applied and reported; those beyond a ceiling are refused all the same', async () => {
+  const confine = (selinuxOptions: object) =>
+    confinement.confine({
+      config: {
+        ...config,
+        linux: { securityContext: { maskedPaths: [], readonlyPaths: [], selinuxOptions } },
+      } as unknown as ContainerConfig,
+      sandbox: sandbox(),
+      ceilings: baseline,
+      requested: undefined,
+      runtime: 'crun',
+      access,
+      sharesHostPids: false,
+    });
+  const none = { user: '', role: '', type: '', level: '' };
+  const { settings, labels } = await confine({ ...none, type: 'container_t', level: 's0:c1,c2' });
+  assert.equal(labels.selinux, undefined);
+  assert.deepEqual(
+    settings.degraded.filter((line) => line.includes('selinux')),
+    ['selinux_options (type container_t, level s0:c1,c2) are not applied: SELinux is not enabled in this kernel'],
+  );
+  assert.deepEqual(
+    (await confine(none)).settings.degraded.filter((line) => line.includes('selinux')),
+    [],
+  );
+  await assert.rejects(confine({ ...none, type: 'spc_t' }), { code: 'ENTITLEMENTS_CEILING_EXCEEDED' });
+  await assert.rejects(confine({ ...none, level: 'x' }), { code: 'RUNTIME_BAD_SELINUX' });
+});

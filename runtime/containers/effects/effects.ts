@@ -1,0 +1,101 @@
+import { availableParallelism } from 'node:os';
+import { join } from 'node:path';
+import type { StartProgram } from '../../../base/reactor/index.ts';
+import type { NetworkEngine } from '../../../cni-plugins/index.ts';
+import type { HostPaths } from '../../host-paths/host-paths.ts';
+import type { ImageStore } from '../../images/types.ts';
+import type { MonitorFolders } from '../../monitor/conmon.ts';
+import type { ExitWatch } from '../../monitor/exits.ts';
+import type { AdoptMonitor } from '../../monitor/monitor-scope.ts';
+import { tracedConfinement, tracedContainerEffects, tracedRootfs } from './traced-effects.ts';
+import type { CgroupDriver } from '../../cgroups/cgroup-place.ts';
+import type { CgroupMounts } from '../../cgroups/cgroups.ts';
+import type { ExecScopes } from '../../oci/exec-scope.ts';
+import type { HandlerFeatures } from '../../oci/handler-features.ts';
+import { detectResourceSupport } from '../../cgroups/resource-support.ts';
+import type { RuntimeHandler } from '../../oci/runtime-handler.ts';
+import type { SandboxRecord } from '../../pods/record.ts';
+import { digest, newId, now } from '../../state/identity.ts';
+import type { CdiRegistry } from '../cdi/registry.ts';
+import type { Confinement } from '../confinement/confinement.ts';
+import type { ContainerEffects } from '../container-effects.ts';
+import { creationEffects } from './creation.ts';
+import { exitEffects } from './exits.ts';
+import { createMonitors } from './monitors.ts';
+import { createPlaces } from './places.ts';
+import { processEffects } from './processes.ts';
+import { runningEffects } from './running.ts';
+import { linkPolicyFor } from '../link-class.ts';
+import { containerLogPath } from '../logs/log-path.ts';
+import type { ContainerRecord } from '../record.ts';
+import { createSlots } from './slots.ts';
+
+export interface ContainerEffectDeps {
+  readonly startProgram: StartProgram;
+  readonly stateDir: string;
+  readonly conmon: string;
+  readonly folders: MonitorFolders;
+  readonly network: NetworkEngine;
+  readonly images: ImageStore;
+  readonly confinement: Confinement;
+  /** By name; the empty name is the default handler. */
+  readonly handlers: ReadonlyMap<string, RuntimeHandler>;
+  readonly exits: ExitWatch;
+  readonly cgroups: CgroupMounts;
+  readonly cgroupDriver: CgroupDriver;
+  readonly adoptMonitor: AdoptMonitor;
+  readonly execScopes: ExecScopes;
+  readonly sandbox: (id: string) => SandboxRecord | undefined;
+  /** By id or unambiguous prefix. */
+  readonly container: (idOrPrefix: string) => ContainerRecord | undefined;
+  readonly oomScoreFloor: number;
+  /** The features that the probe found in a handler, by its name. */
+  readonly features: (handler: string) => Promise<HandlerFeatures>;
+  readonly kubeletRoot: string;
+  readonly cdi: CdiRegistry;
+  readonly paths: HostPaths;
+  /** Whether requested devices belong to the user of the container. */
+  readonly devicesOwnedByUser: boolean;
+  readonly writableLayerSize: string;
+}
+
+/** How long one runtime command may keep others from starting. */
+const slotMs = 10_000;
+
+/** Returns the folder of one container: bundle, pid files, attach socket. */
+export function bundleIn(stateDir: string, id: string): string {
+  return join(stateDir, 'containers', id);
+}
+
+/** Creates the real effects, each a part of the trace of its call. */
+export function createContainerEffects(deps: ContainerEffectDeps): ContainerEffects {
+  const { images, confinement } = deps;
+  return tracedContainerEffects(realEffects({ ...deps, images: tracedRootfs(images), confinement: tracedConfinement(confinement) }));
+}
+
+function realEffects(input: ContainerEffectDeps): ContainerEffects {
+  const slots = createSlots(availableParallelism(), slotMs);
+  const resourceSupport = detectResourceSupport(input.cgroups);
+  const places = createPlaces({ ...input, bundle: (id) => bundleIn(input.stateDir, id) });
+  const deps = { ...input, slots, resourceSupport, places };
+  return {
+    ...creationEffects({ ...deps, monitors: createMonitors(deps) }),
+    ...processEffects(deps),
+    ...exitEffects(deps),
+    ...runningEffects(deps),
+    raiseNetwork: async (sandbox, containers) => {
+      if (sandbox.attachment === undefined) return;
+      const { class: linkClass, ...rules } = linkPolicyFor(containers);
+      await input.network.setClass(sandbox.id, linkClass, rules);
+    },
+    logPath: (config, sandbox) => containerLogPath(sandbox.config.logDirectory, config.logPath),
+    digest,
+    newId,
+    now,
+    clock: {
+      now: () => performance.now(),
+      // A longer timer would fire at once; the waiter checks the clock again.
+      sleep: (ms) => new Promise((resolve) => setTimeout(resolve, Math.min(ms, 2 ** 31 - 1)).unref()),
+    },
+  };
+}

@@ -1,0 +1,59 @@
+import assert from 'node:assert/strict';
+import { execFileSync, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { describe, it } from 'node:test';
+import type { TestContext } from 'node:test';
+import { processIdentity } from '../../../base/process/index.ts';
+import type { ProcessIdentity } from '../../../base/process/index.ts';
+import { hostPathsHere } from '../../host-paths/in-process.ts';
+import { reopenLog } from './log-reopen.ts';
+import type { ContainerRecord } from '../record.ts';
+
+/**
+ * Returns a process that has ended, like the monitor of a container that ended while its log was being
+ * reopened.
+ */
+async function ended(): Promise<ProcessIdentity> {
+  const child = spawn('sleep', ['600']);
+  const identity = processIdentity(child.pid ?? 0);
+  child.kill('SIGKILL');
+  await once(child, 'exit');
+  assert.ok(identity);
+  return identity;
+}
+
+describe('the log of a container whose monitor ends meanwhile', () => {
+  const place = (t: TestContext, { bundle }: { readonly bundle: boolean }) => {
+    const folder = mkdtempSync(join(tmpdir(), 'portcullis-reopen-'));
+    t.after(() => rmSync(folder, { recursive: true }));
+    const logs = join(folder, 'logs');
+    mkdirSync(logs);
+    if (bundle) execFileSync('mkfifo', [join(folder, 'ctl')]);
+    return { folder, logs, log: join(logs, '0.log') };
+  };
+
+  for (const bundle of [true, false])
+    it(`keeps what was set aside, and nothing beside it${bundle ? '' : '; the container was removed'}`, async (t) => {
+      const { folder, logs, log } = place(t, { bundle });
+      const record = { id: 'c'.repeat(64), logPath: log, monitor: await ended() } as ContainerRecord;
+      writeFileSync(`${log}.20261122-210000`, 'a line\n');
+      await assert.rejects(reopenLog(record, folder, hostPathsHere), {
+        code: bundle ? 'RUNTIME_LOG_NOT_REOPENED' : 'RUNTIME_CONTAINER_NOT_FOUND',
+      });
+      assert.deepEqual(readdirSync(logs), ['0.log.20261122-210000'], 'a file was left');
+    });
+
+  it('stays unchanged if it was not set aside', async (t) => {
+    const { folder, logs, log } = place(t, { bundle: true });
+    writeFileSync(log, '');
+    const record = { id: 'c'.repeat(64), logPath: log, monitor: await ended() } as ContainerRecord;
+    await assert.rejects(reopenLog(record, folder, hostPathsHere), { code: 'RUNTIME_LOG_NOT_REOPENED' });
+    assert.deepEqual(readdirSync(logs), ['0.log']);
+    writeFileSync(log, 'a line\n');
+    await assert.rejects(reopenLog(record, folder, hostPathsHere), { code: 'RUNTIME_LOG_NOT_REOPENED' });
+    assert.equal(readFileSync(log, 'utf8'), 'a line\n');
+  });
+});

@@ -1,0 +1,104 @@
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { setTimeout as pause } from 'node:timers/promises';
+import { PortcullisError, reasonOf } from '../../../base/errors/index.ts';
+import { sameProcess } from '../../../base/process/index.ts';
+import { hasNoAnswer } from '../../host-paths/host-paths.ts';
+import type { HostPaths } from '../../host-paths/host-paths.ts';
+import { containerNotFound } from '../errors.ts';
+import { logMode } from './log-mode.ts';
+import type { ContainerRecord } from '../record.ts';
+
+/**
+ * conmon writes to a file of this name, and renames it to the name of the log: conmon 2.1, src/ctr_logging.c.
+ */
+const newLogSuffix = '.tmp';
+
+/**
+ * Makes the monitor of a container write to a new file under the name of the log. A monitor that already
+ * writes there continues: conmon 2.1 would replace that file by an empty one, and its lines would be lost.
+ * conmon reads one line at a time from its control FIFO, and answers by a new file. A conmon that cannot
+ * create that file ends, and the exit code of its container is lost; therefore the file is created before
+ * conmon is asked.
+ * @throws PortcullisError RUNTIME_LOG_NOT_REOPENED
+ */
+export async function reopenLog(
+  record: ContainerRecord,
+  bundle: string,
+  paths: Pick<HostPaths, 'openedBy' | 'setFileMode' | 'makeReplaceable' | 'removeEmptyLog'>,
+): Promise<void> {
+  if (record.logPath === '') return;
+  const newLog = `${record.logPath}${newLogSuffix}`;
+  const existing = await paths.openedBy(record.logPath, record.monitor?.pid ?? 0);
+  // An earlier attempt may have ended before it set the mode.
+  if (existing.isOpen) return paths.setFileMode(record.logPath, logMode);
+  await paths.makeReplaceable(record.logPath, newLog, logMode).catch((cause: unknown) => {
+    throw hasNoAnswer(cause) ? cause : notWritable(record, cause);
+  });
+  const before = await paths.openedBy(record.logPath, 0);
+  /** No process writes to the new file any more. A log that was set aside can get its name back. */
+  const takeBack = async (): Promise<void> => {
+    await paths.removeEmptyLog(newLog, undefined);
+    if (existing.file === undefined) await paths.removeEmptyLog(record.logPath, undefined);
+  };
+  try {
+    await writeFile(join(bundle, 'ctl'), '2 0 0\n', { flag: 'r+' });
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code !== 'ENOENT') throw cause;
+    // The container has been removed, and its monitor ended before that.
+    await takeBack();
+    throw containerNotFound(record.id);
+  }
+  for (let attempt = 0; attempt < 200; attempt += 1) {
+    // In this order, because the monitor may have created the file before it ended.
+    const ended = hasEnded(record);
+    const { file } = await paths.openedBy(record.logPath, 0);
+    if (file !== undefined && file !== before.file) return paths.setFileMode(record.logPath, logMode);
+    if (ended) {
+      await takeBack();
+      throw monitorEnded(record);
+    }
+    await pause(5);
+  }
+  throw new PortcullisError({
+    code: 'RUNTIME_LOG_NOT_REOPENED',
+    kind: 'internal',
+    attempted: 'reopen the log of container',
+    on: record.id.slice(0, 13),
+    why: 'its monitor created no new file within 1 s',
+    fix: 'see whether the monitor lives (portcullis ps) and the disk has room',
+  });
+}
+
+function hasEnded({ monitor }: ContainerRecord): boolean {
+  try {
+    return monitor === undefined || !sameProcess(monitor);
+  } catch {
+    // The check failed for now, for example for lack of free descriptors.
+    return false;
+  }
+}
+
+function monitorEnded(record: ContainerRecord): PortcullisError {
+  return new PortcullisError({
+    code: 'RUNTIME_LOG_NOT_REOPENED',
+    kind: 'precondition',
+    attempted: 'reopen the log of container',
+    on: record.id.slice(0, 13),
+    why: 'its monitor has ended, as it does with its container: nothing more is written',
+    fix: 'read the existing log; only a running container gets a new one',
+  });
+}
+
+function notWritable(record: ContainerRecord, cause: unknown): PortcullisError {
+  const { code } = cause as NodeJS.ErrnoException;
+  return new PortcullisError({
+    code: 'RUNTIME_LOG_NOT_REOPENED',
+    kind: code === 'ENOSPC' || code === 'EDQUOT' ? 'exhausted' : 'precondition',
+    attempted: 'reopen the log of container',
+    on: record.id.slice(0, 13),
+    why: `no new file can be created beside it, so its monitor continues with the old one: ${reasonOf(cause)}`,
+    fix: 'make room for files in the folder of the log, or recreate that folder, and repeat the request',
+    cause,
+  });
+}
