@@ -18,7 +18,9 @@ it('the entry point of the start loads the configuration, and neither the rest o
   assert.ok(loaded.some((url) => url.endsWith('/runtime/config/load.ts')));
   assert.deepEqual(
     loaded.filter((url) =>
-      /\/(?:trust|entitlements|cni-plugins|cli)\/|\/runtime\/(?:containers|cri|images|oci|pods|services|streaming)\/|grpc|undici/.test(url),
+      /\/(?:trust|entitlements|cni-plugins|cli)\/|\/runtime\/(?:cgroups|containers|cri|database|host-paths|images|oci|pods|policy|processes|services|streaming)\/|grpc|undici/.test(
+        url,
+      ),
     ),
     [],
   );

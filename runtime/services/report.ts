@@ -4,7 +4,7 @@ import type { TrustPolicy } from '../../trust/index.ts';
 import type { RuntimeHandler as StatusHandler, StatusResponse } from '../cri/contract/contract.types.ts';
 import type { Init } from '../cri/contract/init.ts';
 import type { EnforcementState } from '../enforcement/enforcement.ts';
-import type { FeatureProbe } from '../oci/probe/feature-probe.ts';
+import type { HandlerFeatures } from '../oci/handler-features.ts';
 import { mountOptionsSupported } from '../oci/mount-options.ts';
 import type { RuntimeHandler } from '../oci/runtime-handler.ts';
 
@@ -35,7 +35,7 @@ export function createReport(parts: {
   /** The state of enforcement. */
   readonly enforcement: () => EnforcementState;
   readonly handlers: readonly RuntimeHandler[];
-  readonly features: Pick<FeatureProbe, 'within'>;
+  readonly features: { within(handlerName: string, ms: number): Promise<HandlerFeatures> };
   readonly defaultRuntime: string;
   /** Plain JSON shown by `crictl info`. */
   readonly details: () => Readonly<Record<string, unknown>>;
