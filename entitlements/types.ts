@@ -64,13 +64,13 @@ export interface DeviceRule {
   readonly access: string;
 }
 
-/** Limits of a container that its runtime enforces. */
 /** An absent direction is not restricted. An empty list allows no peer. */
 export interface PeerRules {
   readonly egress?: readonly NetworkRule[];
   readonly ingress?: readonly NetworkRule[];
 }
 
+/** Limits of a container that its runtime enforces. */
 export interface RuntimeBounds {
   /**
    * Limits of its cgroup: memory and swap (swap alone, without memory) in bytes, pids in tasks, cpu in

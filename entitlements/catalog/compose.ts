@@ -19,9 +19,9 @@ const EVERY_PATH = '/**';
  * capabilities. The part itself names the system calls that a granted capability needs.
  * @throws ENTITLEMENTS_TOO_COMPLEX
  */
-export function composed(pluginAttachment: Part): Profile {
+export function composed(part: Part): Profile {
   const base = defaultProfile();
-  const { grants, excludes } = pluginAttachment;
+  const { grants, excludes } = part;
   const kept = base.capabilities.filter((name) => !excludes.capabilities.includes(name));
   const capabilities = either(kept, grants.capabilities);
   const granted = joinPolicies(policyAllowing(grants.calls), filteredPolicy(EPERM, [], grants.compat));
@@ -48,8 +48,8 @@ export function composed(pluginAttachment: Part): Profile {
     ownNamespaces: excludes.ownNamespaces,
     readonlyVolumes: excludes.flags.includes('volumeWrites'),
     nonRoot: excludes.flags.includes('root'),
-    network: pluginAttachment.networks[0] ?? base.network,
-    ...rulesOf(pluginAttachment.rules),
+    network: part.networks[0] ?? base.network,
+    ...rulesOf(part.rules),
     limits: excludes.limits,
     resources: excludes.resources,
     sysctls: grants.flags.includes('anySysctl') ? 'any' : base.sysctls,

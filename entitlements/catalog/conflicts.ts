@@ -12,9 +12,9 @@ export interface Conflict {
 }
 
 /** Returns every pair that cannot be in one profile. */
-export function conflictsOf(pluginAttachments: readonly Part[]): Conflict[] {
-  return pluginAttachments.flatMap((first, at) =>
-    pluginAttachments.slice(at + 1).flatMap((second) => {
+export function conflictsOf(parts: readonly Part[]): Conflict[] {
+  return parts.flatMap((first, at) =>
+    parts.slice(at + 1).flatMap((second) => {
       if (first.name === second.name) return [];
       const on = disagreement(first, second) ?? disagreement(second, first);
       return on === undefined ? [] : [{ first: first.name, second: second.name, on }];

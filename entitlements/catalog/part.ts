@@ -114,8 +114,8 @@ export const NOTHING: Part = partOf('', { grants: {}, excludes: {} });
  * Returns the union of everything that the parts grant and exclude. Order, grouping and repetition do not
  * matter.
  */
-export function unionParts(name: string, pluginAttachments: readonly Part[]): Part {
-  return pluginAttachments.reduce((sum, pluginAttachment) => union(name, sum, pluginAttachment), { ...NOTHING, name });
+export function unionParts(name: string, parts: readonly Part[]): Part {
+  return parts.reduce((sum, part) => union(name, sum, part), { ...NOTHING, name });
 }
 
 function union(name: string, a: Part, b: Part): Part {

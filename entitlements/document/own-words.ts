@@ -11,26 +11,26 @@ import type { Own } from './sections.ts';
  * Returns the rest of an inherited part (of a parent or an entitlement), without the items that the profile's
  * own keys decide.
  */
-export function decidedBy(own: Own, pluginAttachment: Part, report: Report): Part {
+export function decidedBy(own: Own, part: Part, report: Report): Part {
   const { grants, excludes } = own.part;
   const capabilities = new Set([...grants.capabilities, ...excludes.capabilities]);
   const calls = unionCalls(grants.calls, excludes.calls);
   const devices = [...grants.devices, ...excludes.devices];
   return {
-    ...pluginAttachment,
+    ...part,
     grants: {
-      ...pluginAttachment.grants,
-      capabilities: pluginAttachment.grants.capabilities.filter((name) => !capabilities.has(name)),
-      calls: withoutCalls(pluginAttachment.grants.calls, calls),
-      devices: leftDevices(pluginAttachment.grants.devices, devices, report),
+      ...part.grants,
+      capabilities: part.grants.capabilities.filter((name) => !capabilities.has(name)),
+      calls: withoutCalls(part.grants.calls, calls),
+      devices: leftDevices(part.grants.devices, devices, report),
     },
     excludes: {
-      ...pluginAttachment.excludes,
-      capabilities: pluginAttachment.excludes.capabilities.filter((name) => !capabilities.has(name)),
-      calls: withoutCalls(pluginAttachment.excludes.calls, calls),
-      devices: leftDevices(pluginAttachment.excludes.devices, devices, report),
-      limits: without(pluginAttachment.excludes.limits, own.limits),
-      resources: without(pluginAttachment.excludes.resources, own.resources),
+      ...part.excludes,
+      capabilities: part.excludes.capabilities.filter((name) => !capabilities.has(name)),
+      calls: withoutCalls(part.excludes.calls, calls),
+      devices: leftDevices(part.excludes.devices, devices, report),
+      limits: without(part.excludes.limits, own.limits),
+      resources: without(part.excludes.resources, own.resources),
     },
   };
 }
@@ -53,9 +53,9 @@ function leftDevices(from: readonly DeviceGrant[], decided: readonly DeviceGrant
 
 /** Returns the inherited part with the changes of the profile's own keys. */
 export function changed(inherited: Part, own: Own, report: Report): Part {
-  const pluginAttachment = unionParts(inherited.name, [inherited, own.part]);
+  const part = unionParts(inherited.name, [inherited, own.part]);
   // This includes the default profile's devices: if a grant cannot be divided, that is reported, and the
   // grant is not kept silently.
   leftDevices(builtinProfile('default')?.devices ?? [], deviceGrants(own.part.excludes.devices), report);
-  return pluginAttachment;
+  return part;
 }

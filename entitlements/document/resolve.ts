@@ -190,21 +190,21 @@ function made(document: Document, values: ReadonlyMap<string, ParameterValue>, c
     const own = readSections(value, name, report);
     const parts = [...parentParts(value, context, report), ...entitlementParts(value.entitlements ?? [], report)];
     if (context.broken.partial.has(document)) return { problems };
-    const complete = parts.flatMap(({ part: pluginAttachment }) => pluginAttachment ?? []);
-    const left = complete.map((pluginAttachment) => decidedBy(own, pluginAttachment, report));
+    const complete = parts.flatMap(({ part }) => part ?? []);
+    const left = complete.map((part) => decidedBy(own, part, report));
     reportConflicts(
       left,
-      parts.filter(({ part: pluginAttachment }) => pluginAttachment !== undefined),
+      parts.filter(({ part }) => part !== undefined),
       report,
     );
     if (problems.length > 0 || complete.length < parts.length) return { problems };
     const inherited = unionParts(name, complete);
-    const pluginAttachment = changed(unionParts(name, left), own, report);
+    const part = changed(unionParts(name, left), own, report);
     if (problems.length > 0) return { problems };
-    const profile = composed(pluginAttachment);
+    const profile = composed(part);
     return {
       problems,
-      part: pluginAttachment,
+      part,
       resolved: { name, entitlements: value.entitlements ?? [], profile, document, value, inherited, own },
     };
   } catch (error) {
@@ -247,11 +247,11 @@ function parentPart(
 ): Part | undefined {
   const document = context.byName.get(name);
   if (document === undefined) {
-    const pluginAttachment = BUILTIN_PARTS.get(name);
-    if (pluginAttachment === undefined && context.broken.mayExist(name)) return undefined;
-    if (pluginAttachment === undefined) report(path, ...unknownParent(name, context));
+    const part = BUILTIN_PARTS.get(name);
+    if (part === undefined && context.broken.mayExist(name)) return undefined;
+    if (part === undefined) report(path, ...unknownParent(name, context));
     else if (Object.keys(given).length > 0) report(path, `${name} has no parameters`, 'take them out');
-    return pluginAttachment;
+    return part;
   }
   if (context.looped.has(name)) return undefined;
   const parameters = valueOf(document).parameters ?? {};
@@ -322,9 +322,9 @@ function unknownParent(name: string, { byName }: Context): [string, string] {
   ];
 }
 
-function reportConflicts(pluginAttachments: readonly Part[], sources: readonly Source[], report: Report): void {
-  for (const { first, second, on } of conflictsOf(pluginAttachments)) {
-    const at = pluginAttachments.findLastIndex(({ name }) => name === second);
+function reportConflicts(parts: readonly Part[], sources: readonly Source[], report: Report): void {
+  for (const { first, second, on } of conflictsOf(parts)) {
+    const at = parts.findLastIndex(({ name }) => name === second);
     report(
       sources[at]?.path ?? [],
       `${second} conflicts with ${first} on ${on}`,

@@ -40,20 +40,20 @@ const REMOVE = 'take it out';
 
 function entitlements(names: readonly string[], find: Find): void {
   if (names.length > MAX_COMPARED) return;
-  const pluginAttachments = names.map((text): Part => {
+  const parts = names.map((text): Part => {
     const found = entitlementNamed(text);
     return 'problem' in found ? NOTHING : partOf('', found);
   });
-  const text = (pluginAttachment: Part): string =>
-    JSON.stringify(pluginAttachment, (_, item: unknown) =>
+  const text = (part: Part): string =>
+    JSON.stringify(part, (_, item: unknown) =>
       typeof item === 'bigint' ? `${item}n` : item instanceof Map ? [...item] : item,
     );
-  const whole = text(unionParts('', pluginAttachments));
+  const whole = text(unionParts('', parts));
   const gone = new Set<number>();
   // From the end, so that the first of two equivalent items stays.
-  for (let at = pluginAttachments.length - 1; at >= 0; at--) {
-    const rest = pluginAttachments.filter((_, index) => index !== at && !gone.has(index));
-    if (pluginAttachments.length === 1 || text(unionParts('', rest)) !== whole) continue;
+  for (let at = parts.length - 1; at >= 0; at--) {
+    const rest = parts.filter((_, index) => index !== at && !gone.has(index));
+    if (parts.length === 1 || text(unionParts('', rest)) !== whole) continue;
     gone.add(at);
     find('shadowed-rule', ['entitlements', at], `the other entitlements already cover ${names[at] ?? ''}`, REMOVE);
   }

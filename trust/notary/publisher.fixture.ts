@@ -96,8 +96,8 @@ export interface Part {
 const boundary = 'portcullis-boundary';
 export const multipartType = `multipart/form-data; boundary=${boundary}`;
 
-export function multipart(pluginAttachments: readonly Part[]): Buffer {
-  const written = pluginAttachments.flatMap(({ name, bytes, field = 'files' }) => [
+export function multipart(parts: readonly Part[]): Buffer {
+  const written = parts.flatMap(({ name, bytes, field = 'files' }) => [
     Buffer.from(`--${boundary}\r\nContent-Disposition: form-data; name="${field}"; filename="${name}"\r\n`),
     Buffer.from('Content-Type: application/octet-stream\r\n\r\n'),
     Buffer.from(bytes),

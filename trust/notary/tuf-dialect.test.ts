@@ -37,7 +37,7 @@ function partsOf(files: Readonly<Record<string, Buffer>>, without: readonly stri
     .map(([name, bytes]) => ({ name, bytes }));
 }
 
-const publish = (pluginAttachments: readonly Part[]): Promise<Answered> => post(tuf, multipart(pluginAttachments));
+const publish = (parts: readonly Part[]): Promise<Answered> => post(tuf, multipart(parts));
 
 const nameOf = ({ detail }: Answered): string | undefined => (detail as { Name?: string } | undefined)?.Name;
 
@@ -149,8 +149,8 @@ describe('the trust service in TUF’s dialect', () => {
       ['Notary’s form', 'ErrBadTargets', [{ name: 'targets', bytes: publisher(gun).targets(2) }]],
       ['expired targets', 'ErrBadTargets', [{ name: 'targets', bytes: expired() }]],
     ];
-    for (const [what, name, pluginAttachments] of table) {
-      const answer = await publish(pluginAttachments);
+    for (const [what, name, parts] of table) {
+      const answer = await publish(parts);
       assert.deepEqual([answer.status, answer.code, nameOf(answer)], [400, 'INVALID_UPDATE', name], what);
     }
     for (const [name, code] of [

@@ -56,7 +56,7 @@ const anyRun = Symbol('*');
 /** Splits a pattern into its parts. A `[` without its `]` is a literal character. */
 function partsOf(pattern: string): Part[] {
   const characters = Array.from(pattern);
-  const pluginAttachments: Part[] = [];
+  const parts: Part[] = [];
   let hasEnd = true;
   for (let at = 0; at < characters.length; at += 1) {
     const character = characters[at] as string;
@@ -64,11 +64,11 @@ function partsOf(pattern: string): Part[] {
     const end = character === '[' && hasEnd ? characters.indexOf(']', characters[at + 1] === '!' ? at + 3 : at + 2) : -1;
     if (character === '[' && end === -1) hasEnd = false;
     if (end !== -1) {
-      pluginAttachments.push(characters.slice(at + 1, end));
+      parts.push(characters.slice(at + 1, end));
       at = end;
-    } else pluginAttachments.push(character === '*' ? anyRun : character === '?' ? anyOne : character);
+    } else parts.push(character === '*' ? anyRun : character === '?' ? anyOne : character);
   }
-  return pluginAttachments;
+  return parts;
 }
 
 /** Matches in time linear in pattern times name, because it backtracks to the last `*` only. */
@@ -76,11 +76,11 @@ function matchesName(pattern: readonly Part[], name: readonly string[]): boolean
   let [at, from] = [0, 0];
   let star: { at: number; from: number } | undefined;
   while (from < name.length) {
-    const pluginAttachment = pattern[at];
-    if (pluginAttachment === anyRun) {
+    const part = pattern[at];
+    if (part === anyRun) {
       star = { at, from };
       at += 1;
-    } else if (pluginAttachment !== undefined && matchesOne(pluginAttachment, name[from] ?? '')) {
+    } else if (part !== undefined && matchesOne(part, name[from] ?? '')) {
       at += 1;
       from += 1;
     } else if (star !== undefined) {
