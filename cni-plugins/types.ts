@@ -1,5 +1,6 @@
 import type { ServePlugins } from './serve/serving.types.ts';
 import type { CallPlugin, CheckPlugins } from './attach/plugin-call.ts';
+import type { PodName } from './spec/pod-name.ts';
 
 /** A host port to forward into a pod (CNI conventions, `portMappings`). */
 export interface PortMapping {
@@ -135,12 +136,6 @@ export interface DenialExplanation {
   readonly denied: readonly Denial[];
   /** Differences between the kernel's tables and what was programmed. */
   readonly problems: readonly string[];
-}
-
-export interface PodName {
-  readonly name: string;
-  readonly namespace: string;
-  readonly uid: string;
 }
 
 export interface AttachRequest {

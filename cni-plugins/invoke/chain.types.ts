@@ -1,6 +1,6 @@
 import type { PluginList } from '../spec/plugin-list.ts';
+import type { PodName } from '../spec/pod-name.ts';
 import type { CniResult } from '../spec/result.ts';
-import type { PodName } from '../types.ts';
 
 /** One network of a pod that a chain of plugins attaches. It is recorded before the first plugin runs. */
 export interface ChainLink {

@@ -1,5 +1,6 @@
 import { parseIp } from '../../spec/address.ts';
 import type { Backend, Destination, Family, Service, ServicePort, VirtualServer } from '../model.ts';
+import { portAt } from '../port-at.ts';
 import { rangesOfFamily } from '../source-ranges/ranges.ts';
 
 /** The state of a backend that is not part of its description. */
@@ -83,12 +84,6 @@ export function expand(service: Service, existing: (backend: Backend) => Backend
     ...(service.loadBalancerAddresses ?? []).map((address) => balanced(port, address)),
     ...(port.nodePort === undefined ? [] : families.map((family) => server(port, 'node', family))),
   ]);
-}
-
-/** Returns the port number at which a backend serves a port of its service. */
-export function portAt({ ports = {} }: Pick<Backend, 'ports'>, { name, targetPort }: Pick<ServicePort, 'name' | 'targetPort'>): number {
-  // A port may have the name `constructor`, which every object has.
-  return (Object.hasOwn(ports, name) ? ports[name] : undefined) ?? targetPort;
 }
 
 /**
