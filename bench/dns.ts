@@ -10,9 +10,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs, promisify } from 'node:util';
 import { createLogger } from '../base/log/index.ts';
-import { openNetworkDatabase } from '../cni-plugins/attach/database.ts';
-import { createNameStore } from '../cni-plugins/attach/endpoint-names.ts';
-import type { NetworkName } from '../cni-plugins/attach/endpoint-names.ts';
+import { openNetworkDatabase } from '../cni-plugins/database/database.ts';
+import { createNameStore } from '../cni-plugins/database/endpoint-names.ts';
+import type { NetworkName } from '../cni-plugins/database/endpoint-names.ts';
 import { openPluginEngine, startNameServer } from '../cni-plugins/index.ts';
 
 const { values } = parseArgs({

@@ -4,7 +4,7 @@ export type { AdminServer, AnswerAdmin } from './admin/server.ts';
 export type { AdminApi, AdminOperation, AdminResponse } from './admin/operations.ts';
 export { createNetworkEngine, openPluginEngine } from './attach/engine.ts';
 export type { NetworkEngineOptions, PluginEngine } from './attach/engine.ts';
-export type { CallPlugin, Caller, PluginCall } from './attach/plugin-call.ts';
+export type { CallPlugin, Caller, PluginCall } from './calls/plugin-call.ts';
 export { defaultCniSocket, installPlugins, installedPlugins } from './bin/install.ts';
 export type { Installation, InstallOptions, InstalledPlugin } from './bin/install.ts';
 export { createDockerDriver } from './cnm/driver.ts';
@@ -21,7 +21,7 @@ export type { Connection, ConnectSource } from './manage/connect.ts';
 export { createNetwork, findPodNetwork, planNetwork, removeNetwork, requireNetwork } from './manage/conflist-file.ts';
 export { freeSubnet, requireFreeSubnet } from './manage/free-subnet.ts';
 export type { NewNetwork } from './manage/conflist-file.ts';
-export { claimNetworkNamespace } from './attach/namespace-claim.ts';
+export { claimNetworkNamespace } from './namespaces/namespace-claim.ts';
 export { forwardDroppers } from './manage/forwarding.ts';
 export { askNetworkReport, readNetworkReport } from './manage/report.ts';
 export type { ReportedAttachment, ReportedNetwork, ReportSource } from './manage/report.ts';
@@ -42,7 +42,7 @@ export type { RefusedService, Service, ServiceControl } from './services/model.t
 export { membershipLabel, parseMemberships } from './spec/memberships.ts';
 export { confUses } from './spec/conf-uses.ts';
 export type { ConfUse } from './spec/conf-uses.ts';
-export { networksIn } from './attach/networks.ts';
+export { networksIn } from './networks/networks.ts';
 export type {
   AskedConnection,
   Attachment,

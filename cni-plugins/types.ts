@@ -1,5 +1,5 @@
-import type { ServePlugins } from './serve/serving.types.ts';
-import type { CallPlugin, CheckPlugins } from './attach/plugin-call.ts';
+import type { ServePlugins } from './calls/serving.types.ts';
+import type { CallPlugin, CheckPlugins } from './calls/plugin-call.ts';
 import type { PodName } from './spec/pod-name.ts';
 
 /** A host port to forward into a pod (CNI conventions, `portMappings`). */

@@ -11,8 +11,8 @@ import { killTree } from '../invoke/kill-tree.ts';
 import { readJson } from '../spec/json-text.ts';
 import { readResult } from '../spec/result-versions.ts';
 import type { CniResult } from '../spec/result.ts';
-import type { Host } from './caller.ts';
-import type { PluginCall } from './plugin-call.ts';
+import type { Host } from '../namespaces/caller.ts';
+import type { PluginCall } from '../calls/plugin-call.ts';
 
 /**
  * Third-party IPAM plugins: programs in CNI_PATH, called as libcni's `invoke` package calls them (CNI

@@ -2,13 +2,13 @@ import { isPortcullisError, reasonOf } from '../../base/errors/index.ts';
 import type { Logger } from '../../base/log/index.ts';
 import type { HeardChanges } from '../netlink/namespace-events.ts';
 import type { LinkAlteration } from '../types.ts';
-import type { HostKernel } from './host-kernel.ts';
+import type { HostKernel } from '../links/host-kernel.ts';
 import { createNamespacePods } from './namespace-pods.ts';
-import { namespaceStands, withPodNamespace } from './netns.ts';
-import { podEndDifferences } from './pod-end.ts';
-import { isByChain } from './record.ts';
-import type { AttachmentRecord } from './record.ts';
-import type { NetworkStore } from './store.ts';
+import { namespaceStands, withPodNamespace } from '../namespaces/netns.ts';
+import { podEndDifferences } from '../links/pod-end.ts';
+import { isByChain } from '../database/record.ts';
+import type { AttachmentRecord } from '../database/record.ts';
+import type { NetworkStore } from '../database/store.ts';
 
 /**
  * Pods' ends of links that were changed inside the pod's network namespace: an address or route was removed,

@@ -1,6 +1,6 @@
 import { isPortcullisError, reasonOf } from '../../base/errors/index.ts';
 import type { Logger } from '../../base/log/index.ts';
-import type { ChainJob, ChainLink } from '../invoke/chain.types.ts';
+import type { ChainJob, ChainLink } from '../calls/chain.types.ts';
 import { isRefusal } from '../netlink/kernel-failure.ts';
 import type { LoadedNetwork } from '../spec/conf-folder.ts';
 import type { NetworkConfig } from '../spec/network-config.ts';
@@ -8,18 +8,18 @@ import type { AttachRequest } from '../types.ts';
 import type { ChainedPlugins } from './chained-plugins.ts';
 import { chainLinks, chainSpec, furtherLinks, jobOf } from './chained-pods.ts';
 import type { Teardown } from './teardown.ts';
-import type { HostKernel } from './host-kernel.ts';
-import { namespaceStands, withPodNamespace } from './netns.ts';
-import type { PodNamespace } from './netns.ts';
-import { isCore } from './networks.ts';
-import type { NetworkFolder } from './networks.ts';
-import { hostInterfaceOf } from './record.ts';
-import type { AttachmentRecord } from './record.ts';
+import type { HostKernel } from '../links/host-kernel.ts';
+import { namespaceStands, withPodNamespace } from '../namespaces/netns.ts';
+import type { PodNamespace } from '../namespaces/netns.ts';
+import { isCore } from '../networks/networks.ts';
+import type { NetworkFolder } from '../networks/networks.ts';
+import { hostInterfaceOf } from '../database/record.ts';
+import type { AttachmentRecord } from '../database/record.ts';
 import { mappingsFor, membershipsOf, refuseClosed, refuseHostPorts } from './request-checks.ts';
 import { checkedMappings, specOf } from './request.ts';
-import { addPod } from './ruleset.ts';
+import { addPod } from '../links/rules/ruleset.ts';
 import type { RulesInForce } from './rules-in-force.ts';
-import type { Claim, NetworkStore } from './store.ts';
+import type { Claim, NetworkStore } from '../database/store.ts';
 
 /**
  * Creates attachments. The order is: the record in the store, then the rules, then the link in the kernel, so

@@ -1,14 +1,14 @@
-import type { ChainJob } from '../invoke/chain.types.ts';
+import type { ChainJob } from '../calls/chain.types.ts';
 import type { CniResult } from '../spec/result.ts';
 import { jobOf, specOfResults } from './chained-pods.ts';
-import type { HostKernel } from './host-kernel.ts';
-import { namespaceStands } from './netns.ts';
-import { unknownSandbox } from './plugin-errors.ts';
-import { heldLinks, isByChain, pluginInterfaceOf } from './record.ts';
-import type { AttachmentRecord, HeldLink } from './record.ts';
-import { addLinks } from './ruleset.ts';
+import type { HostKernel } from '../links/host-kernel.ts';
+import { namespaceStands } from '../namespaces/netns.ts';
+import { unknownSandbox } from '../calls/plugin-errors.ts';
+import { heldLinks, isByChain, pluginInterfaceOf } from '../database/record.ts';
+import type { AttachmentRecord, HeldLink } from '../database/record.ts';
+import { addLinks } from '../links/rules/ruleset.ts';
 import type { RulesInForce } from './rules-in-force.ts';
-import type { NetworkStore } from './store.ts';
+import type { NetworkStore } from '../database/store.ts';
 
 /** The steps of an attachment before and after chains of plugins run, which another thread does. */
 export interface ChainSteps {

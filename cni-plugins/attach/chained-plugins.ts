@@ -1,10 +1,10 @@
 import { reasonOf } from '../../base/errors/index.ts';
 import type { Logger } from '../../base/log/index.ts';
 import type { ChainedPlugin } from '../spec/network-config.ts';
-import type { PluginCall } from './plugin-call.ts';
+import type { PluginCall } from '../calls/plugin-call.ts';
 import type { PluginCore } from './plugin-engine.ts';
-import { resultOf } from './record.ts';
-import type { AttachmentRecord } from './record.ts';
+import { resultOf } from '../database/record.ts';
+import type { AttachmentRecord } from '../database/record.ts';
 
 /** The plugins of a conflist that follow the bridge, for a link that the engine creates itself. */
 export interface ChainedPlugins {

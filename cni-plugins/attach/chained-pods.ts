@@ -1,12 +1,12 @@
 import { PortcullisError } from '../../base/errors/index.ts';
-import type { ChainJob, ChainLink } from '../invoke/chain.types.ts';
+import type { ChainJob, ChainLink } from '../calls/chain.types.ts';
 import type { LoadedNetwork } from '../spec/conf-folder.ts';
 import type { CniResult } from '../spec/result.ts';
 import type { AttachRequest, PortMapping } from '../types.ts';
-import type { HostKernel } from './host-kernel.ts';
-import { addressesIn, heldLinkOf, interfaceIn } from './held-links.ts';
-import { hostInterfaceOf, isByChain } from './record.ts';
-import type { AttachmentRecord, AttachmentSpec } from './record.ts';
+import type { HostKernel } from '../links/host-kernel.ts';
+import { addressesIn, heldLinkOf, interfaceIn } from '../links/held-links.ts';
+import { hostInterfaceOf, isByChain } from '../database/record.ts';
+import type { AttachmentRecord, AttachmentSpec } from '../database/record.ts';
 
 /** Interfaces of pods that chains of plugins create: the records before and after they run. */
 

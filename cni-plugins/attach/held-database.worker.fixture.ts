@@ -1,5 +1,5 @@
 import { parentPort, workerData } from 'node:worker_threads';
-import { openNetworkDatabase } from './database.ts';
+import { openNetworkDatabase } from '../database/database.ts';
 
 /**
  * Holds the lock of the network database at `workerData`, in the middle of a transaction, until the thread is

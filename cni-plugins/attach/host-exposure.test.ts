@@ -9,7 +9,7 @@ import type { Fixture } from './engine.fixture.ts';
 import { bridgeConf, createPluginFixture } from './plugin-engine.fixture.ts';
 import type { Conf, PluginFixture } from './plugin-engine.fixture.ts';
 import type { AttachRequest, NetworkEngine } from '../types.ts';
-import { isListenedAt, portUse, sctpPortsIn } from './host-sockets.ts';
+import { isListenedAt, portUse, sctpPortsIn } from '../database/host-sockets.ts';
 
 /**
  * What a pod requests beyond its own link, from its host and from its neighbours on a network: ports,

@@ -3,12 +3,12 @@ import { policyPodOf } from '../policy/open-pod.ts';
 import type { LinkClass, LinkRules } from '../types.ts';
 import { notHeld } from './chained-pods.ts';
 import type { Teardown } from './teardown.ts';
-import { unknownSandbox } from './plugin-errors.ts';
-import { hasUnheldLink, heldLinks } from './record.ts';
-import type { AttachmentRecord } from './record.ts';
-import { changeClass } from './ruleset.ts';
+import { unknownSandbox } from '../calls/plugin-errors.ts';
+import { hasUnheldLink, heldLinks } from '../database/record.ts';
+import type { AttachmentRecord } from '../database/record.ts';
+import { changeClass } from '../links/rules/ruleset.ts';
 import type { RulesInForce } from './rules-in-force.ts';
-import type { NetworkStore } from './store.ts';
+import type { NetworkStore } from '../database/store.ts';
 
 export interface LinkClassDeps {
   readonly store: NetworkStore;

@@ -5,11 +5,11 @@ import type { NamespaceEvents } from '../netlink/namespace-events.ts';
 import type { LinkAlteration } from '../types.ts';
 import { createAlteredLinks } from './altered-links.ts';
 import type { AlteredLinkDeps } from './altered-links.ts';
-import type { Host } from './caller.ts';
-import type { NetworkDatabase } from './database.ts';
+import type { Host } from '../namespaces/caller.ts';
+import type { NetworkDatabase } from '../database/database.ts';
 import type { NetworkCore } from './network-core.ts';
 import type { PluginCore } from './plugin-engine.ts';
-import { hostInterfacePrefix, linkGroups } from './record.ts';
+import { hostInterfacePrefix, linkGroups } from '../database/record.ts';
 
 /**
  * Notices through kernel events when a link of an attachment, or a bridge of ours, disappears or changes

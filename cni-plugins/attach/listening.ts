@@ -2,10 +2,10 @@ import { Socket } from 'node:net';
 import { closeFd, duplicateFd } from '../../base/kernel/index.ts';
 import { reasonOf } from '../../base/errors/index.ts';
 import type { Logger } from '../../base/log/index.ts';
-import type { ServePlugins } from '../serve/serving.types.ts';
+import type { ServePlugins } from '../calls/serving.types.ts';
 import { createPluginService } from '../serve/plugin-service.ts';
 import type { HandedOver, PluginService } from '../serve/plugin-service.ts';
-import type { CallPlugin } from './plugin-call.ts';
+import type { CallPlugin } from '../calls/plugin-call.ts';
 import type { Answer, Call } from './protocol.ts';
 
 /** Plugin calls that arrive at a socket (plugin-listener.ts), as seen from the main thread. */

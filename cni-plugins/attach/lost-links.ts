@@ -5,12 +5,12 @@ import { deleteLink, listLinks, readLink } from '../netlink/links.ts';
 import { planRepair } from '../reconcile/plan.ts';
 import type { RepairOperation } from '../reconcile/plan.ts';
 import type { LinkRepairs } from '../types.ts';
-import type { HostKernel } from './host-kernel.ts';
-import { namespaceStands, withPodNamespace } from './netns.ts';
-import type { PodNamespace } from './netns.ts';
-import { claimedLinks } from './record.ts';
-import type { AttachmentRecord } from './record.ts';
-import type { NetworkStore } from './store.ts';
+import type { HostKernel } from '../links/host-kernel.ts';
+import { namespaceStands, withPodNamespace } from '../namespaces/netns.ts';
+import type { PodNamespace } from '../namespaces/netns.ts';
+import { claimedLinks } from '../database/record.ts';
+import type { AttachmentRecord } from '../database/record.ts';
+import type { NetworkStore } from '../database/store.ts';
 
 /**
  * Links of running pods that another program deleted, renamed, moved to another namespace, removed from their

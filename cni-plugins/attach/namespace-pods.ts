@@ -1,5 +1,5 @@
-import type { HostKernel } from './host-kernel.ts';
-import type { NetworkStore } from './store.ts';
+import type { HostKernel } from '../links/host-kernel.ts';
+import type { NetworkStore } from '../database/store.ts';
 
 /** Finds the pods of network namespaces, which the kernel's events name by numbers. */
 export interface NamespacePods {

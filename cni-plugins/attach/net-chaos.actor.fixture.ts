@@ -2,7 +2,7 @@ import { writeSync } from 'node:fs';
 import { createLogger } from '../../base/log/index.ts';
 import type { CniResult } from '../spec/result.ts';
 import { createNetworkEngine, openPluginEngine } from './engine.ts';
-import type { CallPlugin, PluginCall } from './plugin-call.ts';
+import type { CallPlugin, PluginCall } from '../calls/plugin-call.ts';
 
 /**
  * The program that net-chaos.test.ts kills. As `daemon` it attaches pods of our own runtime, changes their

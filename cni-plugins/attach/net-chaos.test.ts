@@ -10,7 +10,7 @@ import { createFixture, eventually, inPrivateNetns, shell, tried } from './engin
 import type { Fixture } from './engine.fixture.ts';
 import { openPluginEngine } from './engine.ts';
 import type { ActorOrder } from './net-chaos.actor.fixture.ts';
-import { bootOf } from './namespace-id.ts';
+import { bootOf } from '../namespaces/namespace-id.ts';
 
 /**
  * kill -9 at random moments of a daemon and of plugins without one that work on the same database and host at

@@ -2,7 +2,7 @@ import type { Logger } from '../../base/log/index.ts';
 import { linksOfOthers, planReconciliation, unclaimedLinks, unusedBridges } from '../reconcile/plan.ts';
 import type { Operation } from '../reconcile/plan.ts';
 import type { CniResult } from '../spec/result.ts';
-import type { ChainJob } from '../invoke/chain.types.ts';
+import type { ChainJob } from '../calls/chain.types.ts';
 import type { PolicyFollower } from '../policy/kubernetes/folder.ts';
 import { denialsOf } from '../policy/denials.ts';
 import { explainDenial } from '../policy/explanation/explain-denial.ts';
@@ -18,7 +18,7 @@ import type {
   LinkState,
   NetworkStatus,
 } from '../types.ts';
-import type { HostKernel } from './host-kernel.ts';
+import type { HostKernel } from '../links/host-kernel.ts';
 import { createAttacher } from './attacher.ts';
 import type { Begun } from './attacher.ts';
 import { createChainSteps } from './chain-steps.ts';
@@ -26,15 +26,15 @@ import { createClassChange } from './link-class.ts';
 import { createChainedPlugins } from './chained-plugins.ts';
 import { createTeardown } from './teardown.ts';
 import { createLostLinks } from './lost-links.ts';
-import { ofAnotherRoot } from './namespace-claim.ts';
-import { namespaceStands } from './netns.ts';
+import { ofAnotherRoot } from '../namespaces/namespace-claim.ts';
+import { namespaceStands } from '../namespaces/netns.ts';
 import { statusOf } from './network-status.ts';
-import type { NetworkFolder } from './networks.ts';
+import type { NetworkFolder } from '../networks/networks.ts';
 import type { PluginCore } from './plugin-engine.ts';
-import { claimedLinks, isByChain, isHeld } from './record.ts';
-import type { AttachmentRecord } from './record.ts';
+import { claimedLinks, isByChain, isHeld } from '../database/record.ts';
+import type { AttachmentRecord } from '../database/record.ts';
 import { createRulesInForce } from './rules-in-force.ts';
-import type { NetworkStore } from './store.ts';
+import type { NetworkStore } from '../database/store.ts';
 
 /**
  * The engine's operations, synchronous, one at a time: first the intent in the store, then the kernel, then

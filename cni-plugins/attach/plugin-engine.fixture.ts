@@ -6,7 +6,7 @@ import type { CniResult } from '../spec/result.ts';
 import { openPluginEngine } from './engine.ts';
 import type { PluginEngine } from './engine.ts';
 import { shell, tried } from './engine.fixture.ts';
-import type { PluginCall } from './plugin-call.ts';
+import type { PluginCall } from '../calls/plugin-call.ts';
 
 /**
  * Shared by the tests of plugin calls: namespaces of pods, and chains that run on them as a runtime runs

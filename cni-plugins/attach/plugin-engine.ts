@@ -5,16 +5,16 @@ import { createAddressing } from './addressing.ts';
 import type { Addressing } from './addressing.ts';
 import { createTurns, runSteps } from './address-program-steps.ts';
 import type { Steps } from './address-program-steps.ts';
-import type { Host, Hosts } from './caller.ts';
+import type { Host, Hosts } from '../namespaces/caller.ts';
 import { compareChecks } from './comparison.ts';
-import type { NetworkDatabase } from './database.ts';
-import type { EndedNamespaces } from './ended-namespaces.ts';
-import { createPluginAttachmentStore } from './plugin-attachments.ts';
-import type { PluginCall } from './plugin-call.ts';
+import type { NetworkDatabase } from '../database/database.ts';
+import type { EndedNamespaces } from '../database/ended-namespaces.ts';
+import { createPluginAttachmentStore } from '../database/plugin-attachments.ts';
+import type { PluginCall } from '../calls/plugin-call.ts';
 import { createPluginAdder } from './plugin-adder.ts';
 import { createPluginRemoval } from './plugin-removal.ts';
 import { createPluginRepair } from './plugin-repair.ts';
-import { notAvailable, previousResultMissing } from './plugin-errors.ts';
+import { notAvailable, previousResultMissing } from '../calls/plugin-errors.ts';
 import { readConfiguration as read, sound, withoutUnknown } from './plugin-reading.ts';
 
 /**

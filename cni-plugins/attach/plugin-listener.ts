@@ -4,8 +4,8 @@ import type { Logger } from '../../base/log/index.ts';
 import { createPluginService } from '../serve/plugin-service.ts';
 import type { HandedOver } from '../serve/plugin-service.ts';
 import type { CniResult } from '../spec/result.ts';
-import type { PluginCall } from './plugin-call.ts';
-import { bareType } from './plugin-type.ts';
+import type { PluginCall } from '../calls/plugin-call.ts';
+import { bareType } from '../calls/plugin-type.ts';
 
 /**
  * Answers plugin calls of other runtimes in the engine's own thread, so that the main thread is not woken up,

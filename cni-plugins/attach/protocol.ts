@@ -1,7 +1,7 @@
 import type { Ballast } from '../../base/storage/index.ts';
 import type { LogLevel } from '../../base/log/index.ts';
 import type { SerialisedError } from '../../base/errors/index.ts';
-import type { ChainJob } from '../invoke/chain.types.ts';
+import type { ChainJob } from '../calls/chain.types.ts';
 import type { GatedFolder } from '../followed-files/folder-gate.ts';
 import type { HandedOver } from '../serve/plugin-service.ts';
 import type { LoadedNetwork } from '../spec/conf-folder.ts';
@@ -20,9 +20,9 @@ import type {
   NetworkFigures,
   NetworkStatus,
 } from '../types.ts';
-import type { NetworkChoice } from './networks.ts';
-import type { Caller, PluginCall } from './plugin-call.ts';
-import type { RemoteChange, RemoteRecords } from './remote-store.ts';
+import type { NetworkChoice } from '../networks/networks.ts';
+import type { Caller, PluginCall } from '../calls/plugin-call.ts';
+import type { RemoteChange, RemoteRecords } from '../database/remote-store.ts';
 
 /** The messages between the engine and its Worker. */
 export interface WorkerSettings {

@@ -5,9 +5,9 @@ import type { Membership } from '../spec/memberships.ts';
 import type { NetworkConfig } from '../spec/network-config.ts';
 import { ownerOfPod, refuseClosedPorts } from '../spec/service-rules.ts';
 import type { AttachRequest, PortMapping } from '../types.ts';
-import { isListenedAt } from './host-sockets.ts';
-import { rulesOf } from './memberships.ts';
-import { bareType } from './plugin-type.ts';
+import { isListenedAt } from '../database/host-sockets.ts';
+import { rulesOf } from '../database/memberships.ts';
+import { bareType } from '../calls/plugin-type.ts';
 import { checkedMappings, refuseHostPort } from './request.ts';
 
 /** Decides what of a pod's request each network provides, and what it refuses. Runs before anything is created. */

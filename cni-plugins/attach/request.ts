@@ -3,10 +3,10 @@ import { PortcullisError } from '../../base/errors/index.ts';
 import { formatIp, ipBytes, parseIp } from '../spec/address.ts';
 import type { ChainedPlugin, NetworkConfig } from '../spec/network-config.ts';
 import type { AttachRequest, PortMapping } from '../types.ts';
-import type { HostEnd } from './host-sockets.ts';
-import type { Choice } from './ipam.ts';
-import { hostInterfaceOf, macOf } from './record.ts';
-import type { AttachmentSpec } from './record.ts';
+import type { HostEnd } from '../database/host-sockets.ts';
+import type { Choice } from '../database/ipam.ts';
+import { hostInterfaceOf, macOf } from '../database/record.ts';
+import type { AttachmentSpec } from '../database/record.ts';
 
 /** Converts a request and a network to the desired state in the kernel. Pure. */
 

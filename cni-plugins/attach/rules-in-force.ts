@@ -3,18 +3,18 @@ import type { Logger } from '../../base/log/index.ts';
 import { isRefusal } from '../netlink/kernel-failure.ts';
 import type { Table } from '../netlink/nftables.ts';
 import type { Request } from '../netlink/socket.ts';
-import type { ConstantRules } from '../plugins/interface/constant-rules.ts';
+import type { ConstantRules } from '../netlink/constant-rules.ts';
 import { createEnforcer } from '../policy/enforcer.ts';
 import type { Enforcer, OpenPod } from '../policy/enforcer.ts';
 import type { PolicyFollower } from '../policy/kubernetes/folder.ts';
 import type { PolicySet } from '../policy/kubernetes/network-policy.ts';
 import { openPodOf, policyPodOf } from '../policy/open-pod.ts';
-import type { HostKernel } from './host-kernel.ts';
-import { hasUnheldLink } from './record.ts';
-import type { AttachmentRecord } from './record.ts';
-import { outlineOf, rebuild, removePod, removeTables } from './ruleset.ts';
-import { constantRules, ip6Table, routedTables, tables } from './rules.ts';
-import type { NetworkStore } from './store.ts';
+import type { HostKernel } from '../links/host-kernel.ts';
+import { hasUnheldLink } from '../database/record.ts';
+import type { AttachmentRecord } from '../database/record.ts';
+import { outlineOf, rebuild, removePod, removeTables } from '../links/rules/ruleset.ts';
+import { constantRules, ip6Table, routedTables, tables } from '../links/rules/rules.ts';
+import type { NetworkStore } from '../database/store.ts';
 
 /** What the kernel's tables contain of the attachments, and the changes from one state to the next. */
 export interface RulesInForce {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { createTeardown } from './teardown.ts';
-import type { AttachmentRecord, AttachmentSpec } from './record.ts';
+import type { AttachmentRecord, AttachmentSpec } from '../database/record.ts';
 
 const whole = (spec: Partial<AttachmentSpec>): AttachmentSpec =>
   ({ interface: 'eth0', hostInterface: 'pc1', addresses: [], portMappings: [], ...spec }) as unknown as AttachmentSpec;

@@ -2,13 +2,13 @@ import { isPortcullisError } from '../../base/errors/index.ts';
 import { append } from '../../base/lists/index.ts';
 import { isDiskFull } from '../../base/storage/index.ts';
 import type { StalePort } from '../netlink/conntrack.ts';
-import type { HostKernel } from './host-kernel.ts';
-import { withPodNamespace } from './netns.ts';
-import { isByChain, isHeld } from './record.ts';
-import type { AttachmentRecord, AttachmentSpec } from './record.ts';
-import { stalePorts } from './ruleset.ts';
+import type { HostKernel } from '../links/host-kernel.ts';
+import { withPodNamespace } from '../namespaces/netns.ts';
+import { isByChain, isHeld } from '../database/record.ts';
+import type { AttachmentRecord, AttachmentSpec } from '../database/record.ts';
+import { stalePorts } from '../links/rules/ruleset.ts';
 import type { RulesInForce } from './rules-in-force.ts';
-import type { NetworkStore } from './store.ts';
+import type { NetworkStore } from '../database/store.ts';
 
 /**
  * Teardown of attachments. The record is removed from the rules first, which deny all traffic of an unknown

@@ -5,10 +5,10 @@ import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { after, before, describe, it } from 'node:test';
 import { makeDatabase, readDump } from '../../test/fixtures/dump-rows.ts';
-import { openNetworkDatabase } from './database.ts';
-import { lowestReader, migrations } from './migrations.ts';
-import { bootOf } from './namespace-id.ts';
-import { createNetworkStore } from './store.ts';
+import { openNetworkDatabase } from '../database/database.ts';
+import { lowestReader, migrations } from '../database/migrations.ts';
+import { bootOf } from '../namespaces/namespace-id.ts';
+import { createNetworkStore } from '../database/store.ts';
 
 const fixtures = join(import.meta.dirname, '../../test/fixtures/upgrade');
 /** The schema of the previous release, and the rows that it wrote. */

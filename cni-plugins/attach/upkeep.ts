@@ -1,7 +1,7 @@
 import type { Logger } from '../../base/log/index.ts';
 import { createDenialLog } from '../policy/denial-log.ts';
-import type { NetworkDatabase } from './database.ts';
-import type { EndedNamespaces } from './ended-namespaces.ts';
+import type { NetworkDatabase } from '../database/database.ts';
+import type { EndedNamespaces } from '../database/ended-namespaces.ts';
 import type { LinkWatch } from './link-watch.ts';
 import type { NetworkCore } from './network-core.ts';
 import type { RecentCalls } from './recent-calls.ts';

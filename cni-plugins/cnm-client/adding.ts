@@ -1,6 +1,6 @@
 import { reasonOf } from '../../base/errors/index.ts';
-import type { PluginCall } from '../attach/plugin-call.ts';
-import { alreadyAttached } from '../attach/plugin-errors.ts';
+import type { PluginCall } from '../calls/plugin-call.ts';
+import { alreadyAttached } from '../calls/plugin-errors.ts';
 import type { CnmConfig } from '../plugins/cnm/config.ts';
 import type { CniResult } from '../spec/result.ts';
 import { foldersOf, networkIdOf } from './documents.ts';

@@ -8,7 +8,7 @@ import { createLogger } from '../../base/log/index.ts';
 import { openPluginEngine } from '../attach/engine.ts';
 import { createFixture, eventually, inPrivateNetns, shell } from '../attach/engine.fixture.ts';
 import type { Pod } from '../attach/engine.fixture.ts';
-import type { PluginCall } from '../attach/plugin-call.ts';
+import type { PluginCall } from '../calls/plugin-call.ts';
 import type { CniResult } from '../spec/result.ts';
 import { createTestDriver } from './driver.fixture.ts';
 

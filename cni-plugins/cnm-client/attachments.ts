@@ -1,8 +1,8 @@
 import { reasonOf } from '../../base/errors/index.ts';
 import type { Logger } from '../../base/log/index.ts';
-import type { CallPlugin, PluginCall } from '../attach/plugin-call.ts';
-import { notAttached } from '../attach/plugin-errors.ts';
-import { bareType } from '../attach/plugin-type.ts';
+import type { CallPlugin, PluginCall } from '../calls/plugin-call.ts';
+import { notAttached } from '../calls/plugin-errors.ts';
+import { bareType } from '../calls/plugin-type.ts';
 import { readCnmConfig } from '../plugins/cnm/config.ts';
 import type { CnmConfig } from '../plugins/cnm/config.ts';
 import { fieldsOf } from '../spec/fields.ts';

@@ -1,5 +1,5 @@
 import { append } from '../../base/lists/index.ts';
-import type { PluginCall } from '../attach/plugin-call.ts';
+import type { PluginCall } from '../calls/plugin-call.ts';
 import type { CnmConfig, RemotePool } from '../plugins/cnm/config.ts';
 import type { CnmJoined } from '../plugins/cnm/plugin.ts';
 import { gatewayAddress, netLabels } from '../cnm/protocol.ts';

@@ -1,7 +1,7 @@
 import { isPortcullisError } from '../../base/errors/index.ts';
 import type { Logger } from '../../base/log/index.ts';
-import type { CallPlugin, Caller, PluginCall } from '../attach/plugin-call.ts';
-import type { RemoteChange, RemoteRecords } from '../attach/remote-store.ts';
+import type { CallPlugin, Caller, PluginCall } from '../calls/plugin-call.ts';
+import type { RemoteChange, RemoteRecords } from '../database/remote-store.ts';
 import type { DriverRef, EndpointDocument, NetworkDocument } from './documents.ts';
 import { openDriver } from './driver.ts';
 import type { RemoteDriver } from './driver.ts';

@@ -1,5 +1,5 @@
 import { isPortcullisError, reasonOf } from '../../base/errors/index.ts';
-import { bootOf } from '../attach/namespace-id.ts';
+import { bootOf } from '../namespaces/namespace-id.ts';
 import type { DriverVerb } from '../cnm/protocol.ts';
 import { mostRefusals } from './documents.ts';
 import type { EndpointDocument, NetworkDocument, PoolDocument } from './documents.ts';

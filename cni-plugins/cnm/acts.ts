@@ -1,13 +1,13 @@
-import type { NetworkDatabase } from '../attach/database.ts';
-import type { Hosts } from '../attach/caller.ts';
-import type { Caller } from '../attach/plugin-call.ts';
+import type { NetworkDatabase } from '../database/database.ts';
+import type { Hosts } from '../namespaces/caller.ts';
+import type { Caller } from '../calls/plugin-call.ts';
 import { listRoutes } from '../netlink/route-tables.ts';
 import { ipFromBytes } from '../spec/address.ts';
 import type { PortMapping } from '../types.ts';
 import { choosePorts, takenPorts } from './host-ports.ts';
 import { createEndpointNames } from './endpoint-names.ts';
 import type { EndpointNames } from './endpoint-names.ts';
-import { isListenedAt } from '../attach/host-sockets.ts';
+import { isListenedAt } from '../database/host-sockets.ts';
 import { createPools } from './pools.ts';
 import type { Pools } from './pools.ts';
 import type { PortBinding, RequestPoolReply, RequestPoolRequest } from './protocol.ts';

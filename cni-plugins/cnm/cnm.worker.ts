@@ -1,7 +1,7 @@
 import { parentPort, workerData } from 'node:worker_threads';
 import { asPortcullisError, errorToJson } from '../../base/errors/index.ts';
-import { openHosts } from '../attach/caller.ts';
-import { openNetworkDatabase } from '../attach/database.ts';
+import { openHosts } from '../namespaces/caller.ts';
+import { openNetworkDatabase } from '../database/database.ts';
 import { createActs } from './acts.ts';
 import type { CnmActs } from './acts.ts';
 import type { ActAnswer, ActCall, ActSettings } from './act-thread.ts';

@@ -1,5 +1,5 @@
-import { bareType } from '../attach/plugin-type.ts';
-import type { ChainLink, ChainPod } from '../invoke/chain.types.ts';
+import { bareType } from '../calls/plugin-type.ts';
+import type { ChainLink, ChainPod } from '../calls/chain.types.ts';
 import { stepOf } from '../invoke/step.ts';
 import type { RunStep } from '../invoke/step.ts';
 import type { PluginList } from '../spec/plugin-list.ts';

@@ -4,10 +4,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { test } from 'node:test';
-import { openNetworkDatabase } from '../attach/database.ts';
-import { createMembershipStore } from '../attach/memberships.ts';
-import { migrations } from '../attach/migrations.ts';
-import { bootOf } from '../attach/namespace-id.ts';
+import { openNetworkDatabase } from '../database/database.ts';
+import { createMembershipStore } from '../database/memberships.ts';
+import { migrations } from '../database/migrations.ts';
+import { bootOf } from '../namespaces/namespace-id.ts';
 import { createEndpointNames } from './endpoint-names.ts';
 import type { CnmStore } from './store.ts';
 

@@ -1,9 +1,9 @@
 import { isPortcullisError } from '../../base/errors/index.ts';
-import { namesAt } from '../attach/call-names.ts';
-import type { NetworkDatabase } from '../attach/database.ts';
-import type { HostEnd } from '../attach/host-sockets.ts';
-import { createMembershipStore, memberNames, rulesOf } from '../attach/memberships.ts';
-import { createNameStore } from '../attach/endpoint-names.ts';
+import { namesAt } from '../database/call-names.ts';
+import type { NetworkDatabase } from '../database/database.ts';
+import type { HostEnd } from '../database/host-sockets.ts';
+import { createMembershipStore, memberNames, rulesOf } from '../database/memberships.ts';
+import { createNameStore } from '../database/endpoint-names.ts';
 import { membershipLabel, membershipsOn, parseMemberships } from '../spec/memberships.ts';
 import type { Membership } from '../spec/memberships.ts';
 import { otherOwners } from '../spec/service-rules.ts';

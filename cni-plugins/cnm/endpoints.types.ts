@@ -1,5 +1,5 @@
 import type { ProcessIdentity } from '../../base/process/index.ts';
-import type { Caller } from '../attach/plugin-call.ts';
+import type { Caller } from '../calls/plugin-call.ts';
 import type { CniResult } from '../spec/result.ts';
 import type { EndpointInterface, PortBinding } from './protocol.ts';
 import type { CnmEndpoint, CnmNetwork, EndpointLink } from './records.ts';

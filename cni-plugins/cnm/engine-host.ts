@@ -1,7 +1,7 @@
 import { fstatSync, statSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import type { StartProgram } from '../../base/reactor/index.ts';
-import type { CallPlugin, Caller } from '../attach/plugin-call.ts';
+import type { CallPlugin, Caller } from '../calls/plugin-call.ts';
 import { execStep } from '../invoke/exec-step.ts';
 import type { ExecOptions } from '../invoke/exec-step.ts';
 import { inProcessStep } from '../invoke/in-process-step.ts';

@@ -1,4 +1,4 @@
-import type { NetworkDatabase } from '../attach/database.ts';
+import type { NetworkDatabase } from '../database/database.ts';
 import type { PortMapping } from '../types.ts';
 import { portTaken } from './failures.ts';
 import type { PortBinding } from './protocol.ts';

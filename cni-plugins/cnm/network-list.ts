@@ -1,8 +1,8 @@
 import { isAbsolute } from 'node:path';
 import { reasonOf } from '../../base/errors/index.ts';
 import { readPlainFileSync } from '../../base/files/index.ts';
-import { isOurs, networksIn } from '../attach/networks.ts';
-import { bareType } from '../attach/plugin-type.ts';
+import { isOurs, networksIn } from '../networks/networks.ts';
+import { bareType } from '../calls/plugin-type.ts';
 import { macText } from '../netlink/link-settings.ts';
 import { contains, formatIp, ipBytes, networkOf, parsePrefix } from '../spec/address.ts';
 import type { ListedPlugin, PluginList } from '../spec/plugin-list.ts';

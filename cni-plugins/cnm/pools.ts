@@ -1,6 +1,6 @@
 import { bitsOf, contains, formatIp, ipBytes, ipFromBytes, lastOf, networkOf, parseIp, parsePrefix } from '../spec/address.ts';
 import type { IpAddress, IpPrefix } from '../spec/address.ts';
-import type { NetworkDatabase } from '../attach/database.ts';
+import type { NetworkDatabase } from '../database/database.ts';
 import { poolFailure } from './failures.ts';
 import { gatewayAddress, netLabels } from './protocol.ts';
 import type {

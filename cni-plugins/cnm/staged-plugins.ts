@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import type { Caller } from '../attach/plugin-call.ts';
+import type { Caller } from '../calls/plugin-call.ts';
 import type { RunStep } from '../invoke/step.ts';
 import type { ActsApart } from './act-thread.ts';
 import { stepsIn } from './engine-host.ts';

@@ -1,9 +1,9 @@
 import { statSync } from 'node:fs';
 import { join } from 'node:path';
 import { NETLINK_ROUTE, O_RDONLY, closeFd, inNamespaces, openFile, pinNamespaces, unpinNamespaces } from '../../base/kernel/index.ts';
-import type { Host, Hosts } from '../attach/caller.ts';
-import { namespaceStands } from '../attach/netns.ts';
-import type { Caller } from '../attach/plugin-call.ts';
+import type { Host, Hosts } from '../namespaces/caller.ts';
+import { namespaceStands } from '../namespaces/netns.ts';
+import type { Caller } from '../calls/plugin-call.ts';
 import { isRefusal } from '../netlink/kernel-failure.ts';
 import { findLink, listSettings, moveLink, setFlag, setMac } from '../netlink/link-settings.ts';
 import { createVeth, deleteLink } from '../netlink/links.ts';

@@ -1,5 +1,5 @@
 import { parseJson } from '../../base/json/index.ts';
-import type { NetworkDatabase } from '../attach/database.ts';
+import type { NetworkDatabase } from '../database/database.ts';
 import { endpointStands, networkInUse, networkStands, networkUnknown } from './failures.ts';
 import type { CnmEndpoint, CnmNetwork, EndpointSpec, EndpointState } from './records.ts';
 

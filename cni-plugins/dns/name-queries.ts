@@ -1,4 +1,4 @@
-import type { NetworkDatabase } from '../attach/database.ts';
+import type { NetworkDatabase } from '../database/database.ts';
 import type { Endpoint } from './decide.ts';
 
 /** What the database knows of names, attachments and their addresses. Reads only. */

@@ -3,7 +3,7 @@ import type { FSWatcher } from 'node:fs';
 import { parentPort, workerData } from 'node:worker_threads';
 import { raiseThreadPriority } from '../../base/kernel/index.ts';
 import { asPortcullisError, errorToJson, reasonOf } from '../../base/errors/index.ts';
-import { openNetworkDatabase } from '../attach/database.ts';
+import { openNetworkDatabase } from '../database/database.ts';
 import { parseIp } from '../spec/address.ts';
 import type { IpAddress } from '../spec/address.ts';
 import { createNameCounts } from './figures.ts';

@@ -3,12 +3,12 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
-import { namesAt, namesOf } from '../attach/call-names.ts';
-import { openNetworkDatabase } from '../attach/database.ts';
-import { createNameStore } from '../attach/endpoint-names.ts';
-import type { NetworkName } from '../attach/endpoint-names.ts';
-import { createPluginAttachmentStore } from '../attach/plugin-attachments.ts';
-import { bootOf } from '../attach/namespace-id.ts';
+import { namesAt, namesOf } from '../database/call-names.ts';
+import { openNetworkDatabase } from '../database/database.ts';
+import { createNameStore } from '../database/endpoint-names.ts';
+import type { NetworkName } from '../database/endpoint-names.ts';
+import { createPluginAttachmentStore } from '../database/plugin-attachments.ts';
+import { bootOf } from '../namespaces/namespace-id.ts';
 import { ipBytes, parseIp } from '../spec/address.ts';
 import { createNameTable } from './name-table.ts';
 

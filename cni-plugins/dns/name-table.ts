@@ -1,5 +1,5 @@
 import { LRUCache } from 'lru-cache';
-import type { NetworkDatabase } from '../attach/database.ts';
+import type { NetworkDatabase } from '../database/database.ts';
 import { ipBytes, parseIp } from '../spec/address.ts';
 import type { IpAddress } from '../spec/address.ts';
 import type { SeenNetwork } from './decide.ts';

@@ -1,6 +1,6 @@
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { AF_INET, O_RDONLY, SOCK_DGRAM, closeFd, inNamespaces, openFile, socket } from '../../base/kernel/index.ts';
-import { namespaceIdOf } from '../attach/namespace-id.ts';
+import { namespaceIdOf } from '../namespaces/namespace-id.ts';
 import type { HostNamespace } from './host-namespace.ts';
 
 /**

@@ -1,4 +1,4 @@
-import { bootOf } from '../attach/namespace-id.ts';
+import { bootOf } from '../namespaces/namespace-id.ts';
 import { parseIp } from '../spec/address.ts';
 import type { IpAddress, IpPrefix } from '../spec/address.ts';
 import type { NameQueries } from './name-queries.ts';

@@ -23,7 +23,7 @@ import { programStarter, startReactor } from '../../base/reactor/index.ts';
 import { readPluginList } from '../spec/plugin-list.ts';
 import { createChains } from './chains.ts';
 import type { Chains } from './chains.ts';
-import type { ChainJob, ChainLink } from './chain.types.ts';
+import type { ChainJob, ChainLink } from '../calls/chain.types.ts';
 import { createJoining } from './joining.ts';
 
 /** Third-party plugins, correct and faulty, as scripts that record how they were called. */

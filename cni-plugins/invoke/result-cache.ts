@@ -4,7 +4,7 @@ import { parseJson } from '../../base/json/index.ts';
 import { dropOldAbandonedWrites, writeFileAtomic } from '../../base/storage/index.ts';
 import { readPluginList } from '../spec/plugin-list.ts';
 import { resultAs } from '../spec/result-versions.ts';
-import type { ChainLink, ChainPod } from './chain.types.ts';
+import type { ChainLink, ChainPod } from '../calls/chain.types.ts';
 import { argumentsOf } from './step.ts';
 
 /**

@@ -1,9 +1,9 @@
 import { existsSync, statSync } from 'node:fs';
 import { parseJson } from '../../base/json/index.ts';
 import { openReadOnly } from '../../base/storage/index.ts';
-import { namespaceStands, ownNamespace } from '../attach/netns.ts';
-import type { AttachmentSpec } from '../attach/record.ts';
-import type { ChainPod } from '../invoke/chain.types.ts';
+import { namespaceStands, ownNamespace } from '../namespaces/netns.ts';
+import type { AttachmentSpec } from '../database/record.ts';
+import type { ChainPod } from '../calls/chain.types.ts';
 import { targetUnknown } from './connect-failures.ts';
 import { connectedId } from './connected-id.ts';
 import { namedTarget } from './docker-target.ts';

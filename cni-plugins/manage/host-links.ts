@@ -1,4 +1,4 @@
-import { linkGroups } from '../attach/record.ts';
+import { linkGroups } from '../database/record.ts';
 import { NETLINK_ROUTE } from '../../base/kernel/index.ts';
 import { deleteLink, listLinks, readLink } from '../netlink/links.ts';
 import type { Link } from '../netlink/links.ts';

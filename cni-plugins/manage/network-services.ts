@@ -1,5 +1,5 @@
 import { parseJson } from '../../base/json/index.ts';
-import type { MemberDocument } from '../attach/memberships.ts';
+import type { MemberDocument } from '../database/memberships.ts';
 import type { openReadOnly } from '../../base/storage/index.ts';
 import type { SpannedMember, SpannedService } from '../services/network-services/spanned.ts';
 

@@ -1,13 +1,13 @@
 import { parentPort } from 'node:worker_threads';
-import { readConfig } from '../attach/addresses.ts';
-import { hostFacts } from '../attach/host-facts.ts';
-import { withPodNamespace } from '../attach/netns.ts';
+import { readConfig } from '../networks/addresses.ts';
+import { hostFacts } from '../links/host-facts.ts';
+import { withPodNamespace } from '../namespaces/netns.ts';
 import { NETLINK_NETFILTER, NETLINK_ROUTE, inNamespaces } from '../../base/kernel/index.ts';
 import { errorToJson, isPortcullisError } from '../../base/errors/index.ts';
 import { openNetlink } from '../netlink/socket.ts';
 import type { Problems } from '../spec/fields.ts';
 import type { CniResult } from '../spec/result.ts';
-import type { PlanInput, Resource, ResourceKernel } from './contract.ts';
+import type { PlanInput, Resource, ResourceKernel } from './contract/contract.ts';
 import type { AttachmentKey } from '../spec/attachment-key.ts';
 import type { Act, Answer } from './pod.fixture.ts';
 import { addressPlugins, completion, kindOf, plugins } from './registry.ts';

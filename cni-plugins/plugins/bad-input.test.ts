@@ -2,13 +2,13 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { isPortcullisError } from '../../base/errors/index.ts';
-import { readConfig } from '../attach/addresses.ts';
-import type { PluginCall } from '../attach/plugin-call.ts';
+import { readConfig } from '../networks/addresses.ts';
+import type { PluginCall } from '../calls/plugin-call.ts';
 import { readConfiguration, sound } from '../attach/plugin-reading.ts';
 import { cniErrorOf } from '../spec/cni-error.ts';
 import type { Problems } from '../spec/fields.ts';
 import type { CniResult } from '../spec/result.ts';
-import type { AddressPlugin, PlanInput, Plugin } from './contract.ts';
+import type { AddressPlugin, PlanInput, Plugin } from './contract/contract.ts';
 import { addressPlugins, kindOf, plugins } from './registry.ts';
 
 /**

@@ -9,7 +9,7 @@ import { isPortcullisError } from '../../base/errors/index.ts';
 import { inPrivateNetns, shell } from '../attach/engine.fixture.ts';
 import { createPluginFixture } from '../attach/plugin-engine.fixture.ts';
 import type { Conf, Of, PluginFixture } from '../attach/plugin-engine.fixture.ts';
-import { bootOf } from '../attach/namespace-id.ts';
+import { bootOf } from '../namespaces/namespace-id.ts';
 
 /**
  * A reboot under another runtime, for every example of docs/cni-plugins.md: the state folder stays, the

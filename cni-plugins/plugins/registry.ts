@@ -4,7 +4,7 @@ import { masqueradeType } from './nat/masquerade-type.ts';
 import { macGuardType } from './bridge/mac-guard-type.ts';
 import { vethPortType } from './bridge/veth-port-type.ts';
 import { cnm } from './cnm/plugin.ts';
-import type { AddressPlugin, Completion, Plugin, Resource, ResourceKernel, ResourceType } from './contract.ts';
+import type { AddressPlugin, Completion, Plugin, Resource, ResourceKernel, ResourceType } from './contract/contract.ts';
 import { podAddressesType } from './interface/pod-addresses.ts';
 import { loopback } from './loopback/plugin.ts';
 import { loopbackType } from './loopback/loopback-type.ts';

@@ -1,7 +1,7 @@
-import type { HostKernel } from '../attach/host-kernel.ts';
-import { heldLinks } from '../attach/record.ts';
-import type { AttachmentRecord } from '../attach/record.ts';
-import { classTables } from '../attach/ruleset.ts';
+import type { HostKernel } from '../links/host-kernel.ts';
+import { heldLinks } from '../database/record.ts';
+import type { AttachmentRecord } from '../database/record.ts';
+import { classTables } from '../links/rules/ruleset.ts';
 import type { Denial } from '../types.ts';
 import type { Enforcer } from './enforcer.ts';
 import { judgeTable } from './tables.ts';

@@ -1,7 +1,7 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { CountedRule, Table } from '../netlink/nftables.ts';
 import type { Request } from '../netlink/socket.ts';
-import type { ConstantRules } from '../plugins/interface/constant-rules.ts';
+import type { ConstantRules } from '../netlink/constant-rules.ts';
 import type { LinkRules } from '../types.ts';
 import { grantsOf } from './grants.ts';
 import { evaluate } from './kubernetes/evaluate.ts';

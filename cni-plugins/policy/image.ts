@@ -13,9 +13,9 @@ import {
 } from '../netlink/nftables.ts';
 import type { Element, Table } from '../netlink/nftables.ts';
 import type { Request } from '../netlink/socket.ts';
-import { macBytes } from '../attach/record.ts';
-import { countRules } from '../plugins/interface/constant-rules.ts';
-import type { ConstantRules } from '../plugins/interface/constant-rules.ts';
+import { macBytes } from '../database/record.ts';
+import { countRules } from '../netlink/constant-rules.ts';
+import type { ConstantRules } from '../netlink/constant-rules.ts';
 import { podFragment } from './pod-chains.ts';
 import type { PodFragment, RuledLink } from './pod-chains.ts';
 import { frameDefinition, frameTable, judgeDefinition, judgeTable, policyTables } from './tables.ts';

@@ -1,9 +1,9 @@
 import { append } from '../../base/lists/index.ts';
-import type { HostKernel } from '../attach/host-kernel.ts';
-import { heldLinks, linkGroups } from '../attach/record.ts';
-import type { AttachmentRecord, HeldLink } from '../attach/record.ts';
-import { classTables, linkLocalOf } from '../attach/ruleset.ts';
-import { definitions } from '../attach/rules.ts';
+import type { HostKernel } from '../links/host-kernel.ts';
+import { heldLinks, linkGroups } from '../database/record.ts';
+import type { AttachmentRecord, HeldLink } from '../database/record.ts';
+import { classTables, linkLocalOf } from '../links/rules/ruleset.ts';
+import { definitions } from '../links/rules/rules.ts';
 import { interfaceKey } from '../netlink/nftables.ts';
 import type { Table, Verdict } from '../netlink/nftables.ts';
 import { verdictIn } from '../netlink/nft-readout.ts';

@@ -1,8 +1,8 @@
 import { PortcullisError } from '../../base/errors/index.ts';
 import { formatIp, ipFromBytes } from '../spec/address.ts';
-import { heldLinks } from '../attach/record.ts';
-import type { AttachmentRecord, HeldLink } from '../attach/record.ts';
-import { linkLocalOf } from '../attach/ruleset.ts';
+import { heldLinks } from '../database/record.ts';
+import type { AttachmentRecord, HeldLink } from '../database/record.ts';
+import { linkLocalOf } from '../links/rules/ruleset.ts';
 import type { LinkClass, LinkRules } from '../types.ts';
 import type { Enforcer, OpenLink, OpenPod } from './enforcer.ts';
 

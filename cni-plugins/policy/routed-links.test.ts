@@ -9,7 +9,7 @@ import { createLogger } from '../../base/log/index.ts';
 import { createNetworkEngine } from '../attach/engine.ts';
 import { conflist, createFixture, eventually, inPrivateNetns, shell, tried } from '../attach/engine.fixture.ts';
 import type { Fixture, Pod } from '../attach/engine.fixture.ts';
-import { pluginInterfaceOf } from '../attach/record.ts';
+import { pluginInterfaceOf } from '../database/record.ts';
 import type { AttachRequest, Denial, LinkRule, NetworkEngine } from '../types.ts';
 
 /**

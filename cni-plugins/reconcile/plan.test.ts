@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { linkGroups } from '../attach/record.ts';
-import type { AttachmentRecord, AttachmentState } from '../attach/record.ts';
+import { linkGroups } from '../database/record.ts';
+import type { AttachmentRecord, AttachmentState } from '../database/record.ts';
 import type { Link } from '../netlink/links.ts';
 import { planReconciliation } from './plan.ts';
 

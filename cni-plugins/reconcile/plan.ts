@@ -1,6 +1,6 @@
 import type { Link } from '../netlink/links.ts';
-import { claimedLinks, hostInterfacePrefix, isByChain, linkGroups } from '../attach/record.ts';
-import type { AttachmentRecord } from '../attach/record.ts';
+import { claimedLinks, hostInterfacePrefix, isByChain, linkGroups } from '../database/record.ts';
+import type { AttachmentRecord } from '../database/record.ts';
 
 /** The actions that bring the kernel to the desired state. Pure, so that tests can try any history. */
 export type Operation =

@@ -1,5 +1,5 @@
 import { PortcullisError } from '../../base/errors/index.ts';
-import type { Caller, CallPlugin } from '../attach/plugin-call.ts';
+import type { Caller, CallPlugin } from '../calls/plugin-call.ts';
 import { readCall } from '../spec/call.ts';
 import type { CheckedCall, RawCall } from '../spec/call.ts';
 import { cniCodes, cniErrorOf, writeCniError } from '../spec/cni-error.ts';

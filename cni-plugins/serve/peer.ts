@@ -12,7 +12,7 @@ import {
   receiveWaiting,
   send,
 } from '../../base/kernel/index.ts';
-import type { Caller } from '../attach/plugin-call.ts';
+import type { Caller } from '../calls/plugin-call.ts';
 
 /** The caller: a process of uid 0, with its namespaces held open. */
 export interface Peer {

@@ -2,7 +2,7 @@ import type { Socket } from 'node:net';
 import { createConnectionGate } from '../../base/connections/index.ts';
 import type { Logger } from '../../base/log/index.ts';
 import { reasonOf } from '../../base/errors/index.ts';
-import type { CallPlugin } from '../attach/plugin-call.ts';
+import type { CallPlugin } from '../calls/plugin-call.ts';
 import { needsInput, readCall } from '../spec/call.ts';
 import type { RawCall } from '../spec/call.ts';
 import { answerCall, undoAdd } from './answer.ts';

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
-import { migrations } from '../../cni-plugins/attach/migrations.ts';
+import { migrations } from '../../cni-plugins/database/migrations.ts';
 import { ContainerState, PodSandboxState } from '../../runtime/index.ts';
 import { stateMigrations } from '../../runtime/database/schema.ts';
 import { openDatabaseLog, verifyLog } from '../../trust/index.ts';

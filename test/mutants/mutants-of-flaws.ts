@@ -19,7 +19,7 @@ export const mutants = checks([
     'entitlements/compile/kernel-entry-points.test.ts',
   ],
   [
-    'cni-plugins/attach/rules.ts',
+    'cni-plugins/links/rules/rules.ts',
     "['prerouting', ...destinationIsLocal(register(0)), verdict",
     "['prerouting', verdict",
     'cni-plugins/attach/engine.test.ts',
@@ -59,7 +59,7 @@ export const mutants = checks([
   ['runtime/containers/confinement/asked-paths.ts', "root === '' && ", '', 'runtime/containers/confinement/asked-paths.test.ts'],
   ['runtime/pods/pod-networks.ts', 'if (odd !== undefined)', 'if ((false as boolean))', 'runtime/pods/pod-networks.test.ts'],
   [
-    'cni-plugins/attach/ruleset.ts',
+    'cni-plugins/links/rules/ruleset.ts',
     'open.includes(linkClass) || heldLinks(record.spec).length === 0 ? hostPortElements(record) : []',
     'hostPortElements(record)',
     'cni-plugins/attach/engine.test.ts',

@@ -37,15 +37,15 @@ const ofServices: readonly StandIn[] = [
   { of: /\/cni-plugins\/services\/.*\.ts$/, imported: /\/netlink\/socket\.ts$/, standIn: 'netlink-socket' },
   { of: /\/services\/control\/services(\.worker)?\.ts$/, imported: /\/base\/process\/index\.ts$/, standIn: 'process' },
   { of: /\/services\.worker\.ts$|\/base\/process\/serve-thread\.ts$/, imported: /^node:worker_threads$/, standIn: 'worker-threads' },
-  { of: servicesThread, imported: /\/attach\/database\.ts$/, standIn: 'database' },
+  { of: servicesThread, imported: /\/database\/database\.ts$/, standIn: 'database' },
   { of: servicesThread, imported: /\/network-services\/follow\.ts$/, standIn: 'follow' },
-  { of: /\/services\/control\/node-ports\.ts$/, imported: /\/attach\/namespace-id\.ts$/, standIn: 'namespace-id' },
+  { of: /\/services\/control\/node-ports\.ts$/, imported: /\/namespaces\/namespace-id\.ts$/, standIn: 'namespace-id' },
   { of: /\/services\/ipvs\/leftovers\.ts$/, imported: /\/link\.ts$/, standIn: 'service-link' },
 ];
 
 const networkThread = /\/cni-plugins\/attach\/network\.worker\.ts$/;
 const networkEngine = /\/cni-plugins\/attach\/engine\.ts$/;
-const networkModules = /\/cni-plugins\/attach\/(netns|caller|database)\.ts$/;
+const networkModules = /\/cni-plugins\/(namespaces\/(netns|caller)|database\/database)\.ts$/;
 /** The modules through which the network's thread calls the kernel and the disk. */
 const ofAttachments: readonly StandIn[] = [
   { of: networkThread, imported: /\/host-kernel\.ts$/, standIn: 'host-kernel' },

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { openDatabase } from '../../base/storage/index.ts';
-import { openNetworkDatabase } from '../../cni-plugins/attach/database.ts';
+import { openNetworkDatabase } from '../../cni-plugins/database/database.ts';
 import { openRecords } from '../../runtime/state/records.ts';
 import type { Keyed } from '../../runtime/state/records.ts';
 import { stateMigrations } from '../../runtime/database/schema.ts';

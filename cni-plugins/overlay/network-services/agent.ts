@@ -1,7 +1,7 @@
-import { openNetworkDatabase } from '../../attach/database.ts';
-import { watchCommits } from '../../attach/commits.ts';
-import { rulesOf } from '../../attach/memberships.ts';
-import { ownNamespaceId } from '../../attach/namespace-id.ts';
+import { openNetworkDatabase } from '../../database/database.ts';
+import { watchCommits } from '../../database/commits.ts';
+import { rulesOf } from '../../database/memberships.ts';
+import { ownNamespaceId } from '../../namespaces/namespace-id.ts';
 import { createMemberReader } from '../../services/network-services/members.ts';
 import type { Change } from '../etcd/follow.ts';
 import type { Member } from '../membership.ts';

@@ -1,5 +1,5 @@
 import type { Fields } from '../../spec/fields.ts';
-import type { Plugin } from '../contract.ts';
+import type { Plugin } from '../contract/contract.ts';
 import { linkNameOf, macOf } from '../interface/link-names.ts';
 import { hostInterfaces, previousOf } from '../interface/previous.ts';
 import { refuseFields } from '../interface/settings.ts';

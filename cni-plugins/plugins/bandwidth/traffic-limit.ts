@@ -7,7 +7,7 @@ import type { LinkSettings } from '../../netlink/link-settings.ts';
 import type { NetlinkSocket, Request } from '../../netlink/socket.ts';
 import { addIngress, addRedirection, deleteQdisc, listRedirections, qdiscAt, setTokenBucket } from '../../netlink/traffic.ts';
 import type { TokenBucket } from '../../netlink/traffic.ts';
-import type { Resource, ResourceKernel, ResourceType } from '../contract.ts';
+import type { Resource, ResourceKernel, ResourceType } from '../contract/contract.ts';
 import type { AttachmentKey } from '../../spec/attachment-key.ts';
 import { deleteLink, podOf } from '../interface/child-link.ts';
 import { interfaceTaken, linkTypeMissing } from '../interface/failures.ts';

@@ -12,7 +12,7 @@ import type { NetlinkSocket } from '../../netlink/socket.ts';
 import { contains, formatIp, ipBytes, ipFromBytes, parsePrefix } from '../../spec/address.ts';
 import type { IpPrefix } from '../../spec/address.ts';
 import type { AttachmentKey } from '../../spec/attachment-key.ts';
-import type { Attached, Resource, ResourceKernel, ResourceType } from '../contract.ts';
+import type { Attached, Resource, ResourceKernel, ResourceType } from '../contract/contract.ts';
 import { deleteLink } from '../interface/child-link.ts';
 import { ensureVlanFiltering, ensureVlanGateway, vlanDifferences, vlanGateway } from './vlan.ts';
 

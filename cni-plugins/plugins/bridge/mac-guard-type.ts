@@ -16,8 +16,8 @@ import {
 import { transact } from '../../netlink/nft-transactions.ts';
 import type { Element, Table } from '../../netlink/nftables.ts';
 import type { NetlinkSocket, Request } from '../../netlink/socket.ts';
-import type { Resource, ResourceType } from '../contract.ts';
-import { lackedRules, missingRules } from '../interface/constant-rules.ts';
+import type { Resource, ResourceType } from '../contract/contract.ts';
+import { lackedRules, missingRules } from '../../netlink/constant-rules.ts';
 
 /**
  * Lets frames of the pod pass only with the pod's MAC address (`macspoofchk`). It is on the host's end, so

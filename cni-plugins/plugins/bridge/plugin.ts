@@ -4,7 +4,7 @@ import { lookUp } from '../../netlink/links.ts';
 import { formatIp, ipBytes, networkOf } from '../../spec/address.ts';
 import type { IpAddress, IpPrefix } from '../../spec/address.ts';
 import type { CniResult, CniRoute } from '../../spec/result.ts';
-import type { LeasedAddress, Plan, Plugin, PlanInput, Resource } from '../contract.ts';
+import type { LeasedAddress, Plan, Plugin, PlanInput, Resource } from '../contract/contract.ts';
 import type { PodAddresses } from '../interface/pod-addresses.ts';
 import { routesVia } from '../interface/settings.ts';
 import { masqueradeOf } from '../nat/masquerade-type.ts';

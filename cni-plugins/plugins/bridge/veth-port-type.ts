@@ -9,7 +9,7 @@ import { acknowledged } from '../../netlink/socket.ts';
 import type { NetlinkSocket } from '../../netlink/socket.ts';
 import { deleteLink, deletePair } from '../interface/child-link.ts';
 import { rememberIndex } from '../interface/pod-index.ts';
-import type { Completion, Resource, ResourceKernel, ResourceType } from '../contract.ts';
+import type { Completion, Resource, ResourceKernel, ResourceType } from '../contract/contract.ts';
 import { bridgeSeen } from './bridge-type.ts';
 import { ensurePortVlans, portVlanDifferences } from './vlan.ts';
 import type { PortVlans } from './vlan.ts';

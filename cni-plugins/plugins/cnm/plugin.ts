@@ -1,6 +1,6 @@
 import { findLink } from '../../netlink/link-settings.ts';
 import type { CniRoute } from '../../spec/result.ts';
-import type { Plan, Plugin } from '../contract.ts';
+import type { Plan, Plugin } from '../contract/contract.ts';
 import { deviceMissing } from '../host-device/plugin.ts';
 import type { MovedDevice } from '../host-device/moved-device.ts';
 import type { PodAddresses } from '../interface/pod-addresses.ts';

@@ -5,8 +5,8 @@ import { addElements, concatenated, deleteElements, getElement, getTable, interf
 import { transact } from '../../netlink/nft-transactions.ts';
 import type { Element, Table } from '../../netlink/nftables.ts';
 import type { NetlinkSocket } from '../../netlink/socket.ts';
-import { lackedRules, missingRules } from '../interface/constant-rules.ts';
-import type { Attached, Resource, ResourceKernel, ResourceType } from '../contract.ts';
+import { lackedRules, missingRules } from '../../netlink/constant-rules.ts';
+import type { Attached, Resource, ResourceKernel, ResourceType } from '../contract/contract.ts';
 import {
   acceptedChain,
   adminChains,

@@ -1,7 +1,7 @@
 import { PortcullisError } from '../../../base/errors/index.ts';
 import { formatIp, parsePrefix } from '../../spec/address.ts';
 import { dropsByDefault } from '../../netlink/nft-chains.ts';
-import type { Plugin } from '../contract.ts';
+import type { Plugin } from '../contract/contract.ts';
 import { addressesMissing } from '../interface/failures.ts';
 import { hostInterfaces, previousOf } from '../interface/previous.ts';
 import { isInterfaceName } from '../interface/settings.ts';

@@ -2,8 +2,8 @@ import { connection, differs, equals, inSet, masked, meta, payload, register, ve
 import { addChain, addRule, addSet, addTable, flushChain } from '../../netlink/nftables.ts';
 import type { Table } from '../../netlink/nftables.ts';
 import type { Request } from '../../netlink/socket.ts';
-import { countRules } from '../interface/constant-rules.ts';
-import type { ConstantRules } from '../interface/constant-rules.ts';
+import { countRules } from '../../netlink/constant-rules.ts';
+import type { ConstantRules } from '../../netlink/constant-rules.ts';
 
 /** The constant rules, with one map element per pod address and one per bridge. Pure. */
 

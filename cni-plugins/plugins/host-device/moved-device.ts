@@ -3,7 +3,7 @@ import { PortcullisError } from '../../../base/errors/index.ts';
 import { findLink, listSettings, moveLink, rename, setAlias, setFlag, setMac, setMtu } from '../../netlink/link-settings.ts';
 import type { LinkSettings } from '../../netlink/link-settings.ts';
 import type { NetlinkSocket } from '../../netlink/socket.ts';
-import type { Resource, ResourceKernel, ResourceType } from '../contract.ts';
+import type { Resource, ResourceKernel, ResourceType } from '../contract/contract.ts';
 import { podOf } from '../interface/child-link.ts';
 import { interfaceTaken } from '../interface/failures.ts';
 

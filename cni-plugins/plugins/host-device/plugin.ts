@@ -4,7 +4,7 @@ import { PortcullisError } from '../../../base/errors/index.ts';
 import { findLink, listSettings } from '../../netlink/link-settings.ts';
 import type { LinkSettings } from '../../netlink/link-settings.ts';
 import type { CniDns } from '../../spec/result.ts';
-import type { Plugin, Resource, ResourceKernel } from '../contract.ts';
+import type { Plugin, Resource, ResourceKernel } from '../contract/contract.ts';
 import type { PodAddresses } from '../interface/pod-addresses.ts';
 import { addressesMissing } from '../interface/failures.ts';
 import { ipsOf, readDns, readInterfaceName, readMac, routesVia } from '../interface/settings.ts';

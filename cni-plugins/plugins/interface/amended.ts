@@ -1,4 +1,4 @@
-import type { Resource } from '../contract.ts';
+import type { Resource } from '../contract/contract.ts';
 import type { PodAddresses, PodRoute } from './pod-addresses.ts';
 
 /** Returns resources of a pod's interface as a later plugin of the chain leaves them. Pure. */

@@ -8,7 +8,7 @@ import type { LinkSettings } from '../../netlink/link-settings.ts';
 import { removeLink } from '../../netlink/link-removal.ts';
 import { openNetlink } from '../../netlink/socket.ts';
 import type { NetlinkSocket } from '../../netlink/socket.ts';
-import type { Resource, ResourceKernel, ResourceType } from '../contract.ts';
+import type { Resource, ResourceKernel, ResourceType } from '../contract/contract.ts';
 import { interfaceTaken, linkTypeMissing, masterMissing, namespaceGone } from './failures.ts';
 import { linkNameOf } from './link-names.ts';
 

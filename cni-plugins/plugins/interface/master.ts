@@ -3,7 +3,7 @@ import { listRoutes, mainTable } from '../../netlink/route-tables.ts';
 import type { NetlinkSocket } from '../../netlink/socket.ts';
 import type { Fields } from '../../spec/fields.ts';
 import type { CniDns, CniResult } from '../../spec/result.ts';
-import type { LeasedAddress, Plan, PlanInput, ResourceKernel } from '../contract.ts';
+import type { LeasedAddress, Plan, PlanInput, ResourceKernel } from '../contract/contract.ts';
 import type { ChildLink } from './child-link.ts';
 import { podOf, requireFree } from './child-link.ts';
 import { masterMissing, mtuTooLarge } from './failures.ts';

@@ -8,7 +8,7 @@ import type { TableRoute } from '../../netlink/route-tables.ts';
 import { setArpNotify } from '../../netlink/links.ts';
 import { acknowledged } from '../../netlink/socket.ts';
 import type { NetlinkSocket, Request } from '../../netlink/socket.ts';
-import type { Resource, ResourceKernel, ResourceType } from '../contract.ts';
+import type { Resource, ResourceKernel, ResourceType } from '../contract/contract.ts';
 import { podOf } from './child-link.ts';
 import { duplicateAddress, interfaceMissing } from './failures.ts';
 import { podIndexOf } from './pod-index.ts';

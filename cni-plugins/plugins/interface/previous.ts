@@ -1,5 +1,5 @@
 import type { CniInterface, CniResult } from '../../spec/result.ts';
-import type { PlanInput } from '../contract.ts';
+import type { PlanInput } from '../contract/contract.ts';
 import { PortcullisError } from '../../../base/errors/index.ts';
 
 /** Helpers for the result of the previous plugin. Pure. */

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { readConfig } from '../../attach/addresses.ts';
+import { readConfig } from '../../networks/addresses.ts';
 import type { Problems } from '../../spec/fields.ts';
 import type { CniDns } from '../../spec/result.ts';
 import { readDns } from './settings.ts';

@@ -1,7 +1,7 @@
 import { parseIp, parsePrefix, networkOf } from '../../spec/address.ts';
 import type { CniResult } from '../../spec/result.ts';
 import { ipvlanModes } from '../../netlink/link-kinds.ts';
-import type { LeasedAddress, Plugin } from '../contract.ts';
+import type { LeasedAddress, Plugin } from '../contract/contract.ts';
 import { addressesMissing, fieldUnfit } from '../interface/failures.ts';
 import { observeMaster, planChild, readMaster, unavailableMaster } from '../interface/master.ts';
 import type { Master, MasterConfig } from '../interface/master.ts';

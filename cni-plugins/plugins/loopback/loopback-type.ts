@@ -1,5 +1,5 @@
 import { getLink, loopbackIndex, readLink, setDown, setUp } from '../../netlink/links.ts';
-import type { Resource, ResourceType } from '../contract.ts';
+import type { Resource, ResourceType } from '../contract/contract.ts';
 
 /** The loopback link of the pod, which is up. The kernel gives it its addresses. */
 export interface Loopback extends Resource {

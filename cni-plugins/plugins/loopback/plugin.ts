@@ -1,4 +1,4 @@
-import type { Plugin } from '../contract.ts';
+import type { Plugin } from '../contract/contract.ts';
 import type { Loopback } from './loopback-type.ts';
 
 /** Brings up `lo`: `loopback` of the upstream plugins. In a chain it passes the previous result on. */

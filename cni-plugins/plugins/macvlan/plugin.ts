@@ -1,5 +1,5 @@
 import { macvlanModes } from '../../netlink/link-kinds.ts';
-import type { Plugin } from '../contract.ts';
+import type { Plugin } from '../contract/contract.ts';
 import { observeMaster, planChild, readMaster, unavailableMaster } from '../interface/master.ts';
 import type { Master, MasterConfig } from '../interface/master.ts';
 import { macOf } from '../interface/link-names.ts';

@@ -5,7 +5,7 @@ import { transact } from '../../netlink/nft-transactions.ts';
 import type { Element, Table } from '../../netlink/nftables.ts';
 import type { NetlinkSocket } from '../../netlink/socket.ts';
 import type { IpFamily } from '../../spec/address.ts';
-import { lackedRules, missingRules } from '../interface/constant-rules.ts';
+import { lackedRules, missingRules } from '../../netlink/constant-rules.ts';
 import { constantRules, createTable, tableOf } from './rules.ts';
 import type { SubnetChain } from './rules.ts';
 

@@ -9,7 +9,7 @@ import { be16 } from '../../netlink/wire.ts';
 import { formatIp, ipBytes, parseIp, parsePrefix } from '../../spec/address.ts';
 import type { IpFamily, IpPrefix } from '../../spec/address.ts';
 import type { PortMapping } from '../../types.ts';
-import type { Resource, ResourceKernel, ResourceType } from '../contract.ts';
+import type { Resource, ResourceKernel, ResourceType } from '../contract/contract.ts';
 import { missingElements, putElements, takeElements } from './elements.ts';
 import type { MapElement } from './elements.ts';
 import { maps, masqueradeAll, returningChain } from './rules.ts';

@@ -1,6 +1,6 @@
 import { formatIp, ipBytes, parsePrefix } from '../../spec/address.ts';
 import type { IpPrefix } from '../../spec/address.ts';
-import type { LeasedAddress, Resource, ResourceType } from '../contract.ts';
+import type { LeasedAddress, Resource, ResourceType } from '../contract/contract.ts';
 import { missingElements, putElements, takeElements } from './elements.ts';
 import type { MapElement } from './elements.ts';
 import { leavingChain, maps } from './rules.ts';

@@ -20,8 +20,8 @@ import type { Table } from '../../netlink/nftables.ts';
 import type { Request } from '../../netlink/socket.ts';
 import { ipBytes, networkOf } from '../../spec/address.ts';
 import type { IpFamily, IpPrefix } from '../../spec/address.ts';
-import { countRules } from '../interface/constant-rules.ts';
-import type { ConstantRules } from '../interface/constant-rules.ts';
+import { countRules } from '../../netlink/constant-rules.ts';
+import type { ConstantRules } from '../../netlink/constant-rules.ts';
 
 /**
  * Address translation for attachments of CNI plugins: constant rules in their own tables, one map element per

@@ -1,7 +1,7 @@
 import { parseIp } from '../../spec/address.ts';
 import type { Fields } from '../../spec/fields.ts';
 import type { PortMapping } from '../../types.ts';
-import type { Plan, Plugin } from '../contract.ts';
+import type { Plan, Plugin } from '../contract/contract.ts';
 import { hostInterfaces } from '../interface/previous.ts';
 import type { HostPorts } from '../nat/host-ports-type.ts';
 

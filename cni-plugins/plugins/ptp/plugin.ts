@@ -1,7 +1,7 @@
 import { PortcullisError } from '../../../base/errors/index.ts';
 import { formatIp, networkOf } from '../../spec/address.ts';
 import type { CniDns } from '../../spec/result.ts';
-import type { LeasedAddress, Plugin } from '../contract.ts';
+import type { LeasedAddress, Plugin } from '../contract/contract.ts';
 import { addressesMissing } from '../interface/failures.ts';
 import { macOf } from '../interface/link-names.ts';
 import type { PodAddresses, PodRoute } from '../interface/pod-addresses.ts';

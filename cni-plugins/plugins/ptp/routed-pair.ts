@@ -9,7 +9,7 @@ import { acknowledged } from '../../netlink/socket.ts';
 import type { NetlinkSocket } from '../../netlink/socket.ts';
 import { appendRoute, listAddresses, listRoutes, mainTable, putAddress, routeScopes } from '../../netlink/route-tables.ts';
 import type { TableRoute } from '../../netlink/route-tables.ts';
-import type { Resource, ResourceKernel, ResourceType } from '../contract.ts';
+import type { Resource, ResourceKernel, ResourceType } from '../contract/contract.ts';
 import { deleteLink, deletePair, podOf } from '../interface/child-link.ts';
 import { interfaceTaken } from '../interface/failures.ts';
 import { put, sameRoute, tolerating } from '../interface/pod-addresses.ts';

@@ -5,7 +5,7 @@ import type { CniResult } from '../../spec/result.ts';
 import { findLink } from '../../netlink/link-settings.ts';
 import { listRoutes, listRules, mainTable } from '../../netlink/route-tables.ts';
 import type { TableRoute } from '../../netlink/route-tables.ts';
-import type { Plugin } from '../contract.ts';
+import type { Plugin } from '../contract/contract.ts';
 import { podOf } from '../interface/child-link.ts';
 import { interfaceMissing } from '../interface/failures.ts';
 import type { PodRoute } from '../interface/pod-addresses.ts';

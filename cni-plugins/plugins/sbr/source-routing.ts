@@ -13,7 +13,7 @@ import {
 } from '../../netlink/route-tables.ts';
 import type { SourceRule } from '../../netlink/route-tables.ts';
 import type { NetlinkSocket, Request } from '../../netlink/socket.ts';
-import type { Resource, ResourceType } from '../contract.ts';
+import type { Resource, ResourceType } from '../contract/contract.ts';
 import { podOf } from '../interface/child-link.ts';
 import { withoutRoutes } from '../interface/amended.ts';
 import { interfaceMissing } from '../interface/failures.ts';

@@ -2,7 +2,7 @@ import { networkOf, parseIp, parsePrefix, contains } from '../../spec/address.ts
 import type { IpAddress, IpPrefix } from '../../spec/address.ts';
 import type { Fields } from '../../spec/fields.ts';
 import type { CniDns, CniRoute } from '../../spec/result.ts';
-import type { AddressPlugin, LeasedAddress } from '../contract.ts';
+import type { AddressPlugin, LeasedAddress } from '../contract/contract.ts';
 import { readDns } from '../interface/settings.ts';
 import { readRoutes } from '../ipam/read.ts';
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { test } from 'node:test';
-import { readConfig } from '../../attach/addresses.ts';
+import { readConfig } from '../../networks/addresses.ts';
 import { formatIp } from '../../spec/address.ts';
 import type { CniResult } from '../../spec/result.ts';
 import { staticAddresses } from './plugin.ts';

@@ -3,7 +3,7 @@ import { PortcullisError, reasonOf } from '../../../base/errors/index.ts';
 import { findLink, setFlag, setMac, setMtu, setQueueLength } from '../../netlink/link-settings.ts';
 import type { LinkSettings } from '../../netlink/link-settings.ts';
 import type { Request } from '../../netlink/socket.ts';
-import type { Resource, ResourceType } from '../contract.ts';
+import type { Resource, ResourceType } from '../contract/contract.ts';
 import { podOf } from '../interface/child-link.ts';
 import { withLink } from '../interface/amended.ts';
 import { interfaceMissing } from '../interface/failures.ts';

@@ -1,4 +1,4 @@
-import type { Plugin } from '../contract.ts';
+import type { Plugin } from '../contract/contract.ts';
 import { addressesMissing } from '../interface/failures.ts';
 import { observeMaster, planChild, readMaster, unavailableMaster } from '../interface/master.ts';
 import type { Master, MasterConfig } from '../interface/master.ts';

@@ -6,7 +6,7 @@ import type { LinkSettings } from '../../netlink/link-settings.ts';
 import { addForwarding, deleteForwarding, listForwarding, listNeighbours, putNeighbour } from '../../netlink/neighbours.ts';
 import type { ForwardingEntry } from '../../netlink/neighbours.ts';
 import * as links from '../../netlink/links.ts';
-import type { Resource, ResourceKernel, ResourceType } from '../contract.ts';
+import type { Resource, ResourceKernel, ResourceType } from '../contract/contract.ts';
 import { withLink } from '../interface/amended.ts';
 import { deleteLink, podOf } from '../interface/child-link.ts';
 import { interfaceMissing, interfaceTaken, linkTypeMissing, masterMissing } from '../interface/failures.ts';

@@ -2,7 +2,7 @@ import { formatIp, parseIp } from '../../spec/address.ts';
 import type { Fields } from '../../spec/fields.ts';
 import { PortcullisError } from '../../../base/errors/index.ts';
 import { findLink } from '../../netlink/link-settings.ts';
-import type { Plugin } from '../contract.ts';
+import type { Plugin } from '../contract/contract.ts';
 import { masterMissing, mtuTooLarge } from '../interface/failures.ts';
 import { hostInterfaces, previousOf, withInterface } from '../interface/previous.ts';
 import { parseMac, readInterfaceName, readMtu } from '../interface/settings.ts';

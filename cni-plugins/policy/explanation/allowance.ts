@@ -1,4 +1,4 @@
-import type { AttachmentRecord } from '../../attach/record.ts';
+import type { AttachmentRecord } from '../../database/record.ts';
 import { bitsOf, formatIp } from '../../spec/address.ts';
 import type { IpAddress } from '../../spec/address.ts';
 import type { LinkRule } from '../../types.ts';

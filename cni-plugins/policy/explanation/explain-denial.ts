@@ -1,7 +1,7 @@
 import { PortcullisError } from '../../../base/errors/index.ts';
-import type { HostKernel } from '../../attach/host-kernel.ts';
-import { heldLinks, isHeld } from '../../attach/record.ts';
-import type { AttachmentRecord } from '../../attach/record.ts';
+import type { HostKernel } from '../../links/host-kernel.ts';
+import { heldLinks, isHeld } from '../../database/record.ts';
+import type { AttachmentRecord } from '../../database/record.ts';
 import { formatIp, parseIp } from '../../spec/address.ts';
 import type { IpAddress, IpFamily } from '../../spec/address.ts';
 import type { AskedConnection, Denial, DenialExplanation, DenialQuestion, ExplainedStep, LinkRule } from '../../types.ts';

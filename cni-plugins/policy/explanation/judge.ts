@@ -1,4 +1,4 @@
-import type { AttachmentRecord } from '../../attach/record.ts';
+import type { AttachmentRecord } from '../../database/record.ts';
 import { contains, parseIp, parsePrefix } from '../../spec/address.ts';
 import type { ExplainedStep, LinkRule, LinkState } from '../../types.ts';
 import type { Grant } from '../grants.ts';

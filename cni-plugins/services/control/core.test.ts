@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, test } from 'node:test';
-import { openNetworkDatabase } from '../../attach/database.ts';
+import { openNetworkDatabase } from '../../database/database.ts';
 import { readServices } from '../description/read.ts';
 import { keyOf } from '../model.ts';
 import type { Balancer, ServerKey, Service, VirtualServer } from '../model.ts';

@@ -1,7 +1,7 @@
-import type { NetworkDatabase } from '../../attach/database.ts';
-import { hostPortHolderText } from '../../attach/host-port-holder.ts';
-import type { HostPortHolder } from '../../attach/host-port-holder.ts';
-import { ownNamespaceId } from '../../attach/namespace-id.ts';
+import type { NetworkDatabase } from '../../database/database.ts';
+import { hostPortHolderText } from '../../database/host-port-holder.ts';
+import type { HostPortHolder } from '../../database/host-port-holder.ts';
+import { ownNamespaceId } from '../../namespaces/namespace-id.ts';
 import type { ServerKey } from '../model.ts';
 
 /**

@@ -4,7 +4,7 @@ import { isPortcullisError } from '../../../base/errors/index.ts';
 import type { Logger } from '../../../base/log/index.ts';
 import { serveThread } from '../../../base/process/index.ts';
 import type { Caller } from '../../../base/process/index.ts';
-import { openNetworkDatabase } from '../../attach/database.ts';
+import { openNetworkDatabase } from '../../database/database.ts';
 import { readableAt } from '../../followed-files/folder-gate.ts';
 import { watchKubernetesServices } from '../kubernetes/watch.ts';
 import { followNetworkServices } from '../network-services/follow.ts';

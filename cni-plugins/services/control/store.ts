@@ -1,5 +1,5 @@
 import { parseJson } from '../../../base/json/index.ts';
-import type { NetworkDatabase } from '../../attach/database.ts';
+import type { NetworkDatabase } from '../../database/database.ts';
 import type { ServerKey } from '../model.ts';
 import type { Standing } from './drains.ts';
 import { createNodePorts } from './node-ports.ts';

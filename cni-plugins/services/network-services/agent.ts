@@ -1,8 +1,8 @@
 import { isPortcullisError, reasonOf } from '../../../base/errors/index.ts';
 import { append } from '../../../base/lists/index.ts';
 import type { Logger } from '../../../base/log/index.ts';
-import type { NetworkName } from '../../attach/endpoint-names.ts';
-import type { NetworkDatabase } from '../../attach/database.ts';
+import type { NetworkName } from '../../database/endpoint-names.ts';
+import type { NetworkDatabase } from '../../database/database.ts';
 import type { RefusedService, Service } from '../model.ts';
 import { openHostSide } from './host-side.ts';
 import type { Scoped } from './host-side.ts';

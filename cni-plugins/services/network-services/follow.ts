@@ -1,7 +1,7 @@
 import { reasonOf } from '../../../base/errors/index.ts';
 import type { Logger } from '../../../base/log/index.ts';
-import { watchCommits } from '../../attach/commits.ts';
-import { openNetworkDatabase } from '../../attach/database.ts';
+import { watchCommits } from '../../database/commits.ts';
+import { openNetworkDatabase } from '../../database/database.ts';
 import type { NetworkServicesAgent, AgentDeps } from './agent.ts';
 import { anyMembers } from './members.ts';
 

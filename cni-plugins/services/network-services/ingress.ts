@@ -1,6 +1,6 @@
-import type { NetworkDatabase } from '../../attach/database.ts';
-import { isListenedAt } from '../../attach/host-sockets.ts';
-import { ownNamespaceId } from '../../attach/namespace-id.ts';
+import type { NetworkDatabase } from '../../database/database.ts';
+import { isListenedAt } from '../../database/host-sockets.ts';
+import { ownNamespaceId } from '../../namespaces/namespace-id.ts';
 import type { MemberPort } from '../../spec/memberships.ts';
 import { noServiceRules } from '../../spec/service-rules.ts';
 import type { Member, NetworkService } from './members.ts';

@@ -1,6 +1,6 @@
 import { parseJson } from '../../../base/json/index.ts';
-import type { MemberDocument } from '../../attach/memberships.ts';
-import type { NetworkDatabase } from '../../attach/database.ts';
+import type { MemberDocument } from '../../database/memberships.ts';
+import type { NetworkDatabase } from '../../database/database.ts';
 import type { Membership } from '../../spec/memberships.ts';
 import { noServiceRules, ownerOfPod } from '../../spec/service-rules.ts';
 import type { ServiceRules } from '../../spec/service-rules.ts';

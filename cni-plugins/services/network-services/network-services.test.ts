@@ -8,7 +8,7 @@ import { after, before, test } from 'node:test';
 import { isPortcullisError } from '../../../base/errors/index.ts';
 import { createLogger } from '../../../base/log/index.ts';
 import { openReadOnly } from '../../../base/storage/index.ts';
-import { openNetworkDatabase } from '../../attach/database.ts';
+import { openNetworkDatabase } from '../../database/database.ts';
 import { inPrivateNetns, shell, tried } from '../../attach/engine.fixture.ts';
 import { bridgeConf, createPluginFixture } from '../../attach/plugin-engine.fixture.ts';
 import type { Conf, Of } from '../../attach/plugin-engine.fixture.ts';

@@ -1,11 +1,11 @@
-import type { NetworkName } from '../../attach/endpoint-names.ts';
-import { namesAt } from '../../attach/call-names.ts';
+import type { NetworkName } from '../../database/endpoint-names.ts';
+import { namesAt } from '../../database/call-names.ts';
 import type { MemberPort } from '../../spec/memberships.ts';
 import { noServiceRules, whyClosed } from '../../spec/service-rules.ts';
 import type { Backend, Service, ServicePort } from '../model.ts';
 import { inOwnOrder } from '../slots/part.ts';
 import { mostSlots } from '../slots/sizes.ts';
-import { memberNames } from '../../attach/memberships.ts';
+import { memberNames } from '../../database/memberships.ts';
 import type { Member, NetworkService } from './members.ts';
 
 /** Translates a service of a network for the balancer and for the names. Pure. */

@@ -1,6 +1,6 @@
-import type { NetworkDatabase } from '../../attach/database.ts';
-import { createNameStore } from '../../attach/endpoint-names.ts';
-import type { NetworkName } from '../../attach/endpoint-names.ts';
+import type { NetworkDatabase } from '../../database/database.ts';
+import { createNameStore } from '../../database/endpoint-names.ts';
+import type { NetworkName } from '../../database/endpoint-names.ts';
 import type { NetworkService } from './members.ts';
 import { namesOfMember } from './plan.ts';
 

@@ -1,6 +1,6 @@
 import { parseJson } from '../../../base/json/index.ts';
-import type { NetworkDatabase } from '../../attach/database.ts';
-import { bootOf } from '../../attach/namespace-id.ts';
+import type { NetworkDatabase } from '../../database/database.ts';
+import { bootOf } from '../../namespaces/namespace-id.ts';
 import type { Membership } from '../../spec/memberships.ts';
 import type { ServiceRules } from '../../spec/service-rules.ts';
 

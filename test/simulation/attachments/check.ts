@@ -1,4 +1,4 @@
-import { linkGroups } from '../../../cni-plugins/attach/record.ts';
+import { linkGroups } from '../../../cni-plugins/database/record.ts';
 import type { LinkRule, LinkRules } from '../../../cni-plugins/types.ts';
 import { hold } from '../invariants.ts';
 import { bridgeName, isOpen } from './pods.ts';

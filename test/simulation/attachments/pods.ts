@@ -1,4 +1,4 @@
-import { hostInterfaceOf } from '../../../cni-plugins/attach/record.ts';
+import { hostInterfaceOf } from '../../../cni-plugins/database/record.ts';
 import type { AttachRequest, LinkClass, LinkRules } from '../../../cni-plugins/types.ts';
 import type { Client } from '../client.ts';
 import type { Choices } from '../play-steps.ts';

@@ -1,7 +1,7 @@
 import { isPortcullisError } from '../../../base/errors/index.ts';
 import { deleteElements, deleteTable } from '../../../cni-plugins/netlink/nftables.ts';
-import type { PluginCall } from '../../../cni-plugins/attach/plugin-call.ts';
-import { bridgeTable, ipTable } from '../../../cni-plugins/attach/rules.ts';
+import type { PluginCall } from '../../../cni-plugins/calls/plugin-call.ts';
+import { bridgeTable, ipTable } from '../../../cni-plugins/links/rules/rules.ts';
 import type { LinkClass, LinkRules } from '../../../cni-plugins/types.ts';
 import { troubles } from '../faults.ts';
 import { hold } from '../invariants.ts';

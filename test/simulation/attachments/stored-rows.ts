@@ -1,6 +1,6 @@
 import { DatabaseSync } from 'node:sqlite';
 import type { SQLInputValue, SQLOutputValue, StatementSync } from 'node:sqlite';
-import { lowestReader, migrations } from '../../../cni-plugins/attach/migrations.ts';
+import { lowestReader, migrations } from '../../../cni-plugins/database/migrations.ts';
 
 /**
  * The rows of the network's database, on the simulated disk: SQLite itself, in memory. A writer is killed

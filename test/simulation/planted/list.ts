@@ -242,7 +242,7 @@ export const planted: readonly PlantedBug[] = [
   {
     kind: 'attachments',
     says: 'a namespace that cannot be opened because no descriptor is free is taken for one that is gone',
-    file: `${attach}/netns.ts`,
+    file: 'cni-plugins/namespaces/netns.ts',
     from: 'if (leavesUnknown(thrown)) throw thrown;',
     to: '',
   },
@@ -256,7 +256,7 @@ export const planted: readonly PlantedBug[] = [
   {
     kind: 'attachments',
     says: 'what a boot before leased stays leased',
-    file: `${attach}/database.ts`,
+    file: 'cni-plugins/database/database.ts',
     from: 'forgetFormerBoots(db, bootOf());',
     to: '',
   },

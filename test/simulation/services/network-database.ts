@@ -1,8 +1,8 @@
 import { DatabaseSync } from 'node:sqlite';
 import { storageFailure } from '../../../base/storage/index.ts';
 import type { SqlRow } from '../../../base/storage/index.ts';
-import type { NetworkDatabase } from '../../../cni-plugins/attach/database.ts';
-import { migrations } from '../../../cni-plugins/attach/migrations.ts';
+import type { NetworkDatabase } from '../../../cni-plugins/database/database.ts';
+import { migrations } from '../../../cni-plugins/database/migrations.ts';
 import type { Decisions } from '../decisions.ts';
 
 /**

@@ -1,7 +1,7 @@
-import type { CountedLink, HostKernel } from '../../../../cni-plugins/attach/host-kernel.ts';
-import { linkGroups } from '../../../../cni-plugins/attach/record.ts';
-import type { AttachmentSpec } from '../../../../cni-plugins/attach/record.ts';
-import type { PodNamespace } from '../../../../cni-plugins/attach/netns.ts';
+import type { CountedLink, HostKernel } from '../../../../cni-plugins/links/host-kernel.ts';
+import { linkGroups } from '../../../../cni-plugins/database/record.ts';
+import type { AttachmentSpec } from '../../../../cni-plugins/database/record.ts';
+import type { PodNamespace } from '../../../../cni-plugins/namespaces/netns.ts';
 import type { Link } from '../../../../cni-plugins/netlink/links.ts';
 import { readListedElements, readListedRule } from '../../../../cni-plugins/netlink/nft-readout.ts';
 import { listElements, listRules, readElements, readRule } from '../../../../cni-plugins/netlink/nftables.ts';

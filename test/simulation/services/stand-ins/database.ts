@@ -1,4 +1,4 @@
-import type { NetworkDatabase } from '../../../../cni-plugins/attach/database.ts';
+import type { NetworkDatabase } from '../../../../cni-plugins/database/database.ts';
 import { effect, servicesMachine } from '../machine.ts';
 import { asStorageFailure } from '../network-database.ts';
 

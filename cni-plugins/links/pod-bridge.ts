@@ -6,8 +6,8 @@ import type { Link } from '../netlink/links.ts';
 import * as routes from '../netlink/routes.ts';
 import type { NetlinkSocket } from '../netlink/socket.ts';
 import { ipBytes, parsePrefix } from '../spec/address.ts';
-import { linkGroups, macBytes } from './record.ts';
-import type { AttachmentSpec } from './record.ts';
+import { linkGroups, macBytes } from '../database/record.ts';
+import type { AttachmentSpec } from '../database/record.ts';
 
 /** Bridges for pods of our own runtime, created when the first pod needs one. */
 export interface PodBridges {

@@ -1,6 +1,6 @@
 import { parseJson } from '../../base/json/index.ts';
 import type { NetworkDatabase } from './database.ts';
-import { bootOf } from './namespace-id.ts';
+import { bootOf } from '../namespaces/namespace-id.ts';
 
 /**
  * What remote drivers of libnetwork were asked for, as documents that only `cnm-client` reads. They are kept

@@ -19,7 +19,7 @@ import type { NetworkDatabase } from './database.ts';
 import { isListenedAt } from './host-sockets.ts';
 import type { HostEnd } from './host-sockets.ts';
 import type { NameHolder, NetworkName } from './endpoint-names.ts';
-import type { PluginCall } from './plugin-call.ts';
+import type { PluginCall } from '../calls/plugin-call.ts';
 
 /**
  * The services of its network that an attachment is a member of, in the database. Memberships are written

@@ -11,9 +11,9 @@ import {
   register,
   verdict,
   verdictOf,
-} from '../netlink/expressions.ts';
-import type { Chain, NamedSet } from '../netlink/nftables.ts';
-import { be16 } from '../netlink/wire.ts';
+} from '../../netlink/expressions.ts';
+import type { Chain, NamedSet } from '../../netlink/nftables.ts';
+import { be16 } from '../../netlink/wire.ts';
 
 /**
  * What the class of a link lets through, as chains that a table's hooks jump to. Pure. The same definitions

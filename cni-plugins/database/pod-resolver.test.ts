@@ -6,7 +6,7 @@ import { test } from 'node:test';
 import { openNetworkDatabase } from './database.ts';
 import { createPluginAttachmentStore } from './plugin-attachments.ts';
 import { createPodResolver } from './pod-resolver.ts';
-import { bootOf } from './namespace-id.ts';
+import { bootOf } from '../namespaces/namespace-id.ts';
 
 test('a pod asks the gateways of a network that it is on; which servers are asked for it ends with its attachment', () => {
   const folder = mkdtempSync(join(tmpdir(), 'portcullis-resolver-'));

@@ -14,7 +14,7 @@ import {
   storageFailure,
 } from '../../base/storage/index.ts';
 import type { KeptRoom } from '../../base/storage/index.ts';
-import { bootOf } from './namespace-id.ts';
+import { bootOf } from '../namespaces/namespace-id.ts';
 import { lowestReader, migrations } from './migrations.ts';
 
 /**

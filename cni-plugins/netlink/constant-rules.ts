@@ -1,7 +1,7 @@
-import { listRules, readRule } from '../../netlink/nftables.ts';
-import { changesBy, generationOf } from '../../netlink/nft-transactions.ts';
-import type { Table } from '../../netlink/nftables.ts';
-import type { NetlinkSocket } from '../../netlink/socket.ts';
+import { listRules, readRule } from './nftables.ts';
+import { changesBy, generationOf } from './nft-transactions.ts';
+import type { Table } from './nftables.ts';
+import type { NetlinkSocket } from './socket.ts';
 
 /**
  * Tables whose rules never change: a pod is an element of a map. The elements mean nothing without the rules,

@@ -5,7 +5,7 @@ import { listEveryAddress, listEveryRoute, mainTable, readAddress, readRoute } f
 import type { NetlinkSocket } from '../netlink/socket.ts';
 import { formatIp, ipFromBytes, networkOf, parseIp, parsePrefix } from '../spec/address.ts';
 import { configurePod } from './pod-link.ts';
-import type { AttachmentSpec } from './record.ts';
+import type { AttachmentSpec } from '../database/record.ts';
 
 /**
  * The pod's end of its link, inside the pod's network namespace. A process with NET_ADMIN there can change

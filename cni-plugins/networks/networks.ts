@@ -2,7 +2,7 @@ import { addressPlugins, plugins } from '../plugins/registry.ts';
 import { followConfFolder, loadNetworks } from '../spec/conf-folder.ts';
 import type { LoadedNetwork, LoadedNetworks } from '../spec/conf-folder.ts';
 import { leasingTypes } from './addresses.ts';
-import { bareType } from './plugin-type.ts';
+import { bareType } from '../calls/plugin-type.ts';
 
 export interface NetworkChoice {
   /** `exec`: runs every chain as programs, even if all its plugins are ours. */

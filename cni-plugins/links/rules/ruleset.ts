@@ -1,7 +1,7 @@
-import { bitsOf, contains, ipBytes, lastOf, networkOf, parseIp, parsePrefix } from '../spec/address.ts';
-import type { IpFamily, IpPrefix } from '../spec/address.ts';
-import type { LinkClass, PortMapping } from '../types.ts';
-import type { StalePort } from '../netlink/conntrack.ts';
+import { bitsOf, contains, ipBytes, lastOf, networkOf, parseIp, parsePrefix } from '../../spec/address.ts';
+import type { IpFamily, IpPrefix } from '../../spec/address.ts';
+import type { LinkClass, PortMapping } from '../../types.ts';
+import type { StalePort } from '../../netlink/conntrack.ts';
 import {
   addChain,
   addElements,
@@ -12,13 +12,13 @@ import {
   deleteElements,
   deleteTable,
   interfaceKey,
-} from '../netlink/nftables.ts';
-import type { Element, Family, Table, Verdict } from '../netlink/nftables.ts';
-import type { Request } from '../netlink/socket.ts';
-import { be16 } from '../netlink/wire.ts';
+} from '../../netlink/nftables.ts';
+import type { Element, Family, Table, Verdict } from '../../netlink/nftables.ts';
+import type { Request } from '../../netlink/socket.ts';
+import { be16 } from '../../netlink/wire.ts';
 import { denialSets } from './class-rules.ts';
-import { heldLinks, macBytes, mayBeRouted } from './record.ts';
-import type { AttachmentRecord, HeldLink } from './record.ts';
+import { heldLinks, macBytes, mayBeRouted } from '../../database/record.ts';
+import type { AttachmentRecord, HeldLink } from '../../database/record.ts';
 import { arpTable, bridgeTable, definitions, ip6Table, ipTable, routedTables, tables } from './rules.ts';
 
 /**

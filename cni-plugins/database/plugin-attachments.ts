@@ -1,5 +1,5 @@
 import { parseJson } from '../../base/json/index.ts';
-import type { Resource } from '../plugins/contract.ts';
+import type { Resource } from '../plugins/contract/contract.ts';
 import type { AttachmentKey } from '../spec/attachment-key.ts';
 import type { CniResult } from '../spec/result.ts';
 import type { NetworkDatabase } from './database.ts';

@@ -2,8 +2,8 @@ import assert from 'node:assert/strict';
 import { closeSync, openSync } from 'node:fs';
 import { DatabaseSync } from 'node:sqlite';
 import { test } from 'node:test';
-import { createFixture, eventually, inPrivateNetns, shell } from './engine.fixture.ts';
-import type { PluginCall } from './plugin-call.ts';
+import { createFixture, eventually, inPrivateNetns, shell } from '../attach/engine.fixture.ts';
+import type { PluginCall } from '../calls/plugin-call.ts';
 
 /**
  * Callers in host namespaces of their own, as in a node within a node: the records of a namespace end with

@@ -6,7 +6,7 @@ import { after, test } from 'node:test';
 import { openNetworkDatabase } from './database.ts';
 import { createNameStore, networkNameOf } from './endpoint-names.ts';
 import { createPluginAttachmentStore } from './plugin-attachments.ts';
-import { bootOf } from './namespace-id.ts';
+import { bootOf } from '../namespaces/namespace-id.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'portcullis-names-'));
 after(() => rmSync(folder, { recursive: true, force: true }));

@@ -15,15 +15,15 @@ import {
   register,
   translateDestination,
   verdict,
-} from '../netlink/expressions.ts';
-import { interfaceKey } from '../netlink/nftables.ts';
-import type { Chain, Family, NamedSet, Table } from '../netlink/nftables.ts';
-import { be16 } from '../netlink/wire.ts';
-import { countRules } from '../plugins/interface/constant-rules.ts';
-import type { ConstantRules } from '../plugins/interface/constant-rules.ts';
+} from '../../netlink/expressions.ts';
+import { interfaceKey } from '../../netlink/nftables.ts';
+import type { Chain, Family, NamedSet, Table } from '../../netlink/nftables.ts';
+import { be16 } from '../../netlink/wire.ts';
+import { countRules } from '../../netlink/constant-rules.ts';
+import type { ConstantRules } from '../../netlink/constant-rules.ts';
 import { classChains, classRules, classSets } from './class-rules.ts';
 import type { Rules } from './class-rules.ts';
-import { linkGroups } from './record.ts';
+import { linkGroups } from '../../database/record.ts';
 
 /**
  * The rules, as values. They never change: the identity and permissions of pods are in sets and maps, one

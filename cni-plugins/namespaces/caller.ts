@@ -3,10 +3,10 @@ import { NETLINK_NETFILTER, NETLINK_ROUTE, O_CLOEXEC, O_RDONLY, inNamespaces, op
 import { isPortcullisError } from '../../base/errors/index.ts';
 import { openNetlink } from '../netlink/socket.ts';
 import type { NetlinkSocket } from '../netlink/socket.ts';
-import type { ResourceKernel } from '../plugins/contract.ts';
+import type { ResourceKernel } from '../plugins/contract/contract.ts';
 import { netnsFailure, ownNamespace, withPodNamespace } from './netns.ts';
 import type { NamespaceId, PodNamespace } from './netns.ts';
-import type { Caller } from './plugin-call.ts';
+import type { Caller } from '../calls/plugin-call.ts';
 import { namespaceIdOf } from './namespace-id.ts';
 
 /** The host on which a caller runs: the place of its links, rules and paths. */

@@ -20,14 +20,14 @@ import { acknowledged, openNetlink } from '../netlink/socket.ts';
 import type { NetlinkSocket, Request } from '../netlink/socket.ts';
 import { hostFacts } from './host-facts.ts';
 import { textOf } from '../netlink/wire.ts';
-import type { PodNamespace } from './netns.ts';
-import { missingRules } from '../plugins/interface/constant-rules.ts';
-import type { ConstantRules } from '../plugins/interface/constant-rules.ts';
+import type { PodNamespace } from '../namespaces/netns.ts';
+import { missingRules } from '../netlink/constant-rules.ts';
+import type { ConstantRules } from '../netlink/constant-rules.ts';
 import { createPodBridges } from './pod-bridge.ts';
 import { makePodLink, rejoinPodLink } from './pod-link.ts';
 import { restorePodEnd } from './pod-end.ts';
-import { linkGroups } from './record.ts';
-import type { AttachmentSpec } from './record.ts';
+import { linkGroups } from '../database/record.ts';
+import type { AttachmentSpec } from '../database/record.ts';
 
 export interface CountedLink {
   readonly link: string;

@@ -7,11 +7,11 @@ import * as routes from '../netlink/routes.ts';
 import type { NetlinkSocket, Outcome, Request } from '../netlink/socket.ts';
 import { acknowledged } from '../netlink/socket.ts';
 import { ipBytes, networkOf, parseIp, parsePrefix } from '../spec/address.ts';
-import type { PodNamespace } from './netns.ts';
+import type { PodNamespace } from '../namespaces/netns.ts';
 import type { PodBridges } from './pod-bridge.ts';
-import { linkGroups, macBytes } from './record.ts';
-import type { AttachmentSpec } from './record.ts';
-import { linkLocalOf } from './ruleset.ts';
+import { linkGroups, macBytes } from '../database/record.ts';
+import type { AttachmentSpec } from '../database/record.ts';
+import { linkLocalOf } from './rules/ruleset.ts';
 
 /**
  * Creates the pair of links of a pod of our own runtime with three messages to the kernel: the pair, with its

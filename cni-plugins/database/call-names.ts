@@ -2,7 +2,7 @@ import { readConfigurationJson } from '../spec/json-text.ts';
 import type { CniResult } from '../spec/result.ts';
 import type { NetworkName } from './endpoint-names.ts';
 import { networkNameOf } from './endpoint-names.ts';
-import type { PluginCall } from './plugin-call.ts';
+import type { PluginCall } from '../calls/plugin-call.ts';
 
 /** The names by which others on a network find an endpoint of it. Pure. */
 

@@ -1,8 +1,8 @@
-import type { ChainLink } from '../invoke/chain.types.ts';
+import type { ChainLink } from '../calls/chain.types.ts';
 import { formatIp, parseIp, parsePrefix } from '../spec/address.ts';
 import type { CniResult } from '../spec/result.ts';
 import type { HostKernel } from './host-kernel.ts';
-import type { AttachmentSpec, HeldLink } from './record.ts';
+import type { AttachmentSpec, HeldLink } from '../database/record.ts';
 
 /**
  * Links of plugins on which our rules can be enforced, according to the plugin's result as far as the kernel

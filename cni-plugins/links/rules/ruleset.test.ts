@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { ipBytes, parseIp } from '../spec/address.ts';
-import type { AttachmentRecord, AttachmentSpec } from './record.ts';
+import { ipBytes, parseIp } from '../../spec/address.ts';
+import type { AttachmentRecord, AttachmentSpec } from '../../database/record.ts';
 import { rebuild, removePod } from './ruleset.ts';
 
 const bytesOf = (ip: string): Buffer => ipBytes(parseIp(ip) ?? assert.fail());

@@ -3,7 +3,7 @@ import * as links from '../netlink/links.ts';
 import type { Link } from '../netlink/links.ts';
 import * as routes from '../netlink/routes.ts';
 import type { NetlinkSocket } from '../netlink/socket.ts';
-import type { HostFacts } from '../plugins/contract.ts';
+import type { HostFacts } from '../plugins/contract/contract.ts';
 
 const ethernetMtu = 1500;
 

@@ -1,9 +1,9 @@
-import type { AttachmentKey } from '../spec/attachment-key.ts';
-import type { IpAddress, IpPrefix } from '../spec/address.ts';
-import type { Fields } from '../spec/fields.ts';
-import type { CniResult } from '../spec/result.ts';
-import type { NetlinkSocket } from '../netlink/socket.ts';
-import type { PortMapping } from '../types.ts';
+import type { AttachmentKey } from '../../spec/attachment-key.ts';
+import type { IpAddress, IpPrefix } from '../../spec/address.ts';
+import type { Fields } from '../../spec/fields.ts';
+import type { CniResult } from '../../spec/result.ts';
+import type { NetlinkSocket } from '../../netlink/socket.ts';
+import type { PortMapping } from '../../types.ts';
 
 /**
  * How a plugin and the engine divide the work. A plugin returns values: what must exist in the kernel

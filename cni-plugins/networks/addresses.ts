@@ -6,10 +6,10 @@ import { readConfigurationJson } from '../spec/json-text.ts';
 import type { RangeSet } from '../spec/network-config.ts';
 import { readRangeSets } from '../spec/ranges.ts';
 import type { CniResult, CniRoute } from '../spec/result.ts';
-import type { AddressPlugin, LeasedAddress } from '../plugins/contract.ts';
+import type { AddressPlugin, LeasedAddress } from '../plugins/contract/contract.ts';
 import { addressPlugins } from '../plugins/registry.ts';
 import { readRoutes } from '../plugins/ipam/read.ts';
-import { bareType } from './plugin-type.ts';
+import { bareType } from '../calls/plugin-type.ts';
 
 /** The source of a configuration's addresses. Pure. */
 export type AddressSource =

@@ -1,8 +1,8 @@
 import { createHash, hash } from 'node:crypto';
-import type { ChainLink } from '../invoke/chain.types.ts';
+import type { ChainLink } from '../calls/chain.types.ts';
 import type { ChainedPlugin } from '../spec/network-config.ts';
 import type { CniResult } from '../spec/result.ts';
-import { bareType } from './plugin-type.ts';
+import { bareType } from '../calls/plugin-type.ts';
 import type { Attachment, AttachRequest, LinkClass, LinkRules, PortMapping } from '../types.ts';
 
 /**
