@@ -4,9 +4,9 @@ import type { Operation } from '../reconcile/plan.ts';
 import type { CniResult } from '../spec/result.ts';
 import type { ChainJob } from '../calls/chain.types.ts';
 import type { PolicyFollower } from '../policy/kubernetes/folder.ts';
-import { denialsOf } from '../policy/denials.ts';
+import { denialsOf } from '../policy/enforcement/denials.ts';
 import { explainDenial } from '../policy/explanation/explain-denial.ts';
-import { linkStateOf } from '../policy/link-state.ts';
+import { linkStateOf } from '../policy/enforcement/link-state.ts';
 import type {
   AttachRequest,
   Denial,

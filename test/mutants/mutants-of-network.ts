@@ -92,13 +92,13 @@ export const mutants = checks([
     'cni-plugins/policy/forged-senders.test.ts',
   ],
   [
-    'cni-plugins/policy/tables.ts',
+    'cni-plugins/policy/rules/tables.ts',
     "(maps === 'host' ? [{ chain, expressions: [...stateHas(CT_UNTRACKED), verdict({ jump: 'untracked' })] }] : [])",
     '[]',
     'cni-plugins/policy/untracked.test.ts',
   ],
   [
-    'cni-plugins/policy/tables.ts',
+    'cni-plugins/policy/rules/tables.ts',
     '{ chain, expressions: [...stateHas(CT_INVALID_OR_UNTRACKED)',
     '{ chain, expressions: [...stateHas(1)',
     'cni-plugins/policy/untracked.test.ts',

@@ -2,7 +2,7 @@ import type { AttachmentRecord } from '../../database/record.ts';
 import { bitsOf, formatIp } from '../../spec/address.ts';
 import type { IpAddress } from '../../spec/address.ts';
 import type { LinkRule } from '../../types.ts';
-import type { Direction, PodRules } from '../pod-chains.ts';
+import type { Direction, PodRules } from '../rules/pod-chains.ts';
 
 /** A connection as one of its ends sees it. */
 export interface Seen {

@@ -1,8 +1,8 @@
 import type { AttachmentRecord } from '../../database/record.ts';
 import { contains, parseIp, parsePrefix } from '../../spec/address.ts';
 import type { ExplainedStep, LinkRule, LinkState } from '../../types.ts';
-import type { Grant } from '../grants.ts';
-import type { Direction, Layer, PodRules } from '../pod-chains.ts';
+import type { Grant } from '../rules/grants.ts';
+import type { Direction, Layer, PodRules } from '../rules/pod-chains.ts';
 import { allowanceOf } from './allowance.ts';
 import type { Seen } from './allowance.ts';
 

@@ -1,7 +1,7 @@
 import { formatIp, networkOf, parsePrefix } from '../../spec/address.ts';
 import type { IpFamily, IpPrefix } from '../../spec/address.ts';
-import { intervalOf } from '../intervals.ts';
-import type { Interval } from '../intervals.ts';
+import { intervalOf } from '../rules/intervals.ts';
+import type { Interval } from '../rules/intervals.ts';
 
 /** Blocks of addresses as Kubernetes' API accepts them. Pure. */
 

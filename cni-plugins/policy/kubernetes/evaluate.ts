@@ -1,8 +1,8 @@
-import { highestPort, peersOf } from '../grants.ts';
-import type { Grant, Peers } from '../grants.ts';
+import { highestPort, peersOf } from '../rules/grants.ts';
+import type { Grant, Peers } from '../rules/grants.ts';
 import type { NamedPort } from '../../types.ts';
-import { meet, union } from '../intervals.ts';
-import type { Direction, Layer, PodRules } from '../pod-chains.ts';
+import { meet, union } from '../rules/intervals.ts';
+import type { Direction, Layer, PodRules } from '../rules/pod-chains.ts';
 import type { Labels, NetworkPolicy, Peer, PolicyPort, PolicyRule, PolicySet, Selector } from './network-policy.ts';
 import { selects } from './network-policy.ts';
 

@@ -1,10 +1,10 @@
 import { createHash } from 'node:crypto';
-import { connection, counter, equals, inSet, meta, payload, register, verdict, within } from '../netlink/expressions.ts';
-import { concatenated, interfaceKey } from '../netlink/nftables.ts';
-import type { Element, NamedSet, Table } from '../netlink/nftables.ts';
-import { be16 } from '../netlink/wire.ts';
-import { ipBytes, parseIp } from '../spec/address.ts';
-import type { IpAddress } from '../spec/address.ts';
+import { connection, counter, equals, inSet, meta, payload, register, verdict, within } from '../../netlink/expressions.ts';
+import { concatenated, interfaceKey } from '../../netlink/nftables.ts';
+import type { Element, NamedSet, Table } from '../../netlink/nftables.ts';
+import { be16 } from '../../netlink/wire.ts';
+import { ipBytes, parseIp } from '../../spec/address.ts';
+import type { IpAddress } from '../../spec/address.ts';
 import type { Grant, PortRange } from './grants.ts';
 import { elementsOf, isEverything } from './intervals.ts';
 import type { Intervals } from './intervals.ts';

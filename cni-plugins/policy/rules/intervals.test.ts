@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { assertNearLinear } from '../../test/fixtures/cost.ts';
+import { assertNearLinear } from '../../../test/fixtures/cost.ts';
 import { peersOf } from './grants.ts';
 import { meet, union, without } from './intervals.ts';
 import type { Intervals } from './intervals.ts';

@@ -1,14 +1,14 @@
 import { isDeepStrictEqual } from 'node:util';
-import type { CountedRule, Table } from '../netlink/nftables.ts';
-import type { Request } from '../netlink/socket.ts';
-import type { ConstantRules } from '../netlink/constant-rules.ts';
-import type { LinkRules } from '../types.ts';
-import { grantsOf } from './grants.ts';
-import { evaluate } from './kubernetes/evaluate.ts';
-import type { Labels, PolicySet } from './kubernetes/network-policy.ts';
+import type { CountedRule, Table } from '../../netlink/nftables.ts';
+import type { Request } from '../../netlink/socket.ts';
+import type { ConstantRules } from '../../netlink/constant-rules.ts';
+import type { LinkRules } from '../../types.ts';
+import { grantsOf } from '../rules/grants.ts';
+import { evaluate } from '../kubernetes/evaluate.ts';
+import type { Labels, PolicySet } from '../kubernetes/network-policy.ts';
 import { changeImage, makeImage, ruleCounts } from './image.ts';
 import type { Image, ImageLink } from './image.ts';
-import type { Direction, Layer, PodRules } from './pod-chains.ts';
+import type { Direction, Layer, PodRules } from '../rules/pod-chains.ts';
 
 /**
  * Tracks the open pods, their rules, and what the kernel was given of both. Returns requests, which the

@@ -1,9 +1,9 @@
-import { PortcullisError } from '../../base/errors/index.ts';
-import { formatIp, ipFromBytes } from '../spec/address.ts';
-import { heldLinks } from '../database/record.ts';
-import type { AttachmentRecord, HeldLink } from '../database/record.ts';
-import { linkLocalOf } from '../links/rules/ruleset.ts';
-import type { LinkClass, LinkRules } from '../types.ts';
+import { PortcullisError } from '../../../base/errors/index.ts';
+import { formatIp, ipFromBytes } from '../../spec/address.ts';
+import { heldLinks } from '../../database/record.ts';
+import type { AttachmentRecord, HeldLink } from '../../database/record.ts';
+import { linkLocalOf } from '../../links/rules/ruleset.ts';
+import type { LinkClass, LinkRules } from '../../types.ts';
 import type { Enforcer, OpenLink, OpenPod } from './enforcer.ts';
 
 const open: readonly LinkClass[] = ['user', 'proxy', 'admin'];

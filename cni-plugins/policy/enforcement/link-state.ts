@@ -1,18 +1,18 @@
-import { append } from '../../base/lists/index.ts';
-import type { HostKernel } from '../links/host-kernel.ts';
-import { heldLinks, linkGroups } from '../database/record.ts';
-import type { AttachmentRecord, HeldLink } from '../database/record.ts';
-import { classTables, linkLocalOf } from '../links/rules/ruleset.ts';
-import { definitions } from '../links/rules/rules.ts';
-import { interfaceKey } from '../netlink/nftables.ts';
-import type { Table, Verdict } from '../netlink/nftables.ts';
-import { verdictIn } from '../netlink/nft-readout.ts';
-import type { ListedElement, ListedExpression } from '../netlink/nft-readout.ts';
-import { attributesOf, textOf } from '../netlink/wire.ts';
-import { ipBytes, parseIp } from '../spec/address.ts';
-import type { LinkRule, LinkState } from '../types.ts';
-import { grantedRules } from './granted-rules.ts';
-import { frameDefinition, frameTable, judgeDefinition, judgeTable } from './tables.ts';
+import { append } from '../../../base/lists/index.ts';
+import type { HostKernel } from '../../links/host-kernel.ts';
+import { heldLinks, linkGroups } from '../../database/record.ts';
+import type { AttachmentRecord, HeldLink } from '../../database/record.ts';
+import { classTables, linkLocalOf } from '../../links/rules/ruleset.ts';
+import { definitions } from '../../links/rules/rules.ts';
+import { interfaceKey } from '../../netlink/nftables.ts';
+import type { Table, Verdict } from '../../netlink/nftables.ts';
+import { verdictIn } from '../../netlink/nft-readout.ts';
+import type { ListedElement, ListedExpression } from '../../netlink/nft-readout.ts';
+import { attributesOf, textOf } from '../../netlink/wire.ts';
+import { ipBytes, parseIp } from '../../spec/address.ts';
+import type { LinkRule, LinkState } from '../../types.ts';
+import { grantedRules } from '../rules/granted-rules.ts';
+import { frameDefinition, frameTable, judgeDefinition, judgeTable } from '../rules/tables.ts';
 
 type Kernel = Pick<HostKernel, 'link' | 'listedElements' | 'listedRules'>;
 

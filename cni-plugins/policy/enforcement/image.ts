@@ -10,15 +10,15 @@ import {
   deleteTable,
   flushChain,
   interfaceKey,
-} from '../netlink/nftables.ts';
-import type { Element, Table } from '../netlink/nftables.ts';
-import type { Request } from '../netlink/socket.ts';
-import { macBytes } from '../database/record.ts';
-import { countRules } from '../netlink/constant-rules.ts';
-import type { ConstantRules } from '../netlink/constant-rules.ts';
-import { podFragment } from './pod-chains.ts';
-import type { PodFragment, RuledLink } from './pod-chains.ts';
-import { frameDefinition, frameTable, judgeDefinition, judgeTable, policyTables } from './tables.ts';
+} from '../../netlink/nftables.ts';
+import type { Element, Table } from '../../netlink/nftables.ts';
+import type { Request } from '../../netlink/socket.ts';
+import { macBytes } from '../../database/record.ts';
+import { countRules } from '../../netlink/constant-rules.ts';
+import type { ConstantRules } from '../../netlink/constant-rules.ts';
+import { podFragment } from '../rules/pod-chains.ts';
+import type { PodFragment, RuledLink } from '../rules/pod-chains.ts';
+import { frameDefinition, frameTable, judgeDefinition, judgeTable, policyTables } from '../rules/tables.ts';
 
 /** The wanted state of the policy tables, and the requests from one such state to the next. Pure. */
 

@@ -1,10 +1,10 @@
-import type { HostKernel } from '../links/host-kernel.ts';
-import { heldLinks } from '../database/record.ts';
-import type { AttachmentRecord } from '../database/record.ts';
-import { classTables } from '../links/rules/ruleset.ts';
-import type { Denial } from '../types.ts';
+import type { HostKernel } from '../../links/host-kernel.ts';
+import { heldLinks } from '../../database/record.ts';
+import type { AttachmentRecord } from '../../database/record.ts';
+import { classTables } from '../../links/rules/ruleset.ts';
+import type { Denial } from '../../types.ts';
 import type { Enforcer } from './enforcer.ts';
-import { judgeTable } from './tables.ts';
+import { judgeTable } from '../rules/tables.ts';
 
 /** Reads denials from the kernel: by the links' classes, by rules of profiles, by NetworkPolicies. */
 export function denialsOf(

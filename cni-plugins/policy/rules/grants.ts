@@ -1,5 +1,5 @@
-import { PortcullisError } from '../../base/errors/index.ts';
-import type { LinkRule } from '../types.ts';
+import { PortcullisError } from '../../../base/errors/index.ts';
+import type { LinkRule } from '../../types.ts';
 import { intervalOf, union, without } from './intervals.ts';
 import type { Interval, Intervals } from './intervals.ts';
 

@@ -1,4 +1,4 @@
-import type { Denial } from '../types.ts';
+import type { Denial } from '../../types.ts';
 
 /** Logs denials by pod and rule: soon when they begin, rarely while they go on. */
 export interface DenialLog {
