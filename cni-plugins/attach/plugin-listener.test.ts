@@ -9,7 +9,7 @@ import { Worker } from 'node:worker_threads';
 import { closeFd, listenUnix, reapProcess, spawnProcess } from '../../base/kernel/index.ts';
 import { createLogger } from '../../base/log/index.ts';
 import { asNobody } from '../../test/fixtures/as-nobody.ts';
-import { greetingOf, headSize, versions } from '../serve/frames.ts';
+import { greetingOf, headSize, versions } from '../cni/server/frames.ts';
 import { createListeningSide } from './listening.ts';
 import type { Call } from './protocol.ts';
 

@@ -8,7 +8,7 @@ import { createLogger } from '../../base/log/index.ts';
 import { openPluginEngine } from '../attach/engine.ts';
 import type { PluginEngine } from '../attach/engine.ts';
 import { shell, tried } from '../attach/engine.fixture.ts';
-import { installPlugins } from './install.ts';
+import { installPlugins } from '../cni/client/install.ts';
 
 /**
  * Shared by the tests of the installed programs: a folder of them, a daemon's socket, and a host namespace

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { inPrivateNetns, tried } from '../attach/engine.fixture.ts';
 import { supportedVersions } from '../spec/cni-version.ts';
-import { installPlugins, installedPlugins, pluginNames } from './install.ts';
+import { installPlugins, installedPlugins, pluginNames } from '../cni/client/install.ts';
 import { createInstalledFixture, writeConflist } from './plugins.fixture.ts';
 import type { InstalledFixture, Run } from './plugins.fixture.ts';
 

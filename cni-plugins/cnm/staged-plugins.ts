@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import type { Caller } from '../calls/plugin-call.ts';
-import type { RunStep } from '../invoke/step.ts';
+import type { RunStep } from '../cni/chains/step.ts';
 import type { ActsApart } from './act-thread.ts';
 import { stepsIn } from './engine-host.ts';
 import type { StepOptions } from './engine-host.ts';

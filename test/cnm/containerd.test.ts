@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
-import { installPlugins } from '../../cni-plugins/bin/install.ts';
+import { installPlugins } from '../../cni-plugins/cni/client/install.ts';
 import { peers, repository } from '../conformance/endpoint.ts';
 import { createRemoteDriver, whyNoDriver } from './remote-driver.ts';
 import type { RemoteDriver } from './remote-driver.ts';

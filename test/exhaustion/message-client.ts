@@ -3,7 +3,7 @@ import { connect as connectHttp2 } from 'node:http2';
 import { createConnection, connect } from 'node:net';
 import type { NetConnectOpts } from 'node:net';
 import { setTimeout as pause } from 'node:timers/promises';
-import { greetingOf, versions } from '../../cni-plugins/serve/frames.ts';
+import { greetingOf, versions } from '../../cni-plugins/cni/server/frames.ts';
 import { createCriClient } from '../../runtime/index.ts';
 import { multipartType } from '../../trust/notary/publisher.fixture.ts';
 import { openSpdy } from '../fixtures/stream-client.ts';

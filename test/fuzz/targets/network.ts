@@ -14,7 +14,7 @@ import { answersTo, encodeReply, forwarded, isFailure, readQuery, relayed, roomO
 import { readFrames } from '../../../cni-plugins/dns/stream-frames.ts';
 import { keysOf, readClaim, readHost, readSubnet } from '../../../cni-plugins/overlay/records.ts';
 import { readFile } from '../../../cni-plugins/policy/kubernetes/read.ts';
-import { headSize, lengthSize, readHead, readInputLength, readWhole } from '../../../cni-plugins/serve/frames.ts';
+import { headSize, lengthSize, readHead, readInputLength, readWhole } from '../../../cni-plugins/cni/server/frames.ts';
 import { readService, readSlice } from '../../../cni-plugins/services/kubernetes/objects.ts';
 import { readServices } from '../../../cni-plugins/services/description/read.ts';
 import { parseIp, parsePrefix } from '../../../cni-plugins/spec/address.ts';

@@ -1,5 +1,5 @@
-import type { Assembler, Place } from '../../base/elf/index.ts';
-import { maxStdin } from '../spec/call.ts';
+import type { Assembler, Place } from '../../../base/elf/index.ts';
+import { maxStdin } from '../../spec/call.ts';
 import { memory } from './client-calls.ts';
 import type { Calls } from './client-calls.ts';
 import { EAGAIN, EINTR, POLLIN } from './client-streams.ts';

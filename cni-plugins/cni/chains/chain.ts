@@ -1,8 +1,8 @@
-import { isPortcullisError } from '../../base/errors/index.ts';
-import { isAtLeast, parseVersion } from '../spec/cni-version.ts';
-import type { PluginList } from '../spec/plugin-list.ts';
-import type { CniResult } from '../spec/result.ts';
-import type { ChainLink, ChainPod } from '../calls/chain.types.ts';
+import { isPortcullisError } from '../../../base/errors/index.ts';
+import { isAtLeast, parseVersion } from '../../spec/cni-version.ts';
+import type { PluginList } from '../../spec/plugin-list.ts';
+import type { CniResult } from '../../spec/result.ts';
+import type { ChainLink, ChainPod } from '../../calls/chain.types.ts';
 import { stepOf } from './step.ts';
 import type { RunStep, RunSteps, ValidAttachment } from './step.ts';
 

@@ -1,5 +1,5 @@
 import { Socket } from 'node:net';
-import { closeFd, openPipe } from '../../base/kernel/index.ts';
+import { closeFd, openPipe } from '../../../base/kernel/index.ts';
 
 /** A pipe that collects what a program writes. */
 export interface Output {

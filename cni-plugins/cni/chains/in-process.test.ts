@@ -2,11 +2,11 @@ import assert from 'node:assert/strict';
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
-import { createNetworkEngine } from '../attach/engine.ts';
-import { conflist, createFixture, eventually, inPrivateNetns, shell } from '../attach/engine.fixture.ts';
-import type { Fixture } from '../attach/engine.fixture.ts';
-import { createLogger } from '../../base/log/index.ts';
-import type { NetworkEngine } from '../types.ts';
+import { createNetworkEngine } from '../../attach/engine.ts';
+import { conflist, createFixture, eventually, inPrivateNetns, shell } from '../../attach/engine.fixture.ts';
+import type { Fixture } from '../../attach/engine.fixture.ts';
+import { createLogger } from '../../../base/log/index.ts';
+import type { NetworkEngine } from '../../types.ts';
 
 /**
  * Chains of our plugins that run in process instead of as a network of the engine; and several networks of

@@ -1,10 +1,10 @@
-import { PortcullisError } from '../../base/errors/index.ts';
-import type { Caller, CallPlugin } from '../calls/plugin-call.ts';
-import { readCall } from '../spec/call.ts';
-import type { CheckedCall, RawCall } from '../spec/call.ts';
-import { cniCodes, cniErrorOf, writeCniError } from '../spec/cni-error.ts';
-import { versionAnswer } from '../spec/cni-version.ts';
-import { resultAs } from '../spec/result-versions.ts';
+import { PortcullisError } from '../../../base/errors/index.ts';
+import type { Caller, CallPlugin } from '../../calls/plugin-call.ts';
+import { readCall } from '../../spec/call.ts';
+import type { CheckedCall, RawCall } from '../../spec/call.ts';
+import { cniCodes, cniErrorOf, writeCniError } from '../../spec/cni-error.ts';
+import { versionAnswer } from '../../spec/cni-version.ts';
+import { resultAs } from '../../spec/result-versions.ts';
 
 /** What a plugin's process returns to its caller. */
 export interface PluginAnswer {

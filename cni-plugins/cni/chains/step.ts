@@ -1,7 +1,7 @@
-import { resultAs } from '../spec/result-versions.ts';
-import type { ListedPlugin } from '../spec/plugin-list.ts';
-import type { CniResult } from '../spec/result.ts';
-import type { ChainLink, ChainPod } from '../calls/chain.types.ts';
+import { resultAs } from '../../spec/result-versions.ts';
+import type { ListedPlugin } from '../../spec/plugin-list.ts';
+import type { CniResult } from '../../spec/result.ts';
+import type { ChainLink, ChainPod } from '../../calls/chain.types.ts';
 
 /** One call of one plugin of a chain, and its input. Pure. */
 

@@ -1,6 +1,6 @@
-import type { Machine } from '../../base/elf/index.ts';
-import { headSize, maxAnswer } from '../serve/frames.ts';
-import { maxStdin } from '../spec/call.ts';
+import type { Machine } from '../../../base/elf/index.ts';
+import { headSize, maxAnswer } from '../server/frames.ts';
+import { maxStdin } from '../../spec/call.ts';
 
 /** The system calls of the thin client (client.ts), and the layout of its memory. */
 

@@ -1,5 +1,5 @@
-import { callWith } from '../../base/elf/index.ts';
-import type { Assembler, Place } from '../../base/elf/index.ts';
+import { callWith } from '../../../base/elf/index.ts';
+import type { Assembler, Place } from '../../../base/elf/index.ts';
 import { memory } from './client-calls.ts';
 import type { Calls } from './client-calls.ts';
 import type { Emitter } from './client-streams.ts';

@@ -2,10 +2,10 @@ import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { inPrivateNetns, shell } from '../attach/engine.fixture.ts';
-import { pluginNames } from '../bin/install.ts';
-import { createInstalledFixture } from '../bin/plugins.fixture.ts';
-import { createTestDriver } from '../cnm-client/driver.fixture.ts';
+import { inPrivateNetns, shell } from '../../attach/engine.fixture.ts';
+import { pluginNames } from '../client/install.ts';
+import { createInstalledFixture } from '../../bin/plugins.fixture.ts';
+import { createTestDriver } from '../../cnm-client/driver.fixture.ts';
 import { answerCall } from './answer.ts';
 
 /**

@@ -1,10 +1,10 @@
 import { mkdir, readFile, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { parseJson } from '../../base/json/index.ts';
-import { dropOldAbandonedWrites, writeFileAtomic } from '../../base/storage/index.ts';
-import { readPluginList } from '../spec/plugin-list.ts';
-import { resultAs } from '../spec/result-versions.ts';
-import type { ChainLink, ChainPod } from '../calls/chain.types.ts';
+import { parseJson } from '../../../base/json/index.ts';
+import { dropOldAbandonedWrites, writeFileAtomic } from '../../../base/storage/index.ts';
+import { readPluginList } from '../../spec/plugin-list.ts';
+import { resultAs } from '../../spec/result-versions.ts';
+import type { ChainLink, ChainPod } from '../../calls/chain.types.ts';
 import { argumentsOf } from './step.ts';
 
 /**

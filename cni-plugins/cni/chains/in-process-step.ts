@@ -1,5 +1,5 @@
-import type { CallPlugin, Caller, CheckPlugins, PluginCall } from '../calls/plugin-call.ts';
-import { bareType } from '../calls/plugin-type.ts';
+import type { CallPlugin, Caller, CheckPlugins, PluginCall } from '../../calls/plugin-call.ts';
+import { bareType } from '../../calls/plugin-type.ts';
 import { argumentsOf } from './step.ts';
 import type { Command, RunStep, RunSteps, Step } from './step.ts';
 

@@ -15,16 +15,16 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
-import { isPortcullisError } from '../../base/errors/index.ts';
-import type { PortcullisError } from '../../base/errors/index.ts';
-import { startKernelWorker } from '../../base/kernel/index.ts';
-import { createLogger } from '../../base/log/index.ts';
-import { programStarter, startReactor } from '../../base/reactor/index.ts';
-import { readPluginList } from '../spec/plugin-list.ts';
+import { isPortcullisError } from '../../../base/errors/index.ts';
+import type { PortcullisError } from '../../../base/errors/index.ts';
+import { startKernelWorker } from '../../../base/kernel/index.ts';
+import { createLogger } from '../../../base/log/index.ts';
+import { programStarter, startReactor } from '../../../base/reactor/index.ts';
+import { readPluginList } from '../../spec/plugin-list.ts';
 import { createChains } from './chains.ts';
 import type { Chains } from './chains.ts';
-import type { ChainJob, ChainLink } from '../calls/chain.types.ts';
-import { createJoining } from './joining.ts';
+import type { ChainJob, ChainLink } from '../../calls/chain.types.ts';
+import { createJoining } from '../../invoke/joining.ts';
 
 /** Third-party plugins, correct and faulty, as scripts that record how they were called. */
 

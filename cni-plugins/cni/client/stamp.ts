@@ -2,7 +2,7 @@
  * The settings of an installed client. The stamp is at the end of the file, behind everything that the
  * program uses.
  */
-import { parseJson } from '../../base/json/index.ts';
+import { parseJson } from '../../../base/json/index.ts';
 export interface Stamp {
   readonly version: string;
   /** The daemon's socket. */

@@ -1,11 +1,11 @@
 import { stat } from 'node:fs/promises';
-import { PortcullisError, isPortcullisError, reasonOf } from '../../base/errors/index.ts';
-import type { Logger } from '../../base/log/index.ts';
-import type { CallPlugin, CheckPlugins } from '../calls/plugin-call.ts';
-import type { CniResult } from '../spec/result.ts';
-import type { PluginList } from '../spec/plugin-list.ts';
+import { PortcullisError, isPortcullisError, reasonOf } from '../../../base/errors/index.ts';
+import type { Logger } from '../../../base/log/index.ts';
+import type { CallPlugin, CheckPlugins } from '../../calls/plugin-call.ts';
+import type { CniResult } from '../../spec/result.ts';
+import type { PluginList } from '../../spec/plugin-list.ts';
 import { addChain, checkChain, collectChain, deleteChain, statusOfChain } from './chain.ts';
-import type { ChainJob, ChainLink } from '../calls/chain.types.ts';
+import type { ChainJob, ChainLink } from '../../calls/chain.types.ts';
 import { execStep, versionsOf } from './exec-step.ts';
 import type { ExecOptions } from './exec-step.ts';
 import { inProcessCheck, inProcessStep } from './in-process-step.ts';

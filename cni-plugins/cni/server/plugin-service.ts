@@ -1,10 +1,10 @@
 import type { Socket } from 'node:net';
-import { createConnectionGate } from '../../base/connections/index.ts';
-import type { Logger } from '../../base/log/index.ts';
-import { reasonOf } from '../../base/errors/index.ts';
-import type { CallPlugin } from '../calls/plugin-call.ts';
-import { needsInput, readCall } from '../spec/call.ts';
-import type { RawCall } from '../spec/call.ts';
+import { createConnectionGate } from '../../../base/connections/index.ts';
+import type { Logger } from '../../../base/log/index.ts';
+import { reasonOf } from '../../../base/errors/index.ts';
+import type { CallPlugin } from '../../calls/plugin-call.ts';
+import { needsInput, readCall } from '../../spec/call.ts';
+import type { RawCall } from '../../spec/call.ts';
 import { answerCall, undoAdd } from './answer.ts';
 import type { PluginAnswer } from './answer.ts';
 import {

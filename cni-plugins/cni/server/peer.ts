@@ -11,8 +11,8 @@ import {
   peerCredentials,
   receiveWaiting,
   send,
-} from '../../base/kernel/index.ts';
-import type { Caller } from '../calls/plugin-call.ts';
+} from '../../../base/kernel/index.ts';
+import type { Caller } from '../../calls/plugin-call.ts';
 
 /** The caller: a process of uid 0, with its namespaces held open. */
 export interface Peer {

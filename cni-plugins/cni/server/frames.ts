@@ -1,5 +1,5 @@
-import type { RawCall } from '../spec/call.ts';
-import { maxStdin } from '../spec/call.ts';
+import type { RawCall } from '../../spec/call.ts';
+import { maxStdin } from '../../spec/call.ts';
 import type { PluginAnswer } from './answer.ts';
 
 /**
