@@ -1,6 +1,6 @@
 import { readFileSync, readdirSync, statSync } from 'node:fs';
-import { openDockerApi } from '../cnm/docker-api.ts';
-import { readDockerContainer } from '../cnm/docker-container.ts';
+import { openDockerApi } from '../libnetwork/docker/docker-api.ts';
+import { readDockerContainer } from '../libnetwork/docker/docker-container.ts';
 
 /** The resolved target of connect or disconnect. */
 export interface NamedTarget {

@@ -11,9 +11,9 @@ const allowed: Readonly<Record<string, string>> = {
   'cli/quickstart/pod.ts': 'asks the pod that the quickstart itself has started, at its address on this host',
   'cli/quickstart/registry.ts': 'asks the registry that the quickstart itself has started, on loopback',
   'cni-plugins/admin/client.ts': 'the daemon of this host, over its admin socket',
-  'cni-plugins/cnm-client/transport.ts':
+  'cni-plugins/libnetwork/client/transport.ts':
     'a remote network driver by moby’s protocol: the credentials of its socket are needed, and whether a call was sent',
-  'cni-plugins/cnm/docker-api.ts': 'docker’s own socket on this host',
+  'cni-plugins/libnetwork/docker/docker-api.ts': 'docker’s own socket on this host',
   'cni-plugins/services/control/health/probe.ts': 'a health check asks a backend, from its network namespace: no proxy, redirects or body',
 };
 

@@ -104,5 +104,5 @@ export const mutants = checks([
   ],
   ['trust/tuf-requirement/trust-services.ts', 'pool.ask(requirement.service,', "pool.ask('',", 'trust/tuf-requirement/held-up.test.ts'],
   ['trust/notary/judge.ts', 'pool.ask(gun,', "pool.ask('',", 'trust/notary/judge.test.ts'],
-  ['cni-plugins/cnm/http.ts', '      ready.catch(() => undefined);\n', '', 'cni-plugins/cnm/http.test.ts'],
+  ['cni-plugins/libnetwork/driver/http.ts', '      ready.catch(() => undefined);\n', '', 'cni-plugins/libnetwork/driver/http.test.ts'],
 ]);

@@ -5,7 +5,7 @@ import fc from 'fast-check';
 import { inPrivateNetns, shell } from '../../attach/engine.fixture.ts';
 import { pluginNames } from '../client/install.ts';
 import { createInstalledFixture } from '../../bin/plugins.fixture.ts';
-import { createTestDriver } from '../../cnm-client/driver.fixture.ts';
+import { createTestDriver } from '../../libnetwork/client/driver.fixture.ts';
 import { answerCall } from './answer.ts';
 
 /**

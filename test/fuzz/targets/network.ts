@@ -7,8 +7,8 @@ import {
   readReleaseAddress,
   readRequestAddress,
   readRequestPool,
-} from '../../../cni-plugins/cnm/requests.ts';
-import { readDockerContainer } from '../../../cni-plugins/cnm/docker-container.ts';
+} from '../../../cni-plugins/libnetwork/protocol/requests.ts';
+import { readDockerContainer } from '../../../cni-plugins/libnetwork/docker/docker-container.ts';
 import { decide } from '../../../cni-plugins/dns/decide.ts';
 import { answersTo, encodeReply, forwarded, isFailure, readQuery, relayed, roomOf } from '../../../cni-plugins/dns/message.ts';
 import { readFrames } from '../../../cni-plugins/dns/stream-frames.ts';

@@ -1,4 +1,4 @@
-import type { RemoteAttachments, RemoteAttachmentsOptions } from '../../../../cni-plugins/cnm-client/attachments.ts';
+import type { RemoteAttachments, RemoteAttachmentsOptions } from '../../../../cni-plugins/libnetwork/client/attachments.ts';
 
 /** Replaces `cnm-client/attachments.ts`: there are no libnetwork drivers. */
 export function createRemoteAttachments({ engine }: RemoteAttachmentsOptions): RemoteAttachments {
