@@ -1,7 +1,7 @@
 import { rmSync, writeSync } from 'node:fs';
 import { listenUnix } from '../../base/kernel/index.ts';
 import { createLogger } from '../../base/log/index.ts';
-import { openPluginEngine } from '../attach/engine.ts';
+import { openPluginEngine } from '../engine/engine.ts';
 
 /**
  * The daemon's side of plugin calls as a separate process, which tests stop and continue: `daemon.fixture.ts

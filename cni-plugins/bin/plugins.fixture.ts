@@ -5,9 +5,9 @@ import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { closeFd, listenUnix } from '../../base/kernel/index.ts';
 import { createLogger } from '../../base/log/index.ts';
-import { openPluginEngine } from '../attach/engine.ts';
-import type { PluginEngine } from '../attach/engine.ts';
-import { shell, tried } from '../attach/engine.fixture.ts';
+import { openPluginEngine } from '../engine/engine.ts';
+import type { PluginEngine } from '../engine/engine.ts';
+import { shell, tried } from '../engine/engine.fixture.ts';
 import { installPlugins } from '../cni/client/install.ts';
 
 /**

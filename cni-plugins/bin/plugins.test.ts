@@ -4,7 +4,7 @@ import { existsSync, mkdirSync, readFileSync, statSync, symlinkSync, writeFileSy
 import { connect, createServer } from 'node:net';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
-import { inPrivateNetns, tried } from '../attach/engine.fixture.ts';
+import { inPrivateNetns, tried } from '../engine/engine.fixture.ts';
 import { supportedVersions } from '../spec/cni-version.ts';
 import { installPlugins, installedPlugins, pluginNames } from '../cni/client/install.ts';
 import { createInstalledFixture, writeConflist } from './plugins.fixture.ts';

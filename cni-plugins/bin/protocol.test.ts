@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { after, afterEach, before, describe, it } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { O_RDWR, closeFd, lockFile, openFile, unlockFile } from '../../base/kernel/index.ts';
-import { eventually, inPrivateNetns, tried } from '../attach/engine.fixture.ts';
+import { eventually, inPrivateNetns, tried } from '../engine/engine.fixture.ts';
 import { createInstalledFixture } from './plugins.fixture.ts';
 import type { InstalledFixture, Run } from './plugins.fixture.ts';
 

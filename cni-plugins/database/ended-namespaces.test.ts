@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { closeSync, openSync } from 'node:fs';
 import { DatabaseSync } from 'node:sqlite';
 import { test } from 'node:test';
-import { createFixture, eventually, inPrivateNetns, shell } from '../attach/engine.fixture.ts';
+import { createFixture, eventually, inPrivateNetns, shell } from '../engine/engine.fixture.ts';
 import type { PluginCall } from '../calls/plugin-call.ts';
 
 /**

@@ -9,7 +9,7 @@ import { readConflist } from '../spec/conflist.ts';
 import type { AttachRequest, PortMapping } from '../types.ts';
 import { bootOf } from '../namespaces/namespace-id.ts';
 import { hostInterfaceOf } from './record.ts';
-import { specOf } from '../attach/request.ts';
+import { specOf } from '../engine/pods/request.ts';
 import { openNetworkDatabase } from './database.ts';
 import { migrations } from './migrations.ts';
 import { createNetworkStore } from './store.ts';

@@ -10,11 +10,11 @@ import { promisify } from 'node:util';
 import packet from 'dns-packet';
 import { createLogger } from '../../base/log/index.ts';
 import { openNetworkDatabase } from '../database/database.ts';
-import { inPrivateNetns, shell, tried } from '../attach/engine.fixture.ts';
+import { inPrivateNetns, shell, tried } from '../engine/engine.fixture.ts';
 import { createNameStore } from '../database/endpoint-names.ts';
 import type { NetworkName } from '../database/endpoint-names.ts';
 import { findTool } from '../../test/fixtures/tools.ts';
-import { bridgeConf, createPluginFixture } from '../attach/plugin-engine.fixture.ts';
+import { bridgeConf, createPluginFixture } from '../engine/calls/plugin-engine.fixture.ts';
 import { startNameServer } from './name-server.ts';
 import type { NameServer } from './name-server.ts';
 

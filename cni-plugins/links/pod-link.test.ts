@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { createFixture, inPrivateNetns, shell } from '../attach/engine.fixture.ts';
+import { createFixture, inPrivateNetns, shell } from '../engine/engine.fixture.ts';
 
 if (inPrivateNetns(import.meta.filename, 240_000)) {
   const details = (link: string): string => shell(`ip -d link show dev ${link}`);

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { isPortcullisError } from '../../base/errors/index.ts';
 import { createLogger } from '../../base/log/index.ts';
-import { createFixture, inPrivateNetns, shell, tried } from '../attach/engine.fixture.ts';
+import { createFixture, inPrivateNetns, shell, tried } from '../engine/engine.fixture.ts';
 import { createNetwork, removeNetwork } from './conflist-file.ts';
 import type { NewNetwork } from './conflist-file.ts';
 import { collectConnections, connectNetwork, disconnectNetwork } from './connect.ts';

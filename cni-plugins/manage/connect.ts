@@ -6,7 +6,7 @@ import type { Logger } from '../../base/log/index.ts';
 import { programStarter, startReactor } from '../../base/reactor/index.ts';
 import { startKernelWorker } from '../../base/kernel/index.ts';
 import { openReadOnly } from '../../base/storage/index.ts';
-import { openPluginEngine } from '../attach/engine.ts';
+import { openPluginEngine } from '../engine/engine.ts';
 import { namespaceStands } from '../namespaces/netns.ts';
 import { networksIn } from '../networks/networks.ts';
 import type { AttachmentSpec } from '../database/record.ts';

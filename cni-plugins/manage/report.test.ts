@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { createLogger } from '../../base/log/index.ts';
-import { conflist, createFixture, inPrivateNetns } from '../attach/engine.fixture.ts';
+import { conflist, createFixture, inPrivateNetns } from '../engine/engine.fixture.ts';
 import { createNetwork, removeNetwork } from './conflist-file.ts';
 import { connectNetwork, disconnectNetwork } from './connect.ts';
 import { readNetworkReport } from './report.ts';

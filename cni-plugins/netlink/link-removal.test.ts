@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { NETLINK_ROUTE } from '../../base/kernel/index.ts';
-import { inPrivateNetns, shell } from '../attach/engine.fixture.ts';
+import { inPrivateNetns, shell } from '../engine/engine.fixture.ts';
 import { removeLink } from './link-removal.ts';
 import { lookUp } from './links.ts';
 import { openNetlink } from './socket.ts';

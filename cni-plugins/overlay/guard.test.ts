@@ -4,7 +4,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
-import { inPrivateNetns } from '../attach/engine.fixture.ts';
+import { inPrivateNetns } from '../engine/engine.fixture.ts';
 import { startAgent } from './agent.ts';
 import type { OverlaySettings } from './settings.ts';
 

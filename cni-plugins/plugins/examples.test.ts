@@ -2,9 +2,9 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { after, test } from 'node:test';
 import { isPortcullisError } from '../../base/errors/index.ts';
-import { inPrivateNetns, shell } from '../attach/engine.fixture.ts';
-import { createPluginFixture } from '../attach/plugin-engine.fixture.ts';
-import type { Conf } from '../attach/plugin-engine.fixture.ts';
+import { inPrivateNetns, shell } from '../engine/engine.fixture.ts';
+import { createPluginFixture } from '../engine/calls/plugin-engine.fixture.ts';
+import type { Conf } from '../engine/calls/plugin-engine.fixture.ts';
 
 /** Every example of docs/cni-plugins.md: added, checked, deleted; and nothing is left. */
 if (inPrivateNetns(import.meta.filename)) {

@@ -6,9 +6,9 @@ import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { after, test } from 'node:test';
 import { isPortcullisError } from '../../base/errors/index.ts';
-import { inPrivateNetns, shell } from '../attach/engine.fixture.ts';
-import { createPluginFixture } from '../attach/plugin-engine.fixture.ts';
-import type { Conf, Of, PluginFixture } from '../attach/plugin-engine.fixture.ts';
+import { inPrivateNetns, shell } from '../engine/engine.fixture.ts';
+import { createPluginFixture } from '../engine/calls/plugin-engine.fixture.ts';
+import type { Conf, Of, PluginFixture } from '../engine/calls/plugin-engine.fixture.ts';
 import { bootOf } from '../namespaces/namespace-id.ts';
 
 /**

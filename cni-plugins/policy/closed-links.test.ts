@@ -3,8 +3,8 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
-import { eventually, inPrivateNetns, shell, startFixture, tried } from '../attach/engine.fixture.ts';
-import type { Pod } from '../attach/engine.fixture.ts';
+import { eventually, inPrivateNetns, shell, startFixture, tried } from '../engine/engine.fixture.ts';
+import type { Pod } from '../engine/engine.fixture.ts';
 
 /**
  * Checks what is reported as denied to a pod whose link lets nothing through: packets sent to it, and not

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { afterEach, test } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
-import { conflist, eventually, inPrivateNetns, shell, startFixture } from '../attach/engine.fixture.ts';
+import { conflist, eventually, inPrivateNetns, shell, startFixture } from '../engine/engine.fixture.ts';
 import { pluginInterfaceOf } from '../database/record.ts';
 import type { LinkRule } from '../types.ts';
 import { following, openScene, plainAddress } from './first-packet.fixture.ts';

@@ -2,8 +2,8 @@ import assert from 'node:assert/strict';
 import type { ChildProcess } from 'node:child_process';
 import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { eventually, tried } from '../attach/engine.fixture.ts';
-import type { Fixture, Pod } from '../attach/engine.fixture.ts';
+import { eventually, tried } from '../engine/engine.fixture.ts';
+import type { Fixture, Pod } from '../engine/engine.fixture.ts';
 import type { Attachment, NetworkEngine } from '../types.ts';
 
 /**

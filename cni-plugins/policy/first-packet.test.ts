@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { afterEach, test } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
-import { conflist, eventually, inPrivateNetns, startFixture, tried } from '../attach/engine.fixture.ts';
-import type { Pod } from '../attach/engine.fixture.ts';
+import { conflist, eventually, inPrivateNetns, startFixture, tried } from '../engine/engine.fixture.ts';
+import type { Pod } from '../engine/engine.fixture.ts';
 import type { LinkRule } from '../types.ts';
 import { following, openScene, plainAddress } from './first-packet.fixture.ts';
 import type { Scene } from './first-packet.fixture.ts';

@@ -3,8 +3,8 @@ import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { eventually, inPrivateNetns, startFixture, tried } from '../attach/engine.fixture.ts';
-import type { Pod } from '../attach/engine.fixture.ts';
+import { eventually, inPrivateNetns, startFixture, tried } from '../engine/engine.fixture.ts';
+import type { Pod } from '../engine/engine.fixture.ts';
 import type { Attachment } from '../types.ts';
 
 /** Advertisements that no pod may send, hidden in the ways that guards miss according to RFC 7113. */

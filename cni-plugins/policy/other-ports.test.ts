@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { createServer } from 'node:http';
 import { test } from 'node:test';
-import { eventually, inPrivateNetns, shell, startFixture, tried } from '../attach/engine.fixture.ts';
+import { eventually, inPrivateNetns, shell, startFixture, tried } from '../engine/engine.fixture.ts';
 import { hostInterfaceOf } from '../database/record.ts';
 
 /** A third-party port of the bridge: an uplink that the administrator added, or a tunnel. */

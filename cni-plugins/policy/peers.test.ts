@@ -3,8 +3,8 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, afterEach, before, test } from 'node:test';
 import { isPortcullisError } from '../../base/errors/index.ts';
-import { conflist, createFixture, eventually, inPrivateNetns, shell, tried } from '../attach/engine.fixture.ts';
-import type { Fixture, Pod } from '../attach/engine.fixture.ts';
+import { conflist, createFixture, eventually, inPrivateNetns, shell, tried } from '../engine/engine.fixture.ts';
+import type { Fixture, Pod } from '../engine/engine.fixture.ts';
 import type { LinkRule, NetworkEngine } from '../types.ts';
 
 const rule = (cidr: string, protocol: LinkRule['protocol'] = 'tcp', low = 80, high = low): LinkRule => ({

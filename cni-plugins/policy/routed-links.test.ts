@@ -6,9 +6,9 @@ import { join } from 'node:path';
 import { after, afterEach, before, test } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
 import { createLogger } from '../../base/log/index.ts';
-import { createNetworkEngine } from '../attach/engine.ts';
-import { conflist, createFixture, eventually, inPrivateNetns, shell, tried } from '../attach/engine.fixture.ts';
-import type { Fixture, Pod } from '../attach/engine.fixture.ts';
+import { createNetworkEngine } from '../engine/engine.ts';
+import { conflist, createFixture, eventually, inPrivateNetns, shell, tried } from '../engine/engine.fixture.ts';
+import type { Fixture, Pod } from '../engine/engine.fixture.ts';
 import { pluginInterfaceOf } from '../database/record.ts';
 import type { AttachRequest, Denial, LinkRule, NetworkEngine } from '../types.ts';
 
@@ -244,7 +244,7 @@ while True: f.write(s.recv(99).decode() + "\\n")`;
     await engine.close({ removeAll: false });
     const namespaces = ['kill0', 'kill1'].map((name) => fixture.pod(name).request.netns);
     const program = `
-      import { createNetworkEngine } from ${JSON.stringify(new URL('../attach/engine.ts', import.meta.url).href)};
+      import { createNetworkEngine } from ${JSON.stringify(new URL('../engine/engine.ts', import.meta.url).href)};
       import { createLogger } from ${JSON.stringify(new URL('../../base/log/index.ts', import.meta.url).href)};
       const engine = await createNetworkEngine({ databasePath: ${JSON.stringify(fixture.databasePath)}, confDir: ${JSON.stringify(fixture.confDir)}, log: createLogger({ level: 'silent' }) });
       await engine.gc(new Set());

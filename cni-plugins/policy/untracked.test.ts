@@ -2,8 +2,8 @@ import assert from 'node:assert/strict';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
-import { createFixture, eventually, inPrivateNetns, shell, tried } from '../attach/engine.fixture.ts';
-import type { Fixture, Pod } from '../attach/engine.fixture.ts';
+import { createFixture, eventually, inPrivateNetns, shell, tried } from '../engine/engine.fixture.ts';
+import type { Fixture, Pod } from '../engine/engine.fixture.ts';
 import type { LinkRule, NetworkEngine } from '../types.ts';
 
 /**

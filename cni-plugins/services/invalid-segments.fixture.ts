@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { after, before, test } from 'node:test';
 import type { TestOptions } from 'node:test';
-import { shell, tried } from '../attach/engine.fixture.ts';
+import { shell, tried } from '../engine/engine.fixture.ts';
 import type { Balancer } from './model.ts';
 import { webServer } from './virtual-server.fixture.ts';
 

@@ -3,8 +3,8 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import type { TestOptions } from 'node:test';
-import { createFixture, eventually, shell, tried } from '../attach/engine.fixture.ts';
-import type { Fixture, Pod } from '../attach/engine.fixture.ts';
+import { createFixture, eventually, shell, tried } from '../engine/engine.fixture.ts';
+import type { Fixture, Pod } from '../engine/engine.fixture.ts';
 import type { AttachRequest, LinkRule, NetworkEngine } from '../types.ts';
 import type { Balancer, VirtualServer } from './model.ts';
 

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, afterEach, before, test } from 'node:test';
 import { createLogger } from '../../base/log/index.ts';
-import { eventually, inPrivateNetns, shell } from '../../cni-plugins/attach/engine.fixture.ts';
+import { eventually, inPrivateNetns, shell } from '../../cni-plugins/engine/engine.fixture.ts';
 import { startServices } from '../../cni-plugins/index.ts';
 import type { Services } from '../../cni-plugins/index.ts';
 import { readServices } from '../../cni-plugins/services/description/read.ts';

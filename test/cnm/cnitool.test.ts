@@ -3,7 +3,7 @@ import { spawn } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
-import { inPrivateNetns, tried } from '../../cni-plugins/attach/engine.fixture.ts';
+import { inPrivateNetns, tried } from '../../cni-plugins/engine/engine.fixture.ts';
 import { createInstalledFixture, writeConflist } from '../../cni-plugins/bin/plugins.fixture.ts';
 import type { InstalledFixture, Run } from '../../cni-plugins/bin/plugins.fixture.ts';
 import { peers, repository } from '../conformance/endpoint.ts';

@@ -100,8 +100,8 @@ export const networkRows: readonly Row[] = [
     id: 'CVE-2025-67499',
     what: 'CNI portmap: the nftables backend intercepts traffic of the port to every destination',
     held: [
-      ['cni-plugins/attach/engine.test.ts', 'traffic to another network is masqueraded, also to a port that is a host port here'],
-      ['cni-plugins/attach/plugin-traffic.test.ts', 'traffic to another network is masqueraded, in both families'],
+      ['cni-plugins/engine/engine.test.ts', 'traffic to another network is masqueraded, also to a port that is a host port here'],
+      ['cni-plugins/engine/plugin-traffic.test.ts', 'traffic to another network is masqueraded, in both families'],
     ],
   },
   {
@@ -109,7 +109,7 @@ export const networkRows: readonly Row[] = [
     what: 'CNI portmap: masquerading hides the client address',
     held: [
       [
-        'cni-plugins/attach/plugin-traffic.test.ts',
+        'cni-plugins/engine/plugin-traffic.test.ts',
         'a pod behind a host port sees the address of the client; with masqAll the host’s; without snat always the client’s',
       ],
     ],
@@ -119,7 +119,7 @@ export const networkRows: readonly Row[] = [
     what: 'kube-proxy: services on 127.0.0.1 of the host are reached from its network',
     held: [
       [
-        'cni-plugins/attach/engine.test.ts',
+        'cni-plugins/engine/engine.test.ts',
         'a pod with all capabilities cannot send as another, reach the host loopback, or speak anything but IP and ARP',
       ],
     ],
@@ -133,7 +133,7 @@ export const networkRows: readonly Row[] = [
     id: 'CVE-2025-54388',
     what: 'moby: a reload of firewalld opens published ports',
     held: [
-      ['cni-plugins/attach/engine.test.ts', 'rules that another program removed are recreated'],
+      ['cni-plugins/engine/engine.test.ts', 'rules that another program removed are recreated'],
       ['cni-plugins/policy/other-ports.test.ts', 'rules that another program flushes are restored without a request'],
     ],
   },

@@ -8,7 +8,7 @@ import { openStage } from '../fixtures/stage.ts';
 import type { Stage } from '../fixtures/stage.ts';
 
 const warning = 'the network denied what a pod sent or was sent';
-/** The daemon reads the counters every 5 s (cni-plugins/attach/upkeep.ts). */
+/** The daemon reads the counters every 5 s (cni-plugins/engine/thread/upkeep.ts). */
 const untilTold = 11_000;
 
 /** Warnings of the daemon's log while pods start. */

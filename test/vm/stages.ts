@@ -93,7 +93,7 @@ export const stages: readonly Stage[] = [
       ...['first-packet', 'first-packet-routed', 'routed-links', 'peers', 'hidden-advertisements', 'other-ports', 'host-links'].map(
         (name) => `cni-plugins/policy/${name}.test.ts`,
       ),
-      'cni-plugins/attach/plugin-traffic.test.ts',
+      'cni-plugins/engine/plugin-traffic.test.ts',
     ],
     memoryMiB: 2048,
     limitMinutes: 60,

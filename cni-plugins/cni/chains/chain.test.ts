@@ -24,7 +24,7 @@ import { readPluginList } from '../../spec/plugin-list.ts';
 import { createChains } from './chains.ts';
 import type { Chains } from './chains.ts';
 import type { ChainJob, ChainLink } from '../../calls/chain.types.ts';
-import { createJoining } from '../../invoke/joining.ts';
+import { createJoining } from '../../engine/joining.ts';
 
 /** Third-party plugins, correct and faulty, as scripts that record how they were called. */
 

@@ -2,9 +2,9 @@ import assert from 'node:assert/strict';
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
-import { createNetworkEngine } from '../../attach/engine.ts';
-import { conflist, createFixture, eventually, inPrivateNetns, shell } from '../../attach/engine.fixture.ts';
-import type { Fixture } from '../../attach/engine.fixture.ts';
+import { createNetworkEngine } from '../../engine/engine.ts';
+import { conflist, createFixture, eventually, inPrivateNetns, shell } from '../../engine/engine.fixture.ts';
+import type { Fixture } from '../../engine/engine.fixture.ts';
 import { createLogger } from '../../../base/log/index.ts';
 import type { NetworkEngine } from '../../types.ts';
 

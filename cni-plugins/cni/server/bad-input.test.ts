@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { inPrivateNetns, shell } from '../../attach/engine.fixture.ts';
+import { inPrivateNetns, shell } from '../../engine/engine.fixture.ts';
 import { pluginNames } from '../client/install.ts';
 import { createInstalledFixture } from '../../bin/plugins.fixture.ts';
 import { createTestDriver } from '../../libnetwork/client/driver.fixture.ts';

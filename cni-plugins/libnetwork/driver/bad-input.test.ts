@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { inPrivateNetns } from '../../attach/engine.fixture.ts';
+import { inPrivateNetns } from '../../engine/engine.fixture.ts';
 import { createDriverFixture } from './driver.fixture.ts';
 
 /**

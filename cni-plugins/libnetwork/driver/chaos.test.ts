@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { test } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
-import { inPrivateNetns, shell, tried } from '../../attach/engine.fixture.ts';
+import { inPrivateNetns, shell, tried } from '../../engine/engine.fixture.ts';
 import type { EngineNetwork, EngineOrder, KnownEndpoint } from './chaos.engine.fixture.ts';
 import { ask, rowsOf } from './driver.fixture.ts';
 

@@ -8,8 +8,8 @@ import { DatabaseSync } from 'node:sqlite';
 import { startKernelWorker } from '../../../base/kernel/index.ts';
 import { createLogger } from '../../../base/log/index.ts';
 import { programStarter, startReactor } from '../../../base/reactor/index.ts';
-import { openPluginEngine } from '../../attach/engine.ts';
-import { shell, tried } from '../../attach/engine.fixture.ts';
+import { openPluginEngine } from '../../engine/engine.ts';
+import { shell, tried } from '../../engine/engine.fixture.ts';
 import { createDockerDriver } from './driver.ts';
 import type { DriverVerb, ReplyOf } from '../protocol/protocol.ts';
 

@@ -6,7 +6,7 @@ import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { asNobody } from '../../../test/fixtures/as-nobody.ts';
-import { inPrivateNetns, shell, tried } from '../../attach/engine.fixture.ts';
+import { inPrivateNetns, shell, tried } from '../../engine/engine.fixture.ts';
 import { createDriverFixture } from './driver.fixture.ts';
 import type { DriverFixture, Joined } from './driver.fixture.ts';
 import { pluginContentType } from '../protocol/protocol.ts';

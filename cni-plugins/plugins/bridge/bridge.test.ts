@@ -2,9 +2,9 @@ import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { after, afterEach, before, test } from 'node:test';
-import { eventually, inPrivateNetns, shell, tried } from '../../attach/engine.fixture.ts';
-import { createPluginFixture } from '../../attach/plugin-engine.fixture.ts';
-import type { Conf, Of, PluginFixture } from '../../attach/plugin-engine.fixture.ts';
+import { eventually, inPrivateNetns, shell, tried } from '../../engine/engine.fixture.ts';
+import { createPluginFixture } from '../../engine/calls/plugin-engine.fixture.ts';
+import type { Conf, Of, PluginFixture } from '../../engine/calls/plugin-engine.fixture.ts';
 import type { CniResult } from '../../spec/result.ts';
 
 /**

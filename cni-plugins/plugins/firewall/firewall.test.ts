@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { execFile, spawnSync } from 'node:child_process';
 import { promisify } from 'node:util';
 import { after, test } from 'node:test';
-import { inPrivateNetns } from '../../attach/engine.fixture.ts';
+import { inPrivateNetns } from '../../engine/engine.fixture.ts';
 import type { CniResult } from '../../spec/result.ts';
 import { codeOf, openPods, shell } from '../pod.fixture.ts';
 import type { TestPod } from '../pod.fixture.ts';

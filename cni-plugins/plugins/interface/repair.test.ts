@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
-import { inPrivateNetns } from '../../attach/engine.fixture.ts';
+import { inPrivateNetns } from '../../engine/engine.fixture.ts';
 import { openPods, shell } from '../pod.fixture.ts';
 
 /** When other programs change a pod's interface, CHECK reports it, and repair restores it. */

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
-import { inPrivateNetns } from '../../attach/engine.fixture.ts';
+import { inPrivateNetns } from '../../engine/engine.fixture.ts';
 import type { CniResult } from '../../spec/result.ts';
 import { codeOf, json, openPods, shell } from '../pod.fixture.ts';
 import type { TestPod } from '../pod.fixture.ts';

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { afterEach, test } from 'node:test';
-import { inPrivateNetns, shell, startFixture } from '../../attach/engine.fixture.ts';
+import { inPrivateNetns, shell, startFixture } from '../../engine/engine.fixture.ts';
 import type { LinkRule, LinkState } from '../../types.ts';
 
 const rule = (cidr: string, protocol: LinkRule['protocol'], low: number, high = low): LinkRule => ({

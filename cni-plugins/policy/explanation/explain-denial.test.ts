@@ -3,8 +3,8 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, test } from 'node:test';
 import { isPortcullisError } from '../../../base/errors/index.ts';
-import { eventually, inPrivateNetns, shell, startFixture } from '../../attach/engine.fixture.ts';
-import type { Pod } from '../../attach/engine.fixture.ts';
+import { eventually, inPrivateNetns, shell, startFixture } from '../../engine/engine.fixture.ts';
+import type { Pod } from '../../engine/engine.fixture.ts';
 import type { AskedConnection, DenialExplanation, LinkRule } from '../../types.ts';
 
 const rule = (cidr: string, port = 80, name?: string): LinkRule => ({

@@ -4,8 +4,8 @@ import { mkdirSync, renameSync, rmSync, truncateSync, writeFileSync } from 'node
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { promisify } from 'node:util';
-import { createFixture, eventually, inPrivateNetns, shell, tried } from '../../attach/engine.fixture.ts';
-import type { Fixture, Pod } from '../../attach/engine.fixture.ts';
+import { createFixture, eventually, inPrivateNetns, shell, tried } from '../../engine/engine.fixture.ts';
+import type { Fixture, Pod } from '../../engine/engine.fixture.ts';
 import type { NetworkEngine } from '../../types.ts';
 
 /** The examples of Kubernetes' page "Network Policies", judged by real connections between real namespaces. */

@@ -5,7 +5,7 @@ import { after, before, test } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
 import { createLogger } from '../../../base/log/index.ts';
 import type { Logger } from '../../../base/log/index.ts';
-import { inPrivateNetns, shell } from '../../attach/engine.fixture.ts';
+import { inPrivateNetns, shell } from '../../engine/engine.fixture.ts';
 import { readServices } from '../description/read.ts';
 import type { Service } from '../model.ts';
 import { becomeRouter, openHost } from '../switch/hosts.fixture.ts';

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { inPrivateNetns, shell } from '../../attach/engine.fixture.ts';
+import { inPrivateNetns, shell } from '../../engine/engine.fixture.ts';
 import { openServiceLink } from './link.ts';
 
 if (inPrivateNetns(import.meta.filename)) {

@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { connect } from 'node:net';
 import { test } from 'node:test';
 import { NETLINK_NETFILTER } from '../../../base/kernel/index.ts';
-import { inPrivateNetns, shell } from '../../attach/engine.fixture.ts';
+import { inPrivateNetns, shell } from '../../engine/engine.fixture.ts';
 import { transact } from '../../netlink/nft-transactions.ts';
 import { openNetlink } from '../../netlink/socket.ts';
 import { concatenated } from '../../netlink/nftables.ts';

@@ -6,9 +6,9 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { after, test } from 'node:test';
 import { createLogger } from '../../../base/log/index.ts';
 import { openReadOnly } from '../../../base/storage/index.ts';
-import { inPrivateNetns, shell, tried } from '../../attach/engine.fixture.ts';
-import { bridgeConf, createPluginFixture } from '../../attach/plugin-engine.fixture.ts';
-import type { Conf, Of } from '../../attach/plugin-engine.fixture.ts';
+import { inPrivateNetns, shell, tried } from '../../engine/engine.fixture.ts';
+import { bridgeConf, createPluginFixture } from '../../engine/calls/plugin-engine.fixture.ts';
+import type { Conf, Of } from '../../engine/calls/plugin-engine.fixture.ts';
 import { startServices } from '../control/services.ts';
 
 /**

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { test } from 'node:test';
-import { inPrivateNetns, shell } from '../../attach/engine.fixture.ts';
+import { inPrivateNetns, shell } from '../../engine/engine.fixture.ts';
 import { keyOf } from '../model.ts';
 import type { Balancer, VirtualServer } from '../model.ts';
 import { openNftablesBalancer } from './balancer.ts';

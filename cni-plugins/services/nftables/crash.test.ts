@@ -3,7 +3,7 @@ import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
 import { test } from 'node:test';
 import { NETLINK_NETFILTER } from '../../../base/kernel/index.ts';
-import { inPrivateNetns, shell } from '../../attach/engine.fixture.ts';
+import { inPrivateNetns, shell } from '../../engine/engine.fixture.ts';
 import { listConnections } from '../../netlink/connections.ts';
 import { openNetlink } from '../../netlink/socket.ts';
 import type { NetlinkSocket } from '../../netlink/socket.ts';

@@ -1,4 +1,4 @@
-import { inPrivateNetns } from '../../attach/engine.fixture.ts';
+import { inPrivateNetns } from '../../engine/engine.fixture.ts';
 import { testInvalidSegments } from '../invalid-segments.fixture.ts';
 import { openNftablesBalancer } from './balancer.ts';
 

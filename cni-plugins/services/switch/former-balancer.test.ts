@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { PortcullisError } from '../../../base/errors/index.ts';
 import { NETLINK_NETFILTER } from '../../../base/kernel/index.ts';
-import { inPrivateNetns, shell } from '../../attach/engine.fixture.ts';
+import { inPrivateNetns, shell } from '../../engine/engine.fixture.ts';
 import { transact } from '../../netlink/nft-transactions.ts';
 import { openNetlink } from '../../netlink/socket.ts';
 import { ipvsLeftovers } from '../ipvs/leftovers.ts';

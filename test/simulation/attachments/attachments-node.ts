@@ -1,6 +1,6 @@
 import { fileURLToPath } from 'node:url';
 import { createLogger } from '../../../base/log/index.ts';
-import { createNetworkEngine } from '../../../cni-plugins/attach/engine.ts';
+import { createNetworkEngine } from '../../../cni-plugins/engine/engine.ts';
 import type { NetworkEngine } from '../../../cni-plugins/types.ts';
 import type { Life } from '../client.ts';
 import { usualErrnos } from '../faults.ts';

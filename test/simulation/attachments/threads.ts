@@ -1,4 +1,4 @@
-import type { WorkerSettings } from '../../../cni-plugins/attach/protocol.ts';
+import type { WorkerSettings } from '../../../cni-plugins/engine/thread/protocol.ts';
 import { createWorkers } from '../workers.ts';
 import type { SimulatedWorker } from '../workers.ts';
 import { attachmentsMachine } from './machine.ts';
@@ -8,7 +8,7 @@ import { setWorker } from './stand-ins/worker-threads.ts';
 let networkThread: (() => Promise<void>) | undefined;
 
 export async function loadNetworkThread(): Promise<void> {
-  const file = new URL('../../../cni-plugins/attach/network.worker.ts', import.meta.url).href;
+  const file = new URL('../../../cni-plugins/engine/thread/network.worker.ts', import.meta.url).href;
   networkThread = ((await import(file)) as { readonly thread: () => Promise<void> }).thread;
 }
 

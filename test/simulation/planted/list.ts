@@ -11,7 +11,7 @@ export interface PlantedBug extends SourceChange {
 const containers = 'runtime/containers';
 const images = 'runtime/images';
 const services = 'cni-plugins/services';
-const attach = 'cni-plugins/attach';
+const engine = 'cni-plugins/engine';
 
 /** Texts that a file contains exactly once, and their replacements. */
 export const planted: readonly PlantedBug[] = [
@@ -193,49 +193,49 @@ export const planted: readonly PlantedBug[] = [
   {
     kind: 'attachments',
     says: 'a detached pod keeps its elements in the rules where the kernel did not take the change at once',
-    file: `${attach}/teardown.ts`,
+    file: `${engine}/pods/teardown.ts`,
     from: 'for (const id of going) unbind(id);',
     to: '',
   },
   {
     kind: 'attachments',
     says: 'an address is free before the link that has it is gone',
-    file: `${attach}/teardown.ts`,
+    file: `${engine}/pods/teardown.ts`,
     from: 'if (record !== undefined && kernel.link(record.spec.hostInterface) !== undefined) continue;',
     to: '',
   },
   {
     kind: 'attachments',
     says: 'a link is made before the rules know it',
-    file: `${attach}/attacher.ts`,
+    file: `${engine}/pods/attacher.ts`,
     from: 'rules.change(record, addPod(record));\n        make(record, pod);',
     to: 'make(record, pod);',
   },
   {
     kind: 'attachments',
     says: 'an attachment that was begun when the daemon was killed stands unfinished',
-    file: 'cni-plugins/reconcile/plan.ts',
+    file: 'cni-plugins/engine/reconcile/plan.ts',
     from: "...own.filter(({ state }) => state !== 'ready').map(({ id }): Operation => ({ do: 'release', id })),",
     to: '',
   },
   {
     kind: 'attachments',
     says: 'a class is not recorded before the kernel has it',
-    file: `${attach}/link-class.ts`,
+    file: `${engine}/pods/link-class.ts`,
     from: 'orKept(() => store.setClass(id, linkClass, asked));',
     to: '',
   },
   {
     kind: 'attachments',
     says: 'tables are taken away while links that nobody claims still stand',
-    file: `${attach}/network-core.ts`,
+    file: `${engine}/pods/network-core.ts`,
     from: 'operations.forEach(perform);\n      if (!isKept) rules.remove();',
     to: 'if (!isKept) rules.remove();\n      operations.forEach(perform);',
   },
   {
     kind: 'attachments',
     says: 'a link that could not be given back at the start is not looked for again',
-    file: `${attach}/link-watch.ts`,
+    file: `${engine}/thread/link-watch.ts`,
     from: 'let isLost = true;',
     to: 'let isLost = false;',
   },
@@ -249,7 +249,7 @@ export const planted: readonly PlantedBug[] = [
   {
     kind: 'attachments',
     says: 'a request that is repeated makes the attachment anew, with another address',
-    file: `${attach}/attacher.ts`,
+    file: `${engine}/pods/attacher.ts`,
     from: "if (existing?.state === 'ready') return { record: existing };",
     to: '',
   },
@@ -263,7 +263,7 @@ export const planted: readonly PlantedBug[] = [
   {
     kind: 'attachments',
     says: 'events of links are forgotten where the look that they call for fails',
-    file: `${attach}/link-watch.ts`,
+    file: `${engine}/thread/link-watch.ts`,
     from: 'isLost ||= isOurs;\n      if (isLost) isLost =',
     to: 'if (isOurs || isLost) isLost =',
   },

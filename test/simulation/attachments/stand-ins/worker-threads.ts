@@ -1,4 +1,4 @@
-import type { WorkerSettings } from '../../../../cni-plugins/attach/protocol.ts';
+import type { WorkerSettings } from '../../../../cni-plugins/engine/thread/protocol.ts';
 import type { SimulatedPort } from '../../workers.ts';
 
 /** Replaces `node:worker_threads`: a simulated Worker's port and its start settings. */

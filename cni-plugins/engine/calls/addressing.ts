@@ -1,0 +1,131 @@
+import { PortcullisError, reasonOf } from '../../../base/errors/index.ts';
+import { readPlainFileSync } from '../../../base/files/index.ts';
+import { networkOf, parseIp, parsePrefix } from '../../spec/address.ts';
+import type { CniResult } from '../../spec/result.ts';
+import type { LeasedAddress, Resource } from '../../plugins/contract/contract.ts';
+import type { AttachmentKey } from '../../spec/attachment-key.ts';
+import { parseResolvConf } from '../../plugins/ipam/read.ts';
+import { kindOf } from '../../plugins/registry.ts';
+import type { AddressSource, GivenAddresses, LeaseSource } from '../../networks/addresses.ts';
+import type { Host } from '../../namespaces/caller.ts';
+import type { NetworkDatabase } from '../../database/database.ts';
+import { foreignAddresses, freeForeignAddresses } from '../../database/foreign-store.ts';
+import { createLeases } from '../../database/leases.ts';
+import type { Holder, LeaseRequest } from '../../database/leases.ts';
+
+/**
+ * Addresses and host ports of plugin calls: from the database, from upstream's store, or from a third-party
+ * program.
+ */
+export interface Addressing {
+  /**
+   * Call it inside a transaction.
+   * @throws NETWORK_ADDRESSES_EXHAUSTED · NETWORK_ADDRESS_TAKEN · NETWORK_ADDRESS_OUT_OF_RANGE
+   */
+  lease(source: AddressSource, wanted: Wanted): GivenAddresses;
+  /** Converts the result of a third-party program. */
+  delegated(result: CniResult): GivenAddresses;
+  /** Call it inside a transaction. @throws NETWORK_HOST_PORT_TAKEN */
+  takeHostPorts(host: Host, resources: readonly Resource[], holder: Holder): void;
+  /** Returns why no address can be leased, or undefined if one can. */
+  exhaustion(source: LeaseSource, wanted: Pick<Wanted, 'host'> & { readonly network: string }): string | undefined;
+  /** Releases an address that upstream's store holds for the key. */
+  freeForeign(source: LeaseSource, key: AttachmentKey, host: Host): void;
+  collectForeign(source: LeaseSource, network: string, valid: ReadonlySet<string>, host: Host): void;
+}
+
+interface Wanted {
+  readonly host: Host;
+  readonly key: AttachmentKey;
+  readonly holder: Holder;
+}
+
+const nothing: GivenAddresses = { addresses: [], routes: [], dns: {} };
+
+export function createAddressing(database: NetworkDatabase): Addressing {
+  const leases = createLeases(database);
+
+  const requestOf = (source: LeaseSource, host: Host, network: string): LeaseRequest => ({
+    namespaceId: host.namespaceId,
+    scope: '',
+    network,
+    rangeSets: source.rangeSets,
+    wanted: source.wanted,
+    taken: foreignAddresses(host.path(source.dataDir), network),
+  });
+
+  return {
+    lease(source, { host, key, holder }) {
+      if (source.from === 'plugin') return source.lease();
+      if (source.from !== 'ranges') return nothing;
+      const request = requestOf(source, host, key.network);
+      const choices = leases.choose(request);
+      leases.lease(request, choices, holder);
+      const addresses = choices
+        .toSorted((a, b) => a.address.family - b.address.family)
+        .map(({ address, range }): LeasedAddress => ({
+          address: { address, length: range.subnet.length },
+          gateway: range.gateway,
+          subnet: range.subnet,
+        }));
+      return { addresses, routes: source.routes, dns: source.resolvConf === undefined ? {} : dnsOf(host.path(source.resolvConf)) };
+    },
+    delegated: (result) => ({
+      addresses: result.ips.flatMap(({ address: text, gateway: via }): LeasedAddress[] => {
+        const address = parsePrefix(text);
+        const gateway = via === undefined ? undefined : parseIp(via);
+        if (address === undefined) return [];
+        return [
+          { address, subnet: { address: networkOf(address), length: address.length }, ...(gateway === undefined ? {} : { gateway }) },
+        ];
+      }),
+      routes: result.routes,
+      dns: result.dns,
+    }),
+    takeHostPorts(host, resources, holder) {
+      for (const resource of resources) {
+        const ports = kindOf(resource).hostPorts?.(resource) ?? [];
+        leases.takeHostPorts(
+          host.namespaceId,
+          ports.map((port) => ({ ...port, containerPort: 0 })),
+          holder,
+        );
+      }
+    },
+    exhaustion(source, { host, network }) {
+      try {
+        const { wanted: _wanted, ...request } = requestOf(source, host, network);
+        leases.choose(request);
+        return undefined;
+      } catch (thrown) {
+        if (thrown instanceof PortcullisError && thrown.code === 'NETWORK_ADDRESSES_EXHAUSTED') return reasonOf(thrown);
+        throw thrown;
+      }
+    },
+    freeForeign: (source, key, host) =>
+      freeForeignAddresses(
+        host.path(source.dataDir),
+        key.network,
+        (id, name) => id === key.containerId && (name === undefined || name === key.interface),
+      ),
+    collectForeign: (source, network, valid, host) =>
+      freeForeignAddresses(host.path(source.dataDir), network, (id, name) => name !== undefined && !valid.has(`${id}\0${name}`)),
+  };
+}
+
+const mostDnsBytes = 1024 * 1024;
+
+function dnsOf(path: string): CniResult['dns'] {
+  try {
+    return parseResolvConf(readPlainFileSync(path, mostDnsBytes));
+  } catch (thrown) {
+    throw new PortcullisError({
+      code: 'NETWORK_CONFIG_INVALID',
+      kind: 'invalid',
+      attempted: 'read the DNS settings',
+      on: path,
+      why: reasonOf(thrown),
+      fix: "correct 'resolvConf' of the address plugin's configuration",
+    });
+  }
+}

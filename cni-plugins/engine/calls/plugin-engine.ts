@@ -1,0 +1,157 @@
+import { reasonOf } from '../../../base/errors/index.ts';
+import type { Logger } from '../../../base/log/index.ts';
+import type { CniResult } from '../../spec/result.ts';
+import { createAddressing } from './addressing.ts';
+import type { Addressing } from './addressing.ts';
+import { createTurns, runSteps } from './address-program-steps.ts';
+import type { Steps } from './address-program-steps.ts';
+import type { Host, Hosts } from '../../namespaces/caller.ts';
+import { compareChecks } from './comparison.ts';
+import type { NetworkDatabase } from '../../database/database.ts';
+import type { EndedNamespaces } from '../../database/ended-namespaces.ts';
+import { createPluginAttachmentStore } from '../../database/plugin-attachments.ts';
+import type { PluginCall } from '../../calls/plugin-call.ts';
+import { createPluginAdder } from './plugin-adder.ts';
+import { createPluginRemoval } from './plugin-removal.ts';
+import { createPluginRepair } from './plugin-repair.ts';
+import { notAvailable, previousResultMissing } from '../../calls/plugin-errors.ts';
+import { readConfiguration as read, sound, withoutUnknown } from './plugin-reading.ts';
+
+/**
+ * Executes calls of our CNI plugins: first the intent in the database, then the kernel, then the record.
+ * Synchronous, for a Worker, except while it waits for a third-party IPAM plugin. The daemon uses it, and so
+ * does a plugin that runs without the daemon. The database's lock orders acts over all processes. So anything
+ * half-created was left by a process that died, and the next act in the host network namespace removes it.
+ */
+export interface PluginCore {
+  /** ADD returns its result. @throws the errors that {@link CallPlugin} lists */
+  call(call: PluginCall): CniResult | undefined | Promise<CniResult | undefined>;
+  /**
+   * Runs the CHECKs of plugins of one chain for one attachment, in their order. Returns a promise if a
+   * third-party IPAM plugin is called.
+   * @throws the first error
+   */
+  check(calls: readonly PluginCall[]): void | Promise<void>;
+  /**
+   * Recreates what other programs removed from existing attachments in this host network namespace, and removes what
+   * crashed processes left half-created.
+   */
+  repair(host: Host): void;
+  /**
+   * Removes the connections that commands made for a container that is gone. The caller holds the database's
+   * lock.
+   */
+  release(host: Host, containerId: string): void;
+}
+
+export interface PluginCoreDeps {
+  readonly namespaceIds: Pick<EndedNamespaces, 'watch'>;
+  readonly database: NetworkDatabase;
+  readonly hosts: Hosts;
+  readonly log: Pick<Logger, 'info' | 'warn'>;
+}
+
+/** Changes nothing before the first call. */
+export function createPluginCore({ database, hosts, namespaceIds, log }: PluginCoreDeps): PluginCore {
+  const pluginAttachments = createPluginAttachmentStore(database);
+  const addressing: Addressing = createAddressing(database);
+  const removal = createPluginRemoval({ database, parts: pluginAttachments, log });
+  const { act, removeAnyhow, release } = removal;
+  const { add, finish, isAwaited } = createPluginAdder({
+    database,
+    parts: pluginAttachments,
+    addressing,
+    removal,
+    repair: (host) => repair(host),
+    log,
+  });
+  const { repair, repairInTime } = createPluginRepair({ parts: pluginAttachments, act, isAwaited, log });
+
+  const del = function* (call: PluginCall, host: Host): Steps<void> {
+    const reading = read(call);
+    const { type, source } = reading;
+    try {
+      if (source.from === 'program') yield { type: source.type, command: 'DEL' };
+    } finally {
+      // What we created is removed in any case. The error is reported to the caller, which calls again (CNI
+      // specification 1.1, section 4).
+      act(host, () => {
+        const pluginAttachment = pluginAttachments.part(host.namespaceId, call.key, type);
+        if (source.from === 'ranges') addressing.freeForeign(source, call.key, host);
+        if (pluginAttachment !== undefined) return removeAnyhow(pluginAttachment, host, call.netns);
+        // An attachment that was never added counts as deleted; a configuration that could not have been
+        // added is reported.
+        sound(reading);
+      });
+    }
+  };
+
+  const check = function* (call: PluginCall, host: Host): Steps<void> {
+    const reading = sound(read(call));
+    if (call.prevResult === undefined) throw previousResultMissing(reading.type);
+    if (reading.source.from === 'program') yield { type: reading.source.type, command: 'CHECK' };
+    compareChecks([{ call, reading }], host, pluginAttachments, (body) => act(host, body));
+  };
+
+  const gc = function* (call: PluginCall, host: Host): Steps<void> {
+    const { type, source } = sound(read(call));
+    const keyOf = (containerId: string, name: string): string => `${containerId}\0${name}`;
+    const valid = new Set((call.valid ?? []).map((each) => keyOf(each.containerId, each.interface)));
+    act(host, () => {
+      const failures: string[] = [];
+      for (const pluginAttachment of pluginAttachments.all(host.namespaceId).toReversed()) {
+        const { network, containerId, interface: name } = pluginAttachment.key;
+        if (network !== call.key.network || pluginAttachment.type !== type || valid.has(keyOf(containerId, name))) continue;
+        try {
+          removeAnyhow(pluginAttachment, host);
+        } catch (thrown) {
+          failures.push(reasonOf(thrown));
+        }
+      }
+      if (source.from === 'ranges') addressing.collectForeign(source, call.key.network, valid, host);
+      if (failures.length > 0) throw notAvailable(type, failures.join('; '));
+    });
+    if (source.from === 'program') yield { type: source.type, command: 'GC' };
+  };
+
+  const status = function* (call: PluginCall, host: Host): Steps<void> {
+    const { type, plugin, config, source } = withoutUnknown(read(call));
+    if (source.from === 'program') yield { type: source.type, command: 'STATUS' };
+    repairInTime(host);
+    const unfit = plugin?.unavailable?.(config, host.route);
+    if (unfit !== undefined) throw notAvailable(type, unfit);
+    if (source.from === 'ranges') {
+      const why = addressing.exhaustion(source, { host, network: call.key.network });
+      if (why !== undefined) throw notAvailable(type, why);
+    }
+  };
+
+  const verbs = { add, finish, del, check, gc, status };
+  const inTurn = createTurns();
+  const call: PluginCore['call'] = (asked) =>
+    inTurn(asked, () =>
+      hosts.with(asked.caller, (host) => {
+        if (asked.verb === 'add' && asked.caller.netnsFd !== undefined) namespaceIds.watch(host.namespaceId, asked.caller.netnsFd);
+        return runSteps<CniResult | undefined | void>(verbs[asked.verb](asked, host), asked, host);
+      }),
+    ) as CniResult | undefined | Promise<CniResult | undefined>;
+
+  const checkOneByOne = async (calls: readonly PluginCall[]): Promise<void> => {
+    for (const each of calls) await call(each);
+  };
+
+  return {
+    call,
+    check(calls) {
+      const [first] = calls;
+      if (first === undefined) return undefined;
+      const checks = calls.map((each) => ({ call: each, reading: sound(read(each)) }));
+      if (checks.some(({ reading }) => reading.source.from === 'program')) return checkOneByOne(calls);
+      return inTurn<void>(first, () =>
+        hosts.with(first.caller, (host) => compareChecks(checks, host, pluginAttachments, (body) => act(host, body))),
+      );
+    },
+    repair,
+    release,
+  };
+}

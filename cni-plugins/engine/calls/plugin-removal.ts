@@ -1,0 +1,93 @@
+import { reasonOf } from '../../../base/errors/index.ts';
+import type { Logger } from '../../../base/log/index.ts';
+import type { Attached, ResourceKernel } from '../../plugins/contract/contract.ts';
+import { kindOf } from '../../plugins/registry.ts';
+import type { Host } from '../../namespaces/caller.ts';
+import type { NetworkDatabase } from '../../database/database.ts';
+import type { PluginAttachment, PluginAttachmentStore } from '../../database/plugin-attachments.ts';
+
+/** Removes plugin attachments, and what crashed processes left half-created. */
+export interface PluginRemoval {
+  /** @param isUndone the attachment was never reported as created */
+  remove(pluginAttachment: PluginAttachment, kernel: ResourceKernel, host: Host, isUndone?: boolean): void;
+  /** Removes an attachment also if its pod's namespace is gone. */
+  removeAnyhow(pluginAttachment: PluginAttachment, host: Host, netns?: string): void;
+  /**
+   * Removes the connections that commands made for a container that is gone. The caller holds the database's
+   * lock.
+   */
+  release(host: Host, containerId: string): void;
+  /** Runs an act under the database's lock, after leftovers of crashed processes are removed. */
+  act<T>(host: Host, body: () => T): T;
+  /** Runs the removal of a failed attachment. A failure is logged, and the next act tries again. */
+  undo(pluginAttachment: PluginAttachment, removal: () => void): void;
+}
+
+export interface PluginRemovalDeps {
+  readonly database: NetworkDatabase;
+  readonly parts: PluginAttachmentStore;
+  readonly log: Pick<Logger, 'info' | 'warn'>;
+}
+
+export function createPluginRemoval({ database, parts: pluginAttachments, log }: PluginRemovalDeps): PluginRemoval {
+  const remove = (pluginAttachment: PluginAttachment, kernel: ResourceKernel, { namespaceId }: Host, isUndone = false): void => {
+    pluginAttachments.setState(pluginAttachment, 'removing');
+    const attached: Attached = { has: (hostInterface, type) => pluginAttachments.has(namespaceId, hostInterface, type), isUndone };
+    for (const resource of pluginAttachment.resources.toReversed())
+      kindOf(resource).remove(resource, kernel, pluginAttachment.key, attached);
+    pluginAttachments.remove(pluginAttachment);
+  };
+
+  const removeAnyhow = (pluginAttachment: PluginAttachment, host: Host, netns = pluginAttachment.netns): void =>
+    host.withPod(netns === '' ? pluginAttachment.netns : netns, { lenient: true }, (kernel) => remove(pluginAttachment, kernel, host));
+
+  const release = (host: Host, containerId: string): void => {
+    for (const pluginAttachment of pluginAttachments.of(host.namespaceId, containerId).toReversed()) {
+      try {
+        removeAnyhow(pluginAttachment, host);
+      } catch (thrown) {
+        log.warn(
+          { ...pluginAttachment.key, type: pluginAttachment.type, why: reasonOf(thrown) },
+          'a connection of a pod that is gone could not be removed; it is tried again',
+        );
+      }
+    }
+  };
+
+  /**
+   * Removes what crashed processes left half-created. What cannot be removed now is tried again by the next
+   * act.
+   */
+  const recover = (host: Host): void => {
+    for (const pluginAttachment of pluginAttachments.unfinished(host.namespaceId)) {
+      try {
+        removeAnyhow(pluginAttachment, host);
+        log.info({ ...pluginAttachment.key, type: pluginAttachment.type }, 'leftovers of a killed process were removed');
+      } catch (thrown) {
+        log.warn(
+          { ...pluginAttachment.key, type: pluginAttachment.type, why: reasonOf(thrown) },
+          'leftovers of a killed process could not be removed',
+        );
+      }
+    }
+  };
+
+  const act = <T>(host: Host, body: () => T): T =>
+    database.exclusively(() => {
+      recover(host);
+      return body();
+    });
+
+  const undo = (pluginAttachment: PluginAttachment, removal: () => void): void => {
+    try {
+      removal();
+    } catch (thrown) {
+      log.warn(
+        { ...pluginAttachment.key, type: pluginAttachment.type, why: reasonOf(thrown) },
+        'a failed attachment could not be removed at once; it is tried again',
+      );
+    }
+  };
+
+  return { remove, removeAnyhow, release, act, undo };
+}

@@ -1,0 +1,148 @@
+import { reasonOf } from '../../../base/errors/index.ts';
+import type { Logger } from '../../../base/log/index.ts';
+import { isRefusal } from '../../netlink/kernel-failure.ts';
+import type { Table } from '../../netlink/nftables.ts';
+import type { Request } from '../../netlink/socket.ts';
+import type { ConstantRules } from '../../netlink/constant-rules.ts';
+import { createEnforcer } from '../../policy/enforcement/enforcer.ts';
+import type { Enforcer, OpenPod } from '../../policy/enforcement/enforcer.ts';
+import type { PolicyFollower } from '../../policy/kubernetes/folder.ts';
+import type { PolicySet } from '../../policy/kubernetes/network-policy.ts';
+import { openPodOf, policyPodOf } from '../../policy/enforcement/open-pod.ts';
+import type { HostKernel } from '../../links/host-kernel.ts';
+import { hasUnheldLink } from '../../database/record.ts';
+import type { AttachmentRecord } from '../../database/record.ts';
+import { outlineOf, rebuild, removePod, removeTables } from '../../links/rules/ruleset.ts';
+import { constantRules, ip6Table, routedTables, tables } from '../../links/rules/rules.ts';
+import type { NetworkStore } from '../../database/store.ts';
+
+/** What the kernel's tables contain of the attachments, and the changes from one state to the next. */
+export interface RulesInForce {
+  readonly policy: Pick<Enforcer, 'counts' | 'isolates' | 'keep' | 'rulesOf' | 'tables'>;
+  /** Recreates all tables from the records. */
+  rebuild(): void;
+  /** Removes the tables, because nothing is attached. */
+  remove(): void;
+  /**
+   * Ensures that the tables exist which deny all traffic of links that are about to be created for the
+   * record.
+   */
+  expect(record: AttachmentRecord): void;
+  /**
+   * Changes elements. If the tables are not in the expected state, another program changed them, and they are
+   * recreated.
+   */
+  change(record: AttachmentRecord, requests: readonly Request[], ofPolicy?: readonly Request[]): void;
+  /**
+   * Removes the record's elements and peer rules, which denies all traffic of its link. Returns false if
+   * there are no tables that could deny it.
+   */
+  forget(record: AttachmentRecord): boolean;
+  /**
+   * Returns the requests that set the peer rules of the record.
+   * @throws NETWORK_BAD_RULE; nothing is changed then
+   */
+  ofPeers(record: AttachmentRecord): Request[];
+  /** Checks whether the NetworkPolicies changed, and updates the kernel. */
+  followPolicies(): void;
+  /** Recreates tables that another program removed, or removed rules from. */
+  lookAfter(): void;
+  /** Returns how often the tables were not in the expected state. */
+  repairs(): number;
+}
+
+export interface RulesDeps {
+  readonly store: Pick<NetworkStore, 'records'>;
+  readonly kernel: Pick<HostKernel, 'hasTable' | 'lacksRules' | 'link' | 'rules'>;
+  readonly policies: PolicyFollower;
+  readonly log: Pick<Logger, 'warn'>;
+}
+
+export function createRulesInForce({ store, kernel, policies, log }: RulesDeps): RulesInForce {
+  const policy = createEnforcer();
+  /** Subnets that the current tables know. Undefined: no tables. */
+  let outline: ReadonlySet<string> | undefined;
+  /** Policies that the kernel has not accepted yet. */
+  let unsent: PolicySet | undefined;
+  let repairs = 0;
+
+  const openPod = (record: AttachmentRecord): OpenPod | undefined => openPodOf(record, ({ name, mac }) => kernel.link(name)?.mac ?? mac);
+  const routedStand = (): boolean => routedTables.some((table) => kernel.hasTable(table));
+
+  /** When a pod starts, such policies are refused. Policies that arrive later can only be reported. */
+  const tellOfUnheld = (): void => {
+    for (const { id, state, class: linkClass, rules, spec } of store.records()) {
+      if (state !== 'ready' || linkClass === 'deny' || linkClass === 'none' || !hasUnheldLink(spec)) continue;
+      if (!policy.isolates(policyPodOf(spec, rules))) continue;
+      log.warn({ id, network: spec.network }, 'NetworkPolicies select this pod and do not hold on its links: our rules do not know them');
+    }
+  };
+
+  const rebuildRules = (): void => {
+    const live = store.records().filter(({ state }) => state !== 'detaching');
+    kernel.rules([...rebuild(live, routedStand()), ...policy.restart(live.flatMap((record) => openPod(record) ?? []))]);
+    policy.settled();
+    outline = new Set(outlineOf(live));
+  };
+
+  const isKnown = (record: AttachmentRecord): boolean => outline !== undefined && outlineOf([record]).every((entry) => outline?.has(entry));
+
+  const change: RulesInForce['change'] = (record, requests, ofPolicy) => {
+    if (!isKnown(record)) return rebuildRules();
+    try {
+      kernel.rules([...requests, ...(ofPolicy ?? [])]);
+      if (ofPolicy !== undefined) policy.settled();
+    } catch (thrown) {
+      if (!isRefusal(thrown, 'ENOENT', 'EEXIST')) throw thrown;
+      repairs += 1;
+      log.warn({ id: record.id, why: reasonOf(thrown) }, 'the network rules were changed by another program; they are recreated');
+      rebuildRules();
+    }
+  };
+
+  return {
+    policy,
+    rebuild: rebuildRules,
+    remove() {
+      kernel.rules([...removeTables(routedStand()), ...policy.restart([])]);
+      outline = undefined;
+    },
+    expect(record) {
+      if (!isKnown(record)) rebuildRules();
+    },
+    change,
+    forget(record) {
+      if (outline === undefined) return false;
+      change(record, removePod(record, store.records()), policy.close(record.id));
+      return true;
+    },
+    ofPeers(record) {
+      const pod = openPod(record);
+      return pod === undefined ? policy.close(record.id) : policy.open(pod);
+    },
+    followPolicies() {
+      unsent = policies.changed() ?? unsent;
+      if (unsent === undefined) return;
+      const requests = policy.setPolicies(unsent);
+      if (outline !== undefined && requests.length > 0) kernel.rules(requests);
+      policy.settled();
+      unsent = undefined;
+      tellOfUnheld();
+    },
+    lookAfter() {
+      if (outline === undefined) return;
+      const own = [...tables, ...(outline.has('routed') ? routedTables : [])];
+      const isWhole = (table: Table, rules: ConstantRules): boolean =>
+        kernel.hasTable(table) ? !kernel.lacksRules(table, rules) : table === ip6Table;
+      if (
+        own.every((table) => isWhole(table, constantRules[table.family])) &&
+        policy.tables().every(([table, rules]) => isWhole(table, rules))
+      )
+        return;
+      repairs += 1;
+      log.warn({}, 'the network rules were removed by another program, all or some; they are recreated');
+      rebuildRules();
+    },
+    repairs: () => repairs,
+  };
+}

@@ -1,0 +1,90 @@
+import type { Worker } from 'node:worker_threads';
+import { PortcullisError, errorFromJson, reasonOf } from '../../../base/errors/index.ts';
+import { closeLedger, newLedger } from '../../../base/kernel/index.ts';
+import type { Logger } from '../../../base/log/index.ts';
+import { startWorker } from '../../../base/process/index.ts';
+import type { HandedOver } from '../../cni/server/plugin-service.ts';
+import type { Answer, Call, FromWorker, ToWorker, WorkerSettings } from './protocol.ts';
+
+/** One Worker of the engine (`network.worker.ts`), from its start until it ends. */
+export interface EngineThread {
+  /** @throws NETWORK_ENGINE_LOST, and the errors of the call */
+  call(call: Call): Promise<Answer>;
+  stop(): Promise<void>;
+}
+
+export interface EngineThreadListener {
+  /** The thread can no longer be called. Called once or more. */
+  ended(): void;
+  handedOver(connection: HandedOver): void;
+  /** An endpoint has a name. */
+  named?(): void;
+}
+
+/** Starts the Worker. It changes nothing before the first call. */
+export function startEngineThread(options: Omit<WorkerSettings, 'ledger'>, log: Logger, listener: EngineThreadListener): EngineThread {
+  const ledger = newLedger();
+  const settings: WorkerSettings = { ...options, ledger };
+  const worker: Worker = startWorker(import.meta.url, './network.worker.ts', { workerData: settings });
+  const waiting = new Map<number, { resolve(answer: Answer): void; reject(error: Error): void }>();
+  let sequence = 0;
+  let idle = true;
+
+  // The Worker keeps the process alive only while a caller waits for its answer.
+  const balance = (): void => {
+    if (idle === (waiting.size === 0)) return;
+    idle = !idle;
+    if (idle) worker.unref();
+    else worker.ref();
+  };
+  worker.unref();
+
+  let over: string | undefined;
+  const end = (why: string): void => {
+    over ??= why;
+    listener.ended();
+    for (const { reject } of waiting.values()) reject(engineLost(why, 'try again; see the daemon log'));
+    waiting.clear();
+  };
+  worker.on('message', (message: FromWorker) => {
+    if ('level' in message) return log[message.level](message.fields, message.message);
+    if ('named' in message) return listener.named?.();
+    if ('handedOver' in message) return listener.handedOver(message.handedOver);
+    const caller = waiting.get(message.sequence);
+    waiting.delete(message.sequence);
+    balance();
+    if ('answer' in message) caller?.resolve(message.answer);
+    else caller?.reject(errorFromJson(message.error));
+  });
+  worker.on('error', (error) => {
+    log.error({ why: reasonOf(error) }, 'the network thread failed');
+    end(reasonOf(error));
+  });
+  worker.on('exit', () => {
+    // Descriptors of a thread that was terminated during a call would keep the pods' network namespaces
+    // alive.
+    closeLedger(ledger);
+    end('the network thread ended');
+  });
+
+  return {
+    call(call) {
+      sequence += 1;
+      const message: ToWorker = { sequence, call };
+      return new Promise((resolve, reject) => {
+        if (over !== undefined) return reject(engineLost(over, 'try again; see the daemon log'));
+        waiting.set(message.sequence, { resolve, reject });
+        balance();
+        worker.postMessage(message);
+      });
+    },
+    async stop() {
+      await worker.terminate();
+    },
+  };
+}
+
+/** Returns the error of a call whose thread is gone, or whose answer cannot be used. */
+export function engineLost(why: string, fix: string): PortcullisError {
+  return new PortcullisError({ code: 'NETWORK_ENGINE_LOST', kind: 'unavailable', attempted: 'use the network engine', on: '', why, fix });
+}

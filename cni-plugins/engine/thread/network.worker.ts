@@ -1,0 +1,348 @@
+import { parentPort, workerData } from 'node:worker_threads';
+import { errorToJson } from '../../../base/errors/index.ts';
+import { diskIsFull, makingRoom as makingRoomIn, roomOf, tendBallast } from '../../../base/storage/index.ts';
+import { keepLedger } from '../../../base/kernel/index.ts';
+import { openHosts } from '../../namespaces/caller.ts';
+import { failureOf } from './call-failure.ts';
+import type { Hosts } from '../../namespaces/caller.ts';
+import { openNetworkDatabase } from '../../database/database.ts';
+import type { NetworkDatabase } from '../../database/database.ts';
+import { createEndedNamespaces } from '../../database/ended-namespaces.ts';
+import { openHostKernel } from '../../links/host-kernel.ts';
+import { createLinkReaper } from './link-reaper.ts';
+import { openLinkWatch } from './link-watch.ts';
+import type { LinkWatch } from './link-watch.ts';
+import { createNetworkCore } from '../pods/network-core.ts';
+import type { NetworkCore } from '../pods/network-core.ts';
+import { createPluginCore } from '../calls/plugin-engine.ts';
+import type { PluginCore } from '../calls/plugin-engine.ts';
+import { figuresOf } from '../../database/figures.ts';
+import type { LinkCounts } from '../../database/figures.ts';
+import { openPluginListener } from './plugin-listener.ts';
+import type { PluginListener } from './plugin-listener.ts';
+import { createPodResolver } from '../../database/pod-resolver.ts';
+import { createNameStore } from '../../database/endpoint-names.ts';
+import type { NameStore } from '../../database/endpoint-names.ts';
+import { openNetworkFolder } from '../../networks/networks.ts';
+import type { NetworkFolder } from '../../networks/networks.ts';
+import type { Answer, Call, FromWorker, ToWorker, WorkerSettings } from './protocol.ts';
+import { openPolicyFolder } from '../../policy/kubernetes/folder.ts';
+import type { PolicyReport } from '../../policy/kubernetes/folder.ts';
+import { createRecentCalls } from './recent-calls.ts';
+import { attachmentOf, tagOf } from '../../database/record.ts';
+import { createRemoteStore } from '../../database/remote-store.ts';
+import type { RemoteStore } from '../../database/remote-store.ts';
+import { rootIdOf } from '../../database/root-id.ts';
+import { readableAt } from '../../followed-files/folder-gate.ts';
+import { createNetworkStore } from '../../database/store.ts';
+import { forgetDead, startUpkeep } from './upkeep.ts';
+import type { LoadedNetwork } from '../../spec/conf-folder.ts';
+import type { CniResult } from '../../spec/result.ts';
+import type { LinkRepairs } from '../../types.ts';
+
+/**
+ * The only thread that uses netlink. Every call is synchronous and serial, so that kernel, database and rules
+ * change in one order. It stays in the daemon's own network namespace, except while it opens a socket inside
+ * a pod's.
+ */
+const port = parentPort;
+if (port === null) throw new Error('network.worker runs as a Worker');
+const settings = workerData as WorkerSettings;
+keepLedger(settings.ledger);
+const post = (message: FromWorker): void => port.postMessage(message);
+const log = {
+  // The main thread is not woken up for lines that are not written.
+  debug: (fields: object, message: string) => (settings.debug ? post({ level: 'debug', fields, message }) : undefined),
+  info: (fields: object, message: string) => post({ level: 'info', fields, message }),
+  warn: (fields: object, message: string) => post({ level: 'warn', fields, message }),
+  error: (fields: object, message: string) => post({ level: 'error', fields, message }),
+};
+
+const ballast = settings.ballast && tendBallast(settings.ballast);
+/** Operations that free something succeed on a full disk, too. */
+const freeing: ReadonlySet<Call['do']> = new Set(['leave', 'left', 'gc', 'close']);
+const makingRoom = <T>(act: () => T): T => makingRoomIn(ballast, act, parts?.database.room);
+const spendingFor = <T>(call: Call, act: () => T): T => (freeing.has(call.do) ? makingRoom(act) : act());
+
+// Opened before the first call, so that the policies apply to existing pods from the start.
+const policyFolder =
+  settings.confDir === undefined
+    ? undefined
+    : await openPolicyFolder({
+        folder: settings.policyDir,
+        at: readableAt(settings.policyDir, settings.gates),
+        storedAt: `${settings.databasePath}.policies`,
+        log,
+      });
+
+interface Deps {
+  readonly database: NetworkDatabase;
+  readonly hosts: Hosts;
+  readonly remote: RemoteStore;
+  readonly plugins: PluginCore;
+  /** The engine's own host network namespace. */
+  readonly namespaceId: string;
+  /** Absent in a process that serves plugin calls only. */
+  readonly core?: NetworkCore;
+  readonly networks?: NetworkFolder;
+  readonly links?: LinkWatch;
+  close(): void;
+}
+
+let parts: Deps | undefined;
+/** @param isStart whether the daemon is starting */
+function open(isStart = false): Deps {
+  if (parts !== undefined) return parts;
+  const database = openNetworkDatabase(settings.databasePath, settings.ballast && roomOf(settings.ballast));
+  const opened: { close(): void }[] = [database];
+  const close = (): void => opened.toReversed().forEach((each) => each.close());
+  try {
+    const hosts = openHosts();
+    opened.push(hosts);
+    const { confDir } = settings;
+    const { namespaceId } = hosts.own;
+    const namespaceIds = createEndedNamespaces(database, hosts.own.route, namespaceId);
+    const plugins = createPluginCore({ database, hosts, namespaceIds, log });
+    const remote = createRemoteStore(database);
+    if (confDir === undefined || policyFolder === undefined) return (parts = { database, hosts, remote, plugins, namespaceId, close });
+    const kernel = openHostKernel(tagOf(rootIdOf(database)));
+    opened.push(kernel);
+    const report = (problem: string): void => log.warn({ problem }, 'a CNI configuration file was passed over');
+    const networks = openNetworkFolder(readableAt(confDir, settings.gates), settings.choice ?? { plugins: 'auto', maxConfigs: 1 }, report);
+    const store = createNetworkStore(database, namespaceId);
+    const core = createNetworkCore({ store, kernel, plugins, networks, log, policies: policyFolder.follow() });
+    const links = openLinkWatch({ database, core, plugins, host: hosts.own, store, kernel, log });
+    opened.push(links);
+    database.exclusively(() => {
+      // A thread that replaces a lost one continues, and does not touch links that it does not know.
+      if (isStart) core.refuseOthers();
+      // The process was killed between the answer to a detach and the remaining work.
+      for (const { id, state } of store.records()) if (state === 'detaching') plugins.release(hosts.own, id);
+      core.reconcile();
+    });
+    plugins.repair(hosts.own);
+    forgetDead(namespaceIds, log);
+    opened.push(startUpkeep({ database, core, namespaceIds, links, calls, tellOfNames: () => tellOfNames({ database }), log }));
+    return (parts = { database, hosts, remote, plugins, namespaceId, core, networks, links, close });
+  } catch (thrown) {
+    close();
+    throw thrown;
+  }
+}
+
+let names: NameStore | undefined;
+let toldOfNames = false;
+
+/** Checks for names of any origin, because plugins without the daemon write names as well. */
+function tellOfNames({ database }: Pick<Deps, 'database'>): void {
+  names ??= createNameStore(database);
+  if (toldOfNames || names.isEmpty()) return;
+  toldOfNames = true;
+  post({ named: true });
+}
+
+function openCore(): NetworkCore {
+  const { core } = open();
+  if (core === undefined) throw new Error('this engine serves plugin calls only');
+  return core;
+}
+
+const calls = createRecentCalls();
+const { reapLater, stop: stopReaping } = createLinkReaper({
+  isOpen: () => parts?.core !== undefined,
+  reap: (force) => makingRoom(() => parts?.database.exclusively(() => parts?.core?.reap(force))) ?? 0,
+  lastCallAt: calls.lastAt,
+  log,
+});
+
+/** Answers as soon as the answer is certain. Work that no caller waits for follows under the same lock. */
+function serve(sequence: number, call: Call): void {
+  if (call.do === 'plugin' || call.do === 'check') {
+    const report = (result: CniResult | undefined | void): void => post({ sequence, answer: result === undefined ? {} : { result } });
+    const { plugins } = open();
+    const result = call.do === 'plugin' ? plugins.call(call.call) : plugins.check(call.calls);
+    if (result instanceof Promise) void result.then(report).catch((thrown: unknown) => refuse(sequence, call, thrown));
+    else report(result);
+    return;
+  }
+  if (call.do === 'listen' || call.do === 'listen-no-more') return serveDoor(sequence, call);
+  if (call.do === 'remote-records' || call.do === 'remote-write') return post({ sequence, answer: answerRemote(call) });
+  const { database } = open(call.do === 'start');
+  if (call.do === 'close') {
+    const answer = spendingFor(call, () => database.exclusively(() => answerOwn(call)));
+    ballast?.close();
+    parts?.close();
+    parts = undefined;
+    return post({ sequence, answer });
+  }
+  database.exclusively(() => {
+    try {
+      post({ sequence, answer: spendingFor(call, () => answerOwn(call)) });
+    } catch (thrown) {
+      refuse(sequence, call, thrown);
+    }
+    finish();
+  });
+}
+
+let door: PluginListener | undefined;
+
+function serveDoor(sequence: number, call: Extract<Call, { do: 'listen' | 'listen-no-more' }>): void {
+  const answer = (): void => post({ sequence, answer: {} });
+  if (call.do === 'listen-no-more') return void (door?.close() ?? Promise.resolve()).then(answer);
+  const afterwards = (): void => {
+    try {
+      if (parts !== undefined) tellOfNames(parts);
+    } catch (thrown) {
+      log.warn({ why: String(thrown) }, 'the names of endpoints could not be read; it is tried again');
+    }
+    reapLater();
+  };
+  door = openPluginListener({
+    fd: call.fd,
+    act(plugin) {
+      calls.note();
+      // The answer is sent first.
+      setImmediate(afterwards);
+      return open().plugins.call(plugin);
+    },
+    handOver: (connection) => post({ handedOver: connection }),
+    log,
+  });
+  answer();
+}
+
+/** Reads and writes the requests to drivers of libnetwork. Nothing of it is in the kernel. */
+function answerRemote(call: Extract<Call, { do: 'remote-records' | 'remote-write' }>): Answer {
+  const { hosts, remote } = open();
+  if (call.do === 'remote-write') {
+    remote.write(call.change);
+    return {};
+  }
+  const { caller, network } = call;
+  return hosts.with(caller, ({ namespaceId }) => {
+    const records = network === undefined ? { networks: [], endpoints: [] } : remote.read(namespaceId, network);
+    return { remote: { ...records, namespaceId, names: remote.networks(namespaceId) } };
+  });
+}
+
+/** Pods that the last answered call detached. Their records stay `detaching` until this work is done. */
+let detached: string[] = [];
+
+function finish(): void {
+  const ids = detached;
+  detached = [];
+  try {
+    makingRoom(() => {
+      ids.forEach(releaseConnections);
+      parts?.core?.finish();
+    });
+  } catch (thrown) {
+    log.warn({ why: String(thrown) }, 'the remaining work after a detach failed; the link is removed with its namespace');
+  }
+}
+
+function refuse(sequence: number, call: Call, thrown: unknown): void {
+  post({ sequence, error: errorToJson(failureOf(call, thrown, settings.databasePath)) });
+}
+
+function loadedNetworks(): readonly LoadedNetwork[] {
+  try {
+    return parts?.networks?.current().networks ?? [];
+  } catch {
+    // The status reports what is wrong with the folder.
+    return [];
+  }
+}
+
+/** Releases the connections that commands made for a pod that is gone. */
+function releaseConnections(id: string): void {
+  const { plugins, hosts } = open();
+  plugins.release(hosts.own, id);
+}
+
+function collect(valid: ReadonlySet<string>, restoresAltered: boolean): LinkRepairs {
+  const { plugins, hosts, links } = open();
+  const repairs = openCore().gc(valid);
+  plugins.repair(hosts.own);
+  if (restoresAltered) links?.restoreAltered();
+  const altered = links?.alterations().map(({ id }) => id) ?? [];
+  return altered.length === 0 ? repairs : { ...repairs, altered };
+}
+
+const linkCounts = (): LinkCounts => {
+  const { repairs, linksLost } = openCore();
+  return { repairs: repairs(), linksLost: linksLost(), linksAltered: open().links?.alterations().length ?? 0 };
+};
+
+const policiesNow = (): PolicyReport => policyFolder?.report() ?? { policies: 0, problems: [] };
+
+/** Answers a call of our own runtime. */
+function answerOwn(
+  call: Exclude<Call, { do: 'check' | 'listen' | 'listen-no-more' | 'plugin' | 'remote-records' | 'remote-write' }>,
+): Answer {
+  const core = openCore();
+  const { database, namespaceId } = open();
+  const all = (): Answer => ({ all: core.records().map(attachmentOf) });
+  switch (call.do) {
+    case 'start':
+      return all();
+    case 'attach': {
+      if (parts?.database.room?.allowsMore() === false) throw diskIsFull('attach', settings.databasePath);
+      const begun = core.attach(call.request);
+      if (begun.stale !== undefined) return { stale: begun.stale };
+      return begun.job === undefined ? { changed: [attachmentOf(begun.record)] } : { job: begun.job };
+    }
+    case 'joined':
+      return { changed: [attachmentOf(core.joined(call.id, call.results))] };
+    case 'leave': {
+      const job = core.leave(call.id);
+      if (job === undefined) detached.push(call.id);
+      return { removed: call.id, ...(job !== undefined && { job }) };
+    }
+    case 'left':
+      core.left(call.id);
+      releaseConnections(call.id);
+      return { removed: call.id };
+    case 'ask-names': {
+      const resolver = createPodResolver(database, namespaceId);
+      return { nameServers: database.transaction(() => resolver.ask(call.id, call.network, call.upstreams)) };
+    }
+    case 'set-class':
+      return { changed: [attachmentOf(core.setClass(call.id, call.class, call.rules))] };
+    case 'figures':
+      return { figures: { ...figuresOf(database, namespaceId, loadedNetworks(), linkCounts()), policies: policiesNow() } };
+    case 'denials':
+      return { denials: core.denials() };
+    case 'alterations':
+      return { alterations: open().links?.alterations() ?? [] };
+    case 'explain':
+      return { explanation: core.explain(call.question) };
+    case 'link-state': {
+      const linkState = core.linkState(call.id);
+      return linkState === undefined ? {} : { linkState };
+    }
+    case 'gc':
+      for (const { id } of core.records()) if (!call.valid.has(id)) releaseConnections(id);
+      return { repairs: collect(call.valid, call.altered === true), ...all(), ...core.jobs(call.valid), networks: loadedNetworks() };
+    case 'status':
+      return { status: { ...core.status(), policies: policiesNow() }, networks: loadedNetworks() };
+    case 'close':
+      core.reap(true);
+      policyFolder?.close();
+      if (call.removeAll) core.removeAll();
+      stopReaping();
+      return {};
+  }
+}
+
+port.on('message', (message: ToWorker) => {
+  calls.note();
+  try {
+    serve(message.sequence, message.call);
+    if (message.call.do !== 'close' && parts !== undefined) tellOfNames(parts);
+  } catch (thrown) {
+    refuse(message.sequence, message.call, thrown);
+  }
+  if (message.call.do !== 'close') reapLater();
+});

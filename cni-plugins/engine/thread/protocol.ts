@@ -1,0 +1,122 @@
+import type { Ballast } from '../../../base/storage/index.ts';
+import type { LogLevel } from '../../../base/log/index.ts';
+import type { SerialisedError } from '../../../base/errors/index.ts';
+import type { ChainJob } from '../../calls/chain.types.ts';
+import type { GatedFolder } from '../../followed-files/folder-gate.ts';
+import type { HandedOver } from '../../cni/server/plugin-service.ts';
+import type { LoadedNetwork } from '../../spec/conf-folder.ts';
+import type { CniResult } from '../../spec/result.ts';
+import type {
+  Attachment,
+  AttachRequest,
+  Denial,
+  DenialExplanation,
+  DenialQuestion,
+  LinkAlteration,
+  LinkClass,
+  LinkRepairs,
+  LinkRules,
+  LinkState,
+  NetworkFigures,
+  NetworkStatus,
+} from '../../types.ts';
+import type { NetworkChoice } from '../../networks/networks.ts';
+import type { Caller, PluginCall } from '../../calls/plugin-call.ts';
+import type { RemoteChange, RemoteRecords } from '../../database/remote-store.ts';
+
+/** The messages between the engine and its Worker. */
+export interface WorkerSettings {
+  /**
+   * The thread records its descriptors here, so that its owner can close them if the thread is terminated
+   * during a call.
+   */
+  readonly ledger: SharedArrayBuffer;
+  readonly databasePath: string;
+  /** Space that detaching and collecting may use on a full disk. */
+  readonly ballast?: Ballast;
+  /** Absent: only plugin calls are served, and nothing of our own runtime is read or repaired. */
+  readonly confDir?: string;
+  /** Folder of NetworkPolicies. */
+  readonly policyDir: string;
+  /**
+   * How to read folders that may be on a file system whose server is dead. Other folders are read directly.
+   */
+  readonly gates?: readonly GatedFolder[];
+  /** Lines of the level `debug` are written. */
+  readonly debug: boolean;
+  /** The choice of our own runtime. Absent: one network, attached by ourselves if possible. */
+  readonly choice?: NetworkChoice;
+}
+
+export type Call =
+  | { readonly do: 'start' }
+  | { readonly do: 'attach'; readonly request: AttachRequest }
+  /** The plugins have finished a job that `attach` returned. */
+  | { readonly do: 'joined'; readonly id: string; readonly results: readonly CniResult[] }
+  /** Detaches, or returns what plugins must remove first. */
+  | { readonly do: 'leave'; readonly id: string }
+  | { readonly do: 'left'; readonly id: string }
+  | { readonly do: 'ask-names'; readonly id: string; readonly network: string; readonly upstreams: readonly string[] }
+  | { readonly do: 'set-class'; readonly id: string; readonly class: LinkClass; readonly rules: LinkRules }
+  | { readonly do: 'denials' }
+  | { readonly do: 'explain'; readonly question: DenialQuestion }
+  | { readonly do: 'figures' }
+  | { readonly do: 'link-state'; readonly id: string }
+  | { readonly do: 'gc'; readonly valid: ReadonlySet<string>; readonly altered?: boolean }
+  | { readonly do: 'alterations' }
+  | { readonly do: 'status' }
+  | { readonly do: 'plugin'; readonly call: PluginCall }
+  /** CHECKs of plugins of one chain, for one attachment. */
+  | { readonly do: 'check'; readonly calls: readonly PluginCall[] }
+  /** Reads what remote drivers of libnetwork were asked for. Without a network: the names of the networks. */
+  | { readonly do: 'remote-records'; readonly caller: Caller; readonly network?: string }
+  | { readonly do: 'remote-write'; readonly change: RemoteChange }
+  /** Plugin calls arrive at this listening socket. The thread owns its descriptor from now on. */
+  | { readonly do: 'listen'; readonly fd: number }
+  /** Answered when every call that was read has been answered. */
+  | { readonly do: 'listen-no-more' }
+  | { readonly do: 'close'; readonly removeAll: boolean };
+
+export interface Answer {
+  /** Attachments that this call changed. */
+  readonly changed?: readonly Attachment[];
+  /** Every existing attachment, if the call may have changed many. */
+  readonly all?: readonly Attachment[];
+  readonly removed?: string;
+  /** For `gc`. */
+  readonly repairs?: LinkRepairs;
+  /** What plugins must do next: add for `attach`, remove for `leave`. */
+  readonly job?: ChainJob;
+  /** For `attach`: what an earlier attempt left, and plugins must remove first. */
+  readonly stale?: ChainJob;
+  /** For `gc`: unclaimed attachments that plugins made, and the claimed ones. */
+  readonly unclaimed?: readonly ChainJob[];
+  readonly claimed?: readonly ChainJob[];
+  /** For `status` and `gc`: the networks of the conf folder, as far as it can be read. */
+  readonly networks?: readonly LoadedNetwork[];
+  readonly status?: NetworkStatus;
+  readonly denials?: readonly Denial[];
+  readonly alterations?: readonly LinkAlteration[];
+  readonly figures?: NetworkFigures;
+  readonly linkState?: LinkState;
+  readonly explanation?: DenialExplanation;
+  /** For `ask-names`. */
+  readonly nameServers?: readonly string[];
+  readonly remote?: RemoteRecords & { readonly namespaceId: string; readonly names: readonly string[] };
+  /** For a plugin's ADD. */
+  readonly result?: CniResult;
+}
+
+export interface ToWorker {
+  readonly sequence: number;
+  readonly call: Call;
+}
+
+export type FromWorker =
+  | { readonly sequence: number; readonly answer: Answer }
+  | { readonly sequence: number; readonly error: SerialisedError }
+  /** A connection of that socket that the thread does not serve. */
+  | { readonly handedOver: HandedOver }
+  /** An endpoint has a name, so there are names to answer. Sent once. */
+  | { readonly named: true }
+  | { readonly level: Exclude<LogLevel, 'silent'>; readonly fields: object; readonly message: string };

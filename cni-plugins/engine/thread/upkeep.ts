@@ -1,0 +1,55 @@
+import type { Logger } from '../../../base/log/index.ts';
+import { createDenialLog } from '../../policy/enforcement/denial-log.ts';
+import type { NetworkDatabase } from '../../database/database.ts';
+import type { EndedNamespaces } from '../../database/ended-namespaces.ts';
+import type { LinkWatch } from './link-watch.ts';
+import type { NetworkCore } from '../pods/network-core.ts';
+import type { RecentCalls } from './recent-calls.ts';
+
+export interface UpkeepDeps {
+  readonly database: NetworkDatabase;
+  readonly core: NetworkCore;
+  readonly namespaceIds: EndedNamespaces;
+  readonly links: LinkWatch;
+  readonly calls: Pick<RecentCalls, 'areOver'>;
+  /** Reports once that endpoints have names. */
+  readonly tellOfNames: () => void;
+  readonly log: Pick<Logger, 'info' | 'warn' | 'error'>;
+}
+
+const lookEveryMs = 500;
+const tellEveryMs = 5000;
+
+/**
+ * Follows the folder of NetworkPolicies, restores lost links, reports denials, and forgets namespaces that
+ * ended.
+ */
+export function startUpkeep({ database, core, namespaceIds, links, calls, tellOfNames, log }: UpkeepDeps): { close(): void } {
+  const denialLog = createDenialLog(log);
+  let toldAt = -tellEveryMs;
+  const failed = (thrown: unknown): void =>
+    log.error({ why: String(thrown) }, 'the kernel could not be brought to the state of policies and records; it is tried again');
+  const look = setInterval(() => {
+    try {
+      tellOfNames();
+      database.exclusively(() => core.policies());
+      links.look();
+      const now = performance.now();
+      if (calls.areOver(now)) database.checkpoint();
+      if (now - toldAt < tellEveryMs) return;
+      toldAt = now;
+      if (database.room?.isLow() === true) database.room.grow();
+      forgetDead(namespaceIds, log);
+      denialLog.tell(core.denials(), now);
+    } catch (thrown) {
+      failed(thrown);
+    }
+  }, lookEveryMs);
+  return { close: () => clearInterval(look) };
+}
+
+/** Forgets what was recorded of network namespaces of the host that ended. */
+export function forgetDead(namespaceIds: EndedNamespaces, log: Pick<Logger, 'info'>): void {
+  const gone = namespaceIds.forget();
+  if (gone.length > 0) log.info({ namespaceIds: gone }, 'host namespaces of other callers ended: what was recorded of them is forgotten');
+}
