@@ -12,8 +12,8 @@ import { parseArgs } from 'node:util';
 import { Worker } from 'node:worker_threads';
 import { once } from 'node:events';
 import { openNftablesBalancer } from '../cni-plugins/services/nftables/balancer.ts';
-import { keyOf } from '../cni-plugins/services/model.ts';
-import type { VirtualServer } from '../cni-plugins/services/model.ts';
+import { keyOf } from '../cni-plugins/services/model/model.ts';
+import type { VirtualServer } from '../cni-plugins/services/model/model.ts';
 import { percentile } from './samples.ts';
 
 if (process.env['PORTCULLIS_BENCH_APART'] === undefined) {

@@ -28,7 +28,7 @@ export type { ReportedAttachment, ReportedNetwork, ReportSource } from './manage
 export { startOverlay } from './overlay/overlay.ts';
 export type { Overlay } from './overlay/overlay.ts';
 export type { OverlayQuestion, OverlayStatus } from './overlay/protocol.ts';
-export type { OverlaySettings } from './overlay/settings.ts';
+export type { OverlaySettings } from './overlay/records/settings.ts';
 export { askDaemon } from './cni/server/ask.ts';
 export { hasServices } from './services/control/has-services.ts';
 export type { ServiceFigures, ServiceList, ServiceQuestion } from './services/control/protocol.ts';
@@ -38,7 +38,7 @@ export type { AppliedServices, SwitchedBalancer } from './services/control/quest
 export { fieldText } from './services/description/parts.ts';
 export { linesOf, positionIn, readServices } from './services/description/read.ts';
 export { readText } from './services/description/source-text.ts';
-export type { RefusedService, Service, ServiceControl } from './services/model.ts';
+export type { RefusedService, Service, ServiceControl } from './services/model/model.ts';
 export { membershipLabel, parseMemberships } from './spec/memberships.ts';
 export { confUses } from './spec/conf-uses.ts';
 export type { ConfUse } from './spec/conf-uses.ts';

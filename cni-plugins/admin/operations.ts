@@ -3,7 +3,7 @@ import type { OverlayStatus } from '../overlay/protocol.ts';
 import type { AppliedServices, SwitchedBalancer } from '../services/control/questions.ts';
 import type { BalancerChoice, ServiceList } from '../services/control/protocol.ts';
 import type { ReportPage } from '../services/control/report.ts';
-import type { Service } from '../services/model.ts';
+import type { Service } from '../services/model/model.ts';
 import type { CollectOptions, Denial, DenialExplanation, DenialQuestion, LinkAlteration, LinkRepairs } from '../types.ts';
 
 /**

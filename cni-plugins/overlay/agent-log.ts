@@ -1,4 +1,4 @@
-import type { Ownership } from './ownership.ts';
+import type { Ownership } from './ownership/ownership.ts';
 
 export interface AgentLog {
   info(fields: object, message: string): void;

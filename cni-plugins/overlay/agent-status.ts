@@ -1,17 +1,17 @@
-import type { DataPlane, Met } from './data-plane.ts';
-import { unreachableBy } from './entries.ts';
+import type { DataPlane, Met } from './data-plane/data-plane.ts';
+import { unreachableBy } from './data-plane/entries.ts';
 import type { EtcdPresence } from './etcd-presence.ts';
 import type { KernelEntries } from './kernel-entries.ts';
-import type { HostKeys } from './keys.ts';
+import type { HostKeys } from './data-plane/keys.ts';
 import type { SpannedServices } from './network-services/agent.ts';
-import type { Ownership } from './ownership.ts';
-import type { Peers } from './peers.ts';
+import type { Ownership } from './ownership/ownership.ts';
+import type { Peers } from './ownership/peers.ts';
 import type { OverlayStatus, PeerStatus } from './protocol.ts';
 import type { RoleProbe } from './role-probe.ts';
-import type { OverlaySettings } from './settings.ts';
+import type { OverlaySettings } from './records/settings.ts';
 import type { SpreadServices } from './spread-services.ts';
 import type { ThisHost } from './this-host.ts';
-import type { UsedKeys } from './used-keys.ts';
+import type { UsedKeys } from './data-plane/used-keys.ts';
 
 /** Where the status of this host comes from. */
 export interface StatusDeps {

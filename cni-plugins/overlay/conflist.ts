@@ -1,8 +1,8 @@
 import { readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { dropAbandonedWrites, makeFolder, writeFileAtomic } from '../../base/storage/index.ts';
-import { familyOf } from './settings.ts';
-import type { OverlaySettings } from './settings.ts';
+import { familyOf } from './records/settings.ts';
+import type { OverlaySettings } from './records/settings.ts';
 
 /** The bridge that this host's pods are attached to. */
 export const bridgeName = 'portcullis-ov';

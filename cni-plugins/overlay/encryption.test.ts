@@ -4,12 +4,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { parsePrefix } from '../spec/address.ts';
-import { entriesOf, unreachableBy } from './entries.ts';
-import type { Own } from './entries.ts';
-import { openHostKeys } from './keys.ts';
-import { encode, readHost } from './records.ts';
-import type { HostRecord, WireguardEnd } from './records.ts';
-import { createUsedKeys } from './used-keys.ts';
+import { entriesOf, unreachableBy } from './data-plane/entries.ts';
+import type { Own } from './data-plane/entries.ts';
+import { openHostKeys } from './data-plane/keys.ts';
+import { encode, readHost } from './records/records.ts';
+import type { HostRecord, WireguardEnd } from './records/records.ts';
+import { createUsedKeys } from './data-plane/used-keys.ts';
 
 const key = (byte: number): string => Buffer.alloc(32, byte).toString('base64');
 const [first, second, third, fourth] = [1, 2, 3, 4].map(key) as [string, string, string, string];

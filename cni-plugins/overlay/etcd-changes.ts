@@ -1,10 +1,10 @@
-import type { Changed, Fact } from './facts.ts';
+import type { Changed, Fact } from './ownership/facts.ts';
 import type { Follower } from './etcd/follow.ts';
 import { holdClock } from './kernel-entries.ts';
 import type { KernelEntries } from './kernel-entries.ts';
 import type { SpannedServices } from './network-services/agent.ts';
-import type { Ownership } from './ownership.ts';
-import type { Peers } from './peers.ts';
+import type { Ownership } from './ownership/ownership.ts';
+import type { Peers } from './ownership/peers.ts';
 import type { SpreadServices } from './spread-services.ts';
 
 /** Passes each listing and change of etcd to everything that depends on it. */

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
-import { readHost, readSubnet } from './records.ts';
+import { readHost, readSubnet } from './records/records.ts';
 
 const key = Buffer.alloc(32, 1).toString('base64');
 const nextKey = Buffer.alloc(32, 2).toString('base64');

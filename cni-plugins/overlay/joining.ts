@@ -1,12 +1,12 @@
 import { writeConflist } from './conflist.ts';
 import type { KernelEntries } from './kernel-entries.ts';
-import { agreeOnNetwork, claimSubnets, register, requireName } from './membership.ts';
-import type { Member } from './membership.ts';
+import { agreeOnNetwork, claimSubnets, register, requireName } from './ownership/membership.ts';
+import type { Member } from './ownership/membership.ts';
 import type { SpannedServices } from './network-services/agent.ts';
-import type { SharedSettings } from './records.ts';
+import type { SharedSettings } from './records/records.ts';
 import type { RoleProbe } from './role-probe.ts';
 import type { SavedState } from './saved-state.ts';
-import type { OverlayNetwork, OverlaySettings } from './settings.ts';
+import type { OverlayNetwork, OverlaySettings } from './records/settings.ts';
 import type { ThisHost } from './this-host.ts';
 
 export interface JoiningDeps {

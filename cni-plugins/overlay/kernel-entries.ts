@@ -1,11 +1,11 @@
 import { reasonOf } from '../../base/errors/index.ts';
 import type { AgentLog } from './agent-log.ts';
-import type { DataPlane, Met } from './data-plane.ts';
-import { entriesOf, keyOf } from './entries.ts';
-import type { Entry } from './entries.ts';
-import type { Peers } from './peers.ts';
+import type { DataPlane, Met } from './data-plane/data-plane.ts';
+import { entriesOf, keyOf } from './data-plane/entries.ts';
+import type { Entry } from './data-plane/entries.ts';
+import type { Peers } from './ownership/peers.ts';
 import type { ThisHost } from './this-host.ts';
-import type { UsedKeys } from './used-keys.ts';
+import type { UsedKeys } from './data-plane/used-keys.ts';
 
 /** Keeps the kernel's entries of other hosts as the peers are to be reached. */
 export interface KernelEntries {

@@ -1,13 +1,13 @@
 import { podsLeft } from './agent-errors.ts';
 import { bridgeName, removeConflist } from './conflist.ts';
-import type { DataPlane } from './data-plane.ts';
-import type { HostKeys } from './keys.ts';
-import { leaveNetwork } from './membership.ts';
-import type { Member } from './membership.ts';
+import type { DataPlane } from './data-plane/data-plane.ts';
+import type { HostKeys } from './data-plane/keys.ts';
+import { leaveNetwork } from './ownership/membership.ts';
+import type { Member } from './ownership/membership.ts';
 import type { Memory } from './memory.ts';
 import type { SpannedServices } from './network-services/agent.ts';
-import type { ServiceControl } from '../services/model.ts';
-import type { OverlaySettings } from './settings.ts';
+import type { ServiceControl } from '../services/model/model.ts';
+import type { OverlaySettings } from './records/settings.ts';
 import type { SpreadServices } from './spread-services.ts';
 
 export interface LeavingDeps {

@@ -3,7 +3,7 @@ import { mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseJson } from '../../base/json/index.ts';
 import { dropAbandonedWrites, writeFileAtomic } from '../../base/storage/index.ts';
-import type { Peer } from './peers.ts';
+import type { Peer } from './ownership/peers.ts';
 
 /** What this host knows without etcd: its identity, its subnets, and the last known other hosts. */
 export interface Remembered {

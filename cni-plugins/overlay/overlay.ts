@@ -1,8 +1,8 @@
 import type { Logger } from '../../base/log/index.ts';
 import { keepThread, startWorker } from '../../base/process/index.ts';
-import type { ServiceControl } from '../services/model.ts';
+import type { ServiceControl } from '../services/model/model.ts';
 import type { OverlayCalls, OverlayOwner, OverlayQuestion, OverlayStatus } from './protocol.ts';
-import type { OverlaySettings } from './settings.ts';
+import type { OverlaySettings } from './records/settings.ts';
 
 /**
  * This host's membership in a network over hosts, for as long as it runs. A thread that is lost is started

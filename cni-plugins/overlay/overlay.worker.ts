@@ -1,9 +1,9 @@
 import { workerData } from 'node:worker_threads';
 import { serveThread } from '../../base/process/index.ts';
-import type { ServiceControl } from '../services/model.ts';
+import type { ServiceControl } from '../services/model/model.ts';
 import { startAgent } from './agent.ts';
 import type { OverlayCalls, OverlayOwner } from './protocol.ts';
-import type { OverlaySettings } from './settings.ts';
+import type { OverlaySettings } from './records/settings.ts';
 
 /**
  * The thread of the overlay, in the daemon's own network namespace. It talks to etcd, and to the kernel by

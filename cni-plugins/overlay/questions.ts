@@ -1,11 +1,11 @@
 import { PortcullisError, isPortcullisError } from '../../base/errors/index.ts';
-import type { Service } from '../services/model.ts';
+import type { Service } from '../services/model/model.ts';
 import type { EtcdClient } from './etcd/client.ts';
 import { endOf } from './etcd/messages.ts';
 import type { OverlayQuestion, OverlayStatus } from './protocol.ts';
-import { readClaim } from './records.ts';
-import type { Keys } from './records.ts';
-import { isHostName } from './settings.ts';
+import { readClaim } from './records/records.ts';
+import type { Keys } from './records/records.ts';
+import { isHostName } from './records/settings.ts';
 import { spread, takeBack } from './spreading.ts';
 
 interface Asked {

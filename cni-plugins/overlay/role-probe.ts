@@ -1,6 +1,6 @@
 import type { AgentLog } from './agent-log.ts';
-import { mayWriteForOthers } from './membership.ts';
-import type { Member } from './membership.ts';
+import { mayWriteForOthers } from './ownership/membership.ts';
+import type { Member } from './ownership/membership.ts';
 import type { OverlayStatus } from './protocol.ts';
 
 /** Whose keys the credentials of this host may write. */

@@ -1,7 +1,7 @@
 import { reasonOf } from '../../base/errors/index.ts';
 import type { AgentLog } from './agent-log.ts';
 import type { Memory } from './memory.ts';
-import type { Peers } from './peers.ts';
+import type { Peers } from './ownership/peers.ts';
 import type { ThisHost } from './this-host.ts';
 
 /** Saves the subnets of this host, and the other hosts as they were known last. */

@@ -1,6 +1,6 @@
 import { linesOf, readServices } from '../services/description/read.ts';
-import type { Service } from '../services/model.ts';
-import type { Keys } from './records.ts';
+import type { Service } from '../services/model/model.ts';
+import type { Keys } from './records/records.ts';
 
 /** Descriptions of services in etcd, parsed. */
 export interface ServiceDescriptions {

@@ -9,8 +9,8 @@ import { eventually } from '../../test/fixtures/etcd.ts';
 import { startServices } from '../services/control/services.ts';
 import type { Services } from '../services/control/services.ts';
 import { readServices } from '../services/description/read.ts';
-import type { Service } from '../services/model.ts';
-import { keysOf } from './records.ts';
+import type { Service } from '../services/model/model.ts';
+import { keysOf } from './records/records.ts';
 import { createSpreadServices } from './spread-services.ts';
 
 /** Services of the overlay next to those of the host itself, on this host's real balancer. */

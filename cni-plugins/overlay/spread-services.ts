@@ -1,7 +1,7 @@
 import { reasonOf } from '../../base/errors/index.ts';
-import type { Service, ServiceControl } from '../services/model.ts';
+import type { Service, ServiceControl } from '../services/model/model.ts';
 import type { Change } from './etcd/follow.ts';
-import type { Keys } from './records.ts';
+import type { Keys } from './records/records.ts';
 import { createServiceDescriptions, refuse } from './service-descriptions.ts';
 
 /**

@@ -9,12 +9,12 @@ import { after, before, describe, test } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
 import { findTool } from '../../test/fixtures/tools.ts';
 import { readServices } from '../services/description/read.ts';
-import type { Service } from '../services/model.ts';
+import type { Service } from '../services/model/model.ts';
 import { openEtcd } from './etcd/client.ts';
 import type { EtcdClient } from './etcd/client.ts';
-import { leaveNetwork } from './membership.ts';
-import { createOwnership } from './ownership.ts';
-import { encode, keysOf } from './records.ts';
+import { leaveNetwork } from './ownership/membership.ts';
+import { createOwnership } from './ownership/ownership.ts';
+import { encode, keysOf } from './records/records.ts';
 import { spread, takeBack } from './spreading.ts';
 
 const tool = findTool('etcd');

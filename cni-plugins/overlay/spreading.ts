@@ -3,9 +3,9 @@ import { parseDocuments, writeYaml } from '../../base/schema/index.ts';
 import { claimsOf } from '../services/control/claims.ts';
 import { linesOf, positionIn, readServices } from '../services/description/read.ts';
 import type { Described } from '../services/description/read.ts';
-import type { ServerKey, Service } from '../services/model.ts';
+import type { ServerKey, Service } from '../services/model/model.ts';
 import type { EtcdClient } from './etcd/client.ts';
-import type { Keys } from './records.ts';
+import type { Keys } from './records/records.ts';
 
 /**
  * Implements `portcullis network overlay apply` and `rm`: writes descriptions of services into etcd, and

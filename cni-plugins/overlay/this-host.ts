@@ -1,11 +1,11 @@
-import type { DataPlane } from './data-plane.ts';
-import type { Own } from './entries.ts';
-import type { HostKeys } from './keys.ts';
-import { overhead } from './links.ts';
+import type { DataPlane } from './data-plane/data-plane.ts';
+import type { Own } from './data-plane/entries.ts';
+import type { HostKeys } from './data-plane/keys.ts';
+import { overhead } from './data-plane/links.ts';
 import { macOf } from './memory.ts';
-import type { HostRecord } from './records.ts';
-import { familyOf } from './settings.ts';
-import type { OverlayNetwork, OverlaySettings } from './settings.ts';
+import type { HostRecord } from './records/records.ts';
+import { familyOf } from './records/settings.ts';
+import type { OverlayNetwork, OverlaySettings } from './records/settings.ts';
 
 /** This host as the overlay sees it: its record and its subnets. */
 export interface ThisHost {

@@ -11,10 +11,10 @@ import { openNetlink } from '../netlink/socket.ts';
 import { readWireguard, wireguardFamilyName, wireguardRequests } from '../netlink/wireguard.ts';
 import type { WireguardPeerChange } from '../netlink/wireguard.ts';
 import { parseIp, parsePrefix } from '../spec/address.ts';
-import { openDataPlane } from './data-plane.ts';
-import { entriesOf, keyOf } from './entries.ts';
-import type { Own } from './entries.ts';
-import { openHostKeys } from './keys.ts';
+import { openDataPlane } from './data-plane/data-plane.ts';
+import { entriesOf, keyOf } from './data-plane/entries.ts';
+import type { Own } from './data-plane/entries.ts';
+import { openHostKeys } from './data-plane/keys.ts';
 
 const shell = (command: string): string => execFileSync('sh', ['-c', command], { encoding: 'utf8' });
 

@@ -9,7 +9,7 @@ import type { Readable } from 'node:stream';
 import { after, before, test } from 'node:test';
 import type { TestOptions } from 'node:test';
 import { shell, tried } from '../engine/engine.fixture.ts';
-import type { Balancer } from './model.ts';
+import type { Balancer } from './model/model.ts';
 import { webServer } from './virtual-server.fixture.ts';
 
 /**

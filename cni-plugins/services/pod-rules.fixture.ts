@@ -6,7 +6,7 @@ import type { TestOptions } from 'node:test';
 import { createFixture, eventually, shell, tried } from '../engine/engine.fixture.ts';
 import type { Fixture, Pod } from '../engine/engine.fixture.ts';
 import type { AttachRequest, LinkRule, NetworkEngine } from '../types.ts';
-import type { Balancer, VirtualServer } from './model.ts';
+import type { Balancer, VirtualServer } from './model/model.ts';
 
 /**
  * Tests of a balancer in a network namespace of its own: a virtual address does not change what a pod may

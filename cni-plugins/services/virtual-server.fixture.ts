@@ -1,4 +1,4 @@
-import type { VirtualServer } from './model.ts';
+import type { VirtualServer } from './model/model.ts';
 
 /** A typical service: TCP over IPv4, round robin, with two backends. */
 export const webServer: VirtualServer = {

@@ -8,7 +8,7 @@ import { eventually, inPrivateNetns, shell } from '../../cni-plugins/engine/engi
 import { startServices } from '../../cni-plugins/index.ts';
 import type { Services } from '../../cni-plugins/index.ts';
 import { readServices } from '../../cni-plugins/services/description/read.ts';
-import type { Service } from '../../cni-plugins/services/model.ts';
+import type { Service } from '../../cni-plugins/services/model/model.ts';
 import { createFaultControl } from './faults/orders.ts';
 import type { FaultControl, FaultKind } from './faults/orders.ts';
 

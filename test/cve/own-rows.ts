@@ -10,7 +10,7 @@ const serviceFiles = 'cni-plugins/services/description/folder.test.ts';
 const policies = 'cni-plugins/policy/kubernetes/read.test.ts';
 const claims = 'cni-plugins/services/control/core.test.ts';
 const failover = 'cni-plugins/overlay/etcd/failover.test.ts';
-const membership = 'cni-plugins/overlay/membership.test.ts';
+const membership = 'cni-plugins/overlay/ownership/membership.test.ts';
 
 /**
  * Classes of flaws that reviews and attacks from outside found in Portcullis itself. The tests cover each
@@ -254,7 +254,7 @@ export const ownRows: readonly Row[] = [
     held: [
       [membership, 'a host cannot write, delete or lease keys of another host or of an administrator'],
       [
-        'cni-plugins/overlay/ownership.test.ts',
+        'cni-plugins/overlay/ownership/ownership.test.ts',
         'a record that names another host’s ${what} is refused, with and without a claim of it; the previous record stays',
       ],
     ],

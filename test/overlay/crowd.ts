@@ -1,6 +1,6 @@
 import type { EtcdClient } from '../../cni-plugins/overlay/etcd/client.ts';
-import { encode, identitiesOf, keysOf } from '../../cni-plugins/overlay/records.ts';
-import type { HostRecord } from '../../cni-plugins/overlay/records.ts';
+import { encode, identitiesOf, keysOf } from '../../cni-plugins/overlay/records/records.ts';
+import type { HostRecord } from '../../cni-plugins/overlay/records/records.ts';
 
 /**
  * The lifecycle of many hosts, as etcd shows it: each arrives and moves its address; some leave and return,

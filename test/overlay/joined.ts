@@ -77,7 +77,7 @@ export async function reachedBy(host: Host, address: string, names: readonly str
 }
 
 /**
- * Installs the rules that apply where hosts encrypt (`cni-plugins/overlay/guard.ts`), around the link that
+ * Installs the rules that apply where hosts encrypt (`cni-plugins/overlay/data-plane/guard.ts`), around the link that
  * does not. @returns a function that removes them
  */
 export async function guarded(host: Host): Promise<() => void> {

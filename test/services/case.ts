@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { connect } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Balancer, Family, VirtualServer } from '../../cni-plugins/services/model.ts';
+import type { Balancer, Family, VirtualServer } from '../../cni-plugins/services/model/model.ts';
 import { routerAddress } from './stage.ts';
 import type { Stage } from './stage.ts';
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Family, Scheduler } from '../../cni-plugins/services/model.ts';
-import { keyOf } from '../../cni-plugins/services/model.ts';
+import type { Family, Scheduler } from '../../cni-plugins/services/model/model.ts';
+import { keyOf } from '../../cni-plugins/services/model/model.ts';
 import { shell } from '../../cni-plugins/services/switch/hosts.fixture.ts';
 import { at, backendOf, both, counted, equal, eventually, fromHost, greet, seenBy, within } from './case.ts';
 import type { Case } from './case.ts';

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { createServer } from 'node:net';
-import { keyOf } from '../../cni-plugins/services/model.ts';
-import type { Family } from '../../cni-plugins/services/model.ts';
+import { keyOf } from '../../cni-plugins/services/model/model.ts';
+import type { Family } from '../../cni-plugins/services/model/model.ts';
 import type { TestHost } from '../../cni-plugins/services/switch/hosts.fixture.ts';
 import { at, backendOf, both, counted, equal, fromHost, greet, seenBy, within } from './case.ts';
 import type { Case } from './case.ts';

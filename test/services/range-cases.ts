@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
-import { keyOf } from '../../cni-plugins/services/model.ts';
-import type { Family, VirtualServer } from '../../cni-plugins/services/model.ts';
+import { keyOf } from '../../cni-plugins/services/model/model.ts';
+import type { Family, VirtualServer } from '../../cni-plugins/services/model/model.ts';
 import { shell } from '../../cni-plugins/services/switch/hosts.fixture.ts';
 import { at, backendOf, both, counted, eventually, fromHost, greet } from './case.ts';
 import type { Case } from './case.ts';

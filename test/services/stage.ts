@@ -1,4 +1,4 @@
-import type { Balancer, Destination, Family, VirtualServer } from '../../cni-plugins/services/model.ts';
+import type { Balancer, Destination, Family, VirtualServer } from '../../cni-plugins/services/model/model.ts';
 import { becomeRouter, openHost } from '../../cni-plugins/services/switch/hosts.fixture.ts';
 import type { TestHost } from '../../cni-plugins/services/switch/hosts.fixture.ts';
 import { shell } from '../../cni-plugins/services/switch/hosts.fixture.ts';

@@ -2,10 +2,10 @@ import { createHash } from 'node:crypto';
 import { PortcullisError } from '../../../base/errors/index.ts';
 import { bitsOf, contains, formatIp, lastOf, networkOf, parseIp, parsePrefix } from '../../spec/address.ts';
 import type { IpAddress, IpFamily, IpPrefix } from '../../spec/address.ts';
-import type { Ownership } from '../ownership.ts';
-import { prefixText, subnetAt, subnetCount } from '../settings.ts';
-import type { OverlayNetwork } from '../settings.ts';
-import { addressHolder } from './records.ts';
+import type { Ownership } from '../ownership/ownership.ts';
+import { prefixText, subnetAt, subnetCount } from '../records/settings.ts';
+import type { OverlayNetwork } from '../records/settings.ts';
+import { addressHolder } from '../records/service-records.ts';
 
 /**
  * Chooses virtual addresses of services over hosts, from subnets that no host gets. The transaction that

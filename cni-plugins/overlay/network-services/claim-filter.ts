@@ -1,8 +1,8 @@
-import type { OverlayNetwork } from '../settings.ts';
+import type { OverlayNetwork } from '../records/settings.ts';
 import { subnetWith } from './addresses.ts';
 import type { MergedService } from './merged.ts';
-import { addressHolder } from './records.ts';
-import type { PublishedMember } from './records.ts';
+import { addressHolder } from '../records/service-records.ts';
+import type { PublishedMember } from '../records/service-records.ts';
 
 /** Holders of subnets and addresses, also while a restored etcd does not know them. */
 export interface Holders {

@@ -1,10 +1,10 @@
 import type { Comparison, Step } from '../etcd/messages.ts';
-import type { Member } from '../membership.ts';
-import { encode } from '../records.ts';
-import type { OverlayNetwork } from '../settings.ts';
+import type { Member } from '../ownership/membership.ts';
+import { encode } from '../records/records.ts';
+import type { OverlayNetwork } from '../records/settings.ts';
 import { subnetWith } from './addresses.ts';
-import { readVirtual } from './records.ts';
-import type { Holding, HostMembers, PublishedMember, VirtualRecord } from './records.ts';
+import { readVirtual } from '../records/service-records.ts';
+import type { Holding, HostMembers, PublishedMember, VirtualRecord } from '../records/service-records.ts';
 
 /**
  * Writes this host's own keys into etcd for services that its pods join, and no others. The oldest key

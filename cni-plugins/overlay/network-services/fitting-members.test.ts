@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { fittingMembers } from './fitting-members.ts';
 import type { LocalMember } from './fitting-members.ts';
-import type { VirtualRecord } from './records.ts';
+import type { VirtualRecord } from '../records/service-records.ts';
 
 const local = (id: string, more: Partial<LocalMember> = {}): LocalMember => ({
   id,

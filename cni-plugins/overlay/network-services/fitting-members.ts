@@ -2,7 +2,7 @@ import { ownerOfPod } from '../../spec/service-rules.ts';
 import type { ServiceRules } from '../../spec/service-rules.ts';
 import type { StandingService } from './claims.ts';
 import type { Merged } from './merged.ts';
-import type { PublishedMember, VirtualRecord } from './records.ts';
+import type { PublishedMember, VirtualRecord } from '../records/service-records.ts';
 
 /** A member of a service on this host. */
 export interface LocalMember extends PublishedMember {

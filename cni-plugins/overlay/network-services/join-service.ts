@@ -1,16 +1,16 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import { whyClosed } from '../../spec/service-rules.ts';
 import type { ServiceRules } from '../../spec/service-rules.ts';
-import type { Member as HostMember } from '../membership.ts';
-import { encode } from '../records.ts';
-import type { OverlayNetwork } from '../settings.ts';
+import type { Member as HostMember } from '../ownership/membership.ts';
+import { encode } from '../records/records.ts';
+import type { OverlayNetwork } from '../records/settings.ts';
 import { chooseAddresses, subnetWith } from './addresses.ts';
 import { findService, sayService, withdraw } from './claims.ts';
 import { fittingMembers, ownerOf, published } from './fitting-members.ts';
 import type { LocalMember } from './fitting-members.ts';
 import type { Merged } from './merged.ts';
-import { addressHolder, portText } from './records.ts';
-import type { VirtualRecord } from './records.ts';
+import { addressHolder, portText } from '../records/service-records.ts';
+import type { VirtualRecord } from '../records/service-records.ts';
 
 /** Writes to etcd that members on this host join a service. */
 

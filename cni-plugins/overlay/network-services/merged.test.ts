@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { encode, keysOf } from '../records.ts';
+import { encode, keysOf } from '../records/records.ts';
 import { createMerged } from './merged.ts';
 import type { Merged } from './merged.ts';
-import type { Holding, HostMembers, ServiceClaim, VirtualRecord } from './records.ts';
+import type { Holding, HostMembers, ServiceClaim, VirtualRecord } from '../records/service-records.ts';
 
 const keys = keysOf('shop');
 const holdMs = 1000;

@@ -1,8 +1,8 @@
 import type { Change } from '../etcd/follow.ts';
-import type { Keys } from '../records.ts';
+import type { Keys } from '../records/records.ts';
 import { createClaimedResources } from './claimed-resources.ts';
-import { readMembers, readServiceClaim, readVirtual, serviceName } from './records.ts';
-import type { PublishedMember, VirtualRecord } from './records.ts';
+import { readMembers, readServiceClaim, readVirtual, serviceName } from '../records/service-records.ts';
+import type { PublishedMember, VirtualRecord } from '../records/service-records.ts';
 import { createRemoteMembers } from './remote-members.ts';
 import { createVirtualServices } from './virtual-services.ts';
 

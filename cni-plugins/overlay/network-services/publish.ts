@@ -1,8 +1,8 @@
 import { isPortcullisError, reasonOf } from '../../../base/errors/index.ts';
 import { noServiceRules } from '../../spec/service-rules.ts';
 import type { ServiceRules } from '../../spec/service-rules.ts';
-import type { Member as HostMember } from '../membership.ts';
-import type { OverlayNetwork } from '../settings.ts';
+import type { Member as HostMember } from '../ownership/membership.ts';
+import type { OverlayNetwork } from '../records/settings.ts';
 import { endServices, heldServices, leaveService } from './claims.ts';
 import type { LocalMember } from './fitting-members.ts';
 import { isJoined, joinService } from './join-service.ts';

@@ -1,4 +1,4 @@
-import type { PublishedMember } from './records.ts';
+import type { PublishedMember } from '../records/service-records.ts';
 
 /**
  * Members on other hosts, by service and host. Members that are no longer in etcd are held until the hold time

@@ -10,8 +10,8 @@ import { createSpannedReader } from '../../services/network-services/spanned.ts'
 import { parsePrefix } from '../../spec/address.ts';
 import { readMemberships } from '../../spec/memberships.ts';
 import type { MergedService } from './merged.ts';
-import { addressHolder } from './records.ts';
-import type { PublishedMember } from './records.ts';
+import { addressHolder } from '../records/service-records.ts';
+import type { PublishedMember } from '../records/service-records.ts';
 import { openSpannedStore } from './store.ts';
 import { createClaimFilter } from './claim-filter.ts';
 

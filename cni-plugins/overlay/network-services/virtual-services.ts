@@ -1,4 +1,4 @@
-import type { VirtualRecord } from './records.ts';
+import type { VirtualRecord } from '../records/service-records.ts';
 
 /**
  * The services that etcd knows, and those that it lost although they did not end: after a restore, hosts that

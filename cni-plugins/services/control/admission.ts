@@ -1,5 +1,5 @@
 import { append } from '../../../base/lists/index.ts';
-import type { Balancer, RefusedService, Service } from '../model.ts';
+import type { Balancer, RefusedService, Service } from '../model/model.ts';
 import { checked } from './checked.ts';
 import { contends } from './claims.ts';
 import type { Lost } from './claims.ts';

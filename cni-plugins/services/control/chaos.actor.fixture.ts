@@ -3,7 +3,7 @@ import { writeSync } from 'node:fs';
 import { setTimeout as pause } from 'node:timers/promises';
 import { createLogger } from '../../../base/log/index.ts';
 import { readServices } from '../description/read.ts';
-import type { Balancer, Service } from '../model.ts';
+import type { Balancer, Service } from '../model/model.ts';
 import type { ServiceList } from './protocol.ts';
 import { startServices } from './services.ts';
 

@@ -10,7 +10,7 @@ import { test } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
 import { createLogger } from '../../../base/log/index.ts';
 import { chooseBalancer } from './choose.ts';
-import type { Balancer } from '../model.ts';
+import type { Balancer } from '../model/model.ts';
 import { becomeRouter, openHost, shell } from '../switch/hosts.fixture.ts';
 import type { ServiceList } from './protocol.ts';
 import { startServices } from './services.ts';

@@ -1,6 +1,6 @@
 import { canonical, wrongAddress } from '../description/parts.ts';
 import { maxBackends, serviceNamePattern } from '../description/schema.ts';
-import type { RefusedService, Service } from '../model.ts';
+import type { RefusedService, Service } from '../model/model.ts';
 import { canonicalRange } from '../source-ranges/ranges.ts';
 
 const name = new RegExp(serviceNamePattern, 'u');

@@ -1,6 +1,6 @@
 import { PortcullisError } from '../../../base/errors/index.ts';
 import { canBalanceByIpvs } from '../ipvs/settings.ts';
-import type { Balancer } from '../model.ts';
+import type { Balancer } from '../model/model.ts';
 import { canBalanceByNftables } from '../nftables/balancer.ts';
 import type { BalancerChoice } from './protocol.ts';
 

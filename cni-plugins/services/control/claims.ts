@@ -1,5 +1,5 @@
-import { keyOf } from '../model.ts';
-import type { ServerKey, Service } from '../model.ts';
+import { keyOf } from '../model/model.ts';
+import type { ServerKey, Service } from '../model/model.ts';
 import { expand } from './expand.ts';
 import { compared, createWaitingClaims } from './waiting-claims.ts';
 import type { Claimant } from './waiting-claims.ts';

@@ -1,5 +1,5 @@
 import type { Logger } from '../../../base/log/index.ts';
-import type { Balancer, RefusedService, ServerKey, Service, VirtualServer } from '../model.ts';
+import type { Balancer, RefusedService, ServerKey, Service, VirtualServer } from '../model/model.ts';
 import { admit } from './admission.ts';
 import type { Admitted } from './admission.ts';
 import type { Drain, Standing } from './drains.ts';

@@ -1,4 +1,4 @@
-import type { Destination, ServerKey, VirtualServer } from '../model.ts';
+import type { Destination, ServerKey, VirtualServer } from '../model/model.ts';
 import type { Expanded } from './expand.ts';
 
 /**

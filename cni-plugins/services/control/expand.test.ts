@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { Service } from '../model.ts';
+import type { Service } from '../model/model.ts';
 import { checked } from './checked.ts';
 import { claimsOf } from './claims.ts';
 import { expand } from './expand.ts';

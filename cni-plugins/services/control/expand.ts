@@ -1,6 +1,6 @@
 import { parseIp } from '../../spec/address.ts';
-import type { Backend, Destination, Family, Service, ServicePort, VirtualServer } from '../model.ts';
-import { portAt } from '../port-at.ts';
+import type { Backend, Destination, Family, Service, ServicePort, VirtualServer } from '../model/model.ts';
+import { portAt } from '../model/port-at.ts';
 import { rangesOfFamily } from '../source-ranges/ranges.ts';
 
 /** The state of a backend that is not part of its description. */

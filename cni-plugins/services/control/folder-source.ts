@@ -3,7 +3,7 @@ import type { Logger } from '../../../base/log/index.ts';
 import { openServiceFolder } from '../description/folder.ts';
 import type { FolderServices, ServiceFolderOptions } from '../description/folder.ts';
 import { fieldText } from '../description/parts.ts';
-import type { RefusedService, Service } from '../model.ts';
+import type { RefusedService, Service } from '../model/model.ts';
 
 /** The source `files`: a folder of descriptions that is followed. */
 export interface FolderSource {

@@ -1,4 +1,4 @@
-import { givingMemoryBack } from '../memory.ts';
+import { givingMemoryBack } from '../model/memory.ts';
 import { contends, createClaims } from './claims.ts';
 import type { Claims } from './claims.ts';
 import { portTextOf } from './node-ports.ts';

@@ -5,7 +5,7 @@ import { createLogger } from '../../../base/log/index.ts';
 import { createFixture, inPrivateNetns } from '../../engine/engine.fixture.ts';
 import type { Pod } from '../../engine/engine.fixture.ts';
 import { readServices } from '../description/read.ts';
-import type { RefusedService } from '../model.ts';
+import type { RefusedService } from '../model/model.ts';
 import { startServices } from './services.ts';
 
 /** A port of the host belongs to a service or to a pod, whichever comes first. */

@@ -2,7 +2,7 @@ import type { NetworkDatabase } from '../../database/database.ts';
 import { hostPortHolderText } from '../../database/host-port-holder.ts';
 import type { HostPortHolder } from '../../database/host-port-holder.ts';
 import { ownNamespaceId } from '../../namespaces/namespace-id.ts';
-import type { ServerKey } from '../model.ts';
+import type { ServerKey } from '../model/model.ts';
 
 /**
  * Keeps node ports of services and host ports of pods apart: a port of the host leads to one of them. Node

@@ -1,7 +1,7 @@
 import type { LogLevel } from '../../../base/log/index.ts';
 import type { GatedFolder } from '../../followed-files/folder-gate.ts';
 import type { KubernetesFigures, KubernetesPlace } from '../kubernetes/watch.ts';
-import type { Balancer, Service, ServiceControl } from '../model.ts';
+import type { Balancer, Service, ServiceControl } from '../model/model.ts';
 import type { ReportPage, ReportedService } from './report.ts';
 
 /** The messages between the daemon and the thread of services. */

@@ -1,7 +1,7 @@
 import { PortcullisError } from '../../../base/errors/index.ts';
 import type { Logger } from '../../../base/log/index.ts';
 import { canonical } from '../description/parts.ts';
-import type { Balancer, RefusedService } from '../model.ts';
+import type { Balancer, RefusedService } from '../model/model.ts';
 import type { SwitchableBalancer } from '../switch/switch.ts';
 import { chooseBalancer } from './choose.ts';
 import type { ServiceCore } from './core.ts';

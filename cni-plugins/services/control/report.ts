@@ -1,8 +1,8 @@
-import { keyOf } from '../model.ts';
-import type { Balancer, ServerCounts, ServerKey, Service, VirtualServer } from '../model.ts';
+import { keyOf } from '../model/model.ts';
+import type { Balancer, ServerCounts, ServerKey, Service, VirtualServer } from '../model/model.ts';
 import { claimsOf } from './claims.ts';
 import type { ServiceCore } from './core.ts';
-import { portAt } from '../port-at.ts';
+import { portAt } from '../model/port-at.ts';
 import { checkedPortOf, healthIdOf } from './health/checks.ts';
 import type { HealthChecks } from './health/checks.ts';
 import type { Standing } from './drains.ts';

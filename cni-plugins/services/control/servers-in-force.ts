@@ -1,7 +1,7 @@
 import type { Logger } from '../../../base/log/index.ts';
-import { keyOf } from '../model.ts';
-import type { Balancer, ServerKey, VirtualServer } from '../model.ts';
-import { packServer } from '../packed-server.ts';
+import { keyOf } from '../model/model.ts';
+import type { Balancer, ServerKey, VirtualServer } from '../model/model.ts';
+import { packServer } from '../model/packed-server.ts';
 import { settle, withOver } from './drains.ts';
 import type { Drain, Standing } from './drains.ts';
 import type { Expanded } from './expand.ts';

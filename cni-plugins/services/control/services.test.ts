@@ -7,7 +7,7 @@ import { after, before, test } from 'node:test';
 import { createLogger } from '../../../base/log/index.ts';
 import { inPrivateNetns, shell } from '../../engine/engine.fixture.ts';
 import { readServices } from '../description/read.ts';
-import type { Service } from '../model.ts';
+import type { Service } from '../model/model.ts';
 import { becomeRouter, openHost } from '../switch/hosts.fixture.ts';
 import type { TestHost } from '../switch/hosts.fixture.ts';
 import type { ServiceList } from './protocol.ts';

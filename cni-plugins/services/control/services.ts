@@ -2,7 +2,7 @@ import type { Worker } from 'node:worker_threads';
 import { reasonOf } from '../../../base/errors/index.ts';
 import type { Logger } from '../../../base/log/index.ts';
 import { keepThread, startWorker } from '../../../base/process/index.ts';
-import type { ServiceControl } from '../model.ts';
+import type { ServiceControl } from '../model/model.ts';
 import type { ServiceCalls, ServiceFigures, ServiceOwner, ServicesSettings } from './protocol.ts';
 
 /**

@@ -1,6 +1,6 @@
 import { parseJson } from '../../../base/json/index.ts';
 import type { NetworkDatabase } from '../../database/database.ts';
-import type { ServerKey } from '../model.ts';
+import type { ServerKey } from '../model/model.ts';
 import type { Standing } from './drains.ts';
 import { createNodePorts } from './node-ports.ts';
 import type { NodePorts } from './node-ports.ts';

@@ -1,7 +1,7 @@
 import { reasonOf } from '../../../base/errors/index.ts';
 import type { Logger } from '../../../base/log/index.ts';
-import { giveMemoryBack } from '../memory.ts';
-import type { ServerKey } from '../model.ts';
+import { giveMemoryBack } from '../model/memory.ts';
+import type { ServerKey } from '../model/model.ts';
 import type { ServiceCore } from './core.ts';
 import { dueOf } from './drains.ts';
 import type { Drain } from './drains.ts';

@@ -1,4 +1,4 @@
-import type { ServerKey } from '../model.ts';
+import type { ServerKey } from '../model/model.ts';
 
 /** A service that claims an address. */
 export interface Claimant {

@@ -1,7 +1,7 @@
 import type { Logger } from '../../../base/log/index.ts';
-import { givingMemoryBack } from '../memory.ts';
-import { keyOf } from '../model.ts';
-import type { Backend, Balancer, Refusal, ServerKey, Service } from '../model.ts';
+import { givingMemoryBack } from '../model/memory.ts';
+import { keyOf } from '../model/model.ts';
+import type { Backend, Balancer, Refusal, ServerKey, Service } from '../model/model.ts';
 import { claimsOf } from './claims.ts';
 import { expand } from './expand.ts';
 import type { BackendStanding, Expanded } from './expand.ts';

@@ -1,6 +1,6 @@
 import { formatIp, parseIp } from '../../spec/address.ts';
 import type { IpAddress } from '../../spec/address.ts';
-import type { Protocol } from '../model.ts';
+import type { Protocol } from '../model/model.ts';
 
 /** Parses the short forms of a description. Pure. */
 

@@ -1,7 +1,7 @@
 import { append } from '../../../base/lists/index.ts';
 import { formatProblems, problemAt, sortProblems, validateParts } from '../../../base/schema/index.ts';
 import type { Document, Position, Problem } from '../../../base/schema/index.ts';
-import type { Service } from '../model.ts';
+import type { Service } from '../model/model.ts';
 import type { FileResult, SourceText } from '../../followed-files/messages.ts';
 import { isBlankText } from '../../followed-files/blank-text.ts';
 import { documentsOf, parseDocument } from './documents.ts';

@@ -1,5 +1,5 @@
 import type { PathSegment } from '../../../base/schema/index.ts';
-import type { Backend, HealthCheck, Scheduler, Service, ServicePort } from '../model.ts';
+import type { Backend, HealthCheck, Scheduler, Service, ServicePort } from '../model/model.ts';
 import { canonicalRange } from '../source-ranges/ranges.ts';
 import { canonical, placeOf, secondsOf, shortPortOf, wrongAddress } from './parts.ts';
 

@@ -1,9 +1,9 @@
 import { NETLINK_GENERIC, NETLINK_NETFILTER } from '../../../base/kernel/index.ts';
 import { openNetlink } from '../../netlink/socket.ts';
 import type { NetlinkSocket } from '../../netlink/socket.ts';
-import { givingMemoryBack } from '../memory.ts';
-import { keyOf } from '../model.ts';
-import type { Balancer, VirtualServer } from '../model.ts';
+import { givingMemoryBack } from '../model/memory.ts';
+import { keyOf } from '../model/model.ts';
+import type { Balancer, VirtualServer } from '../model/model.ts';
 import { openOwnAddresses } from '../source-ranges/own-address.ts';
 import type { OwnAddresses } from '../source-ranges/own-address.ts';
 import { openKernelTables } from './kernel-tables.ts';

@@ -3,7 +3,7 @@ import { readListedElements } from '../../netlink/nft-readout.ts';
 import { getTable, listElements } from '../../netlink/nftables.ts';
 import { transact } from '../../netlink/nft-transactions.ts';
 import type { NetlinkSocket, Request } from '../../netlink/socket.ts';
-import type { VirtualServer } from '../model.ts';
+import type { VirtualServer } from '../model/model.ts';
 import { readDenied } from '../source-ranges/denied.ts';
 import type { OwnAddresses } from '../source-ranges/own-address.ts';
 import { restrictedMap } from '../source-ranges/rules.ts';

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { keyOf } from '../model.ts';
+import { keyOf } from '../model/model.ts';
 import { webServer } from '../virtual-server.fixture.ts';
 import { createKnownServers } from './known-servers.ts';
 

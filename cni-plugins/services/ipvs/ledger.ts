@@ -1,5 +1,5 @@
 import type { Element } from '../../netlink/nftables.ts';
-import type { VirtualServer } from '../model.ts';
+import type { VirtualServer } from '../model/model.ts';
 import { addressBytes } from './plan.ts';
 import { elementsOf } from './tables.ts';
 import type { Elements, TableFamily } from './tables.ts';

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { keyOf } from '../model.ts';
-import type { VirtualServer } from '../model.ts';
+import { keyOf } from '../model/model.ts';
+import type { VirtualServer } from '../model/model.ts';
 import { openLedger } from './ledger.ts';
 import {
   addressBytes,

@@ -1,7 +1,7 @@
 import { ipvsFlags } from '../../netlink/ipvs.ts';
 import type { IpvsDestination, IpvsService, IpvsServiceKey, ListedDestination } from '../../netlink/ipvs.ts';
 import { ipBytes, parseIp } from '../../spec/address.ts';
-import type { Destination, Protocol, Refusal, ServerKey, VirtualServer } from '../model.ts';
+import type { Destination, Protocol, Refusal, ServerKey, VirtualServer } from '../model/model.ts';
 
 /** Translates a virtual server to IPVS, and finds what IPVS refuses. Pure. */
 

@@ -1,8 +1,8 @@
 import { forget, listConnections } from '../../netlink/connections.ts';
 import type { TrackedConnection } from '../../netlink/connections.ts';
 import type { NetlinkSocket } from '../../netlink/socket.ts';
-import { givingMemoryBack } from '../memory.ts';
-import type { Balancer, ServerCounts, ServerKey, VirtualServer } from '../model.ts';
+import { givingMemoryBack } from '../model/memory.ts';
+import type { Balancer, ServerCounts, ServerKey, VirtualServer } from '../model/model.ts';
 import { readDenied } from '../source-ranges/denied.ts';
 import { ourServices } from './kernel.ts';
 import type { IpvsKernel } from './kernel.ts';

@@ -9,7 +9,7 @@ import { openNetlink } from '../../netlink/socket.ts';
 import { concatenated } from '../../netlink/nftables.ts';
 import type { Element } from '../../netlink/nftables.ts';
 import { be16 } from '../../netlink/wire.ts';
-import type { VirtualServer } from '../model.ts';
+import type { VirtualServer } from '../model/model.ts';
 import { adoptNoConnection, openSegmentHosts, segments } from '../invalid-segments.fixture.ts';
 import { readDenied } from '../source-ranges/denied.ts';
 import { webServer } from '../virtual-server.fixture.ts';

@@ -22,7 +22,7 @@ import type { Chain, Element, NamedSet, Table } from '../../netlink/nftables.ts'
 import type { Request } from '../../netlink/socket.ts';
 import { be16, u32 } from '../../netlink/wire.ts';
 import { loopbackIndex } from '../../netlink/links.ts';
-import type { VirtualServer } from '../model.ts';
+import type { VirtualServer } from '../model/model.ts';
 import { rangeElementsOf } from '../source-ranges/elements.ts';
 import { deniedSet, rangeSetsOf, restrictedMap, serverOf, sourceRulesOf, sourcesChain } from '../source-ranges/rules.ts';
 import {

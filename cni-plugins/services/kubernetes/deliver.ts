@@ -1,7 +1,7 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { reasonOf } from '../../../base/errors/index.ts';
-import { giveMemoryBack } from '../memory.ts';
-import type { PortionControl } from '../model.ts';
+import { giveMemoryBack } from '../model/memory.ts';
+import type { PortionControl } from '../model/model.ts';
 import type { Changes } from './delivered-state.ts';
 import { createRefusedServices } from './refused-services.ts';
 import type { ServiceTable } from './table.ts';

@@ -1,5 +1,5 @@
 import { hash } from 'node:crypto';
-import type { Service } from '../model.ts';
+import type { Service } from '../model/model.ts';
 import { namesOf } from './translate.ts';
 import type { Translation } from './translate.ts';
 

@@ -1,6 +1,6 @@
 import { largest } from '../../../base/lists/index.ts';
 import { maxBackends } from '../description/schema.ts';
-import type { Backend, ServicePort } from '../model.ts';
+import type { Backend, ServicePort } from '../model/model.ts';
 import { inOwnOrder } from '../slots/part.ts';
 import { mostSlots } from '../slots/sizes.ts';
 import type { Endpoint } from './objects.ts';

@@ -1,5 +1,5 @@
 import { isPortcullisError, reasonOf } from '../../../base/errors/index.ts';
-import { giveMemoryBack } from '../memory.ts';
+import { giveMemoryBack } from '../model/memory.ts';
 import type { Collection } from './collection.ts';
 import type { Delivery } from './deliver.ts';
 import type { Follower } from './follow.ts';

@@ -1,5 +1,5 @@
 import { isIP } from 'node:net';
-import type { Protocol } from '../model.ts';
+import type { Protocol } from '../model/model.ts';
 
 /**
  * The parts of Kubernetes objects that are kept: only those that decide where a connection goes. They are

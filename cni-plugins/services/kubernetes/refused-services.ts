@@ -1,4 +1,4 @@
-import type { RefusedService, Service } from '../model.ts';
+import type { RefusedService, Service } from '../model/model.ts';
 
 /** Services that the control refused, with the reasons. They are put again, because a conflict may be gone. */
 export interface RefusedServices {

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import fc from 'fast-check';
-import type { RefusedService, Service, PortionControl } from '../model.ts';
+import type { RefusedService, Service, PortionControl } from '../model/model.ts';
 import type { Collection } from './collection.ts';
 import { createDelivery } from './deliver.ts';
 import { createServiceTable } from './table.ts';

@@ -1,6 +1,6 @@
 import { parseJson } from '../../../base/json/index.ts';
 import { append } from '../../../base/lists/index.ts';
-import { givingMemoryBack } from '../memory.ts';
+import { givingMemoryBack } from '../model/memory.ts';
 import { createCollection } from './collection.ts';
 import type { Collection } from './collection.ts';
 import { createDeliveredState } from './delivered-state.ts';

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { assertNearLinearWork } from '../../../test/fixtures/cost.ts';
-import type { Service } from '../model.ts';
+import type { Service } from '../model/model.ts';
 import { localReady } from './endpoints.ts';
 import type { Place } from './endpoints.ts';
 import { readService, readSlice } from './objects.ts';

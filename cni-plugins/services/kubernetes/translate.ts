@@ -3,7 +3,7 @@ import { smallest } from '../../../base/lists/index.ts';
 import { contains, formatIp, parseIp, parsePrefix } from '../../spec/address.ts';
 import { wrongAddress } from '../description/parts.ts';
 import { maxSourceRanges } from '../description/schema.ts';
-import type { Scheduler, Service, ServicePort } from '../model.ts';
+import type { Scheduler, Service, ServicePort } from '../model/model.ts';
 import { backendsOf, mostTaking, withinReach } from './endpoints.ts';
 import type { Candidate, MappedPort, Place } from './endpoints.ts';
 import { slicePort } from './objects.ts';

@@ -8,7 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { PortionControl } from '../model.ts';
+import type { PortionControl } from '../model/model.ts';
 import { watchKubernetesServices } from './watch.ts';
 
 /**

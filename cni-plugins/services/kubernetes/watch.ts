@@ -1,6 +1,6 @@
 import { isIP } from 'node:net';
 import { PortcullisError } from '../../../base/errors/index.ts';
-import type { PortionControl } from '../model.ts';
+import type { PortionControl } from '../model/model.ts';
 import { createApiClient } from './api-client.ts';
 import { createDelivery, usualDelivery } from './deliver.ts';
 import type { DeliverTiming } from './deliver.ts';

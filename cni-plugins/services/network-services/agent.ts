@@ -3,7 +3,7 @@ import { append } from '../../../base/lists/index.ts';
 import type { Logger } from '../../../base/log/index.ts';
 import type { NetworkName } from '../../database/endpoint-names.ts';
 import type { NetworkDatabase } from '../../database/database.ts';
-import type { RefusedService, Service } from '../model.ts';
+import type { RefusedService, Service } from '../model/model.ts';
 import { openHostSide } from './host-side.ts';
 import type { Scoped } from './host-side.ts';
 import { createMemberReader, servicesOf } from './members.ts';

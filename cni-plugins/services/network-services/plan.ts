@@ -2,7 +2,7 @@ import type { NetworkName } from '../../database/endpoint-names.ts';
 import { namesAt } from '../../database/call-names.ts';
 import type { MemberPort } from '../../spec/memberships.ts';
 import { noServiceRules, whyClosed } from '../../spec/service-rules.ts';
-import type { Backend, Service, ServicePort } from '../model.ts';
+import type { Backend, Service, ServicePort } from '../model/model.ts';
 import { inOwnOrder } from '../slots/part.ts';
 import { mostSlots } from '../slots/sizes.ts';
 import { memberNames } from '../../database/memberships.ts';

@@ -2,8 +2,8 @@ import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { test } from 'node:test';
 import { inPrivateNetns, shell } from '../../engine/engine.fixture.ts';
-import { keyOf } from '../model.ts';
-import type { Balancer, VirtualServer } from '../model.ts';
+import { keyOf } from '../model/model.ts';
+import type { Balancer, VirtualServer } from '../model/model.ts';
 import { openNftablesBalancer } from './balancer.ts';
 
 /** Compares with the kernel's own listing. test/services tests the effect on connections. */

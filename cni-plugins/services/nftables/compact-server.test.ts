@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import type { Scheduler, VirtualServer } from '../model.ts';
+import type { Scheduler, VirtualServer } from '../model/model.ts';
 import { towardsLeast } from '../slots/least-connections.ts';
 import { digestOf, keyBytes } from './elements.ts';
 import type { Standing } from './elements.ts';

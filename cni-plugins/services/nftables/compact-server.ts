@@ -1,6 +1,6 @@
-import type { VirtualServer } from '../model.ts';
-import { packServer, unpackServer } from '../packed-server.ts';
-import type { PackedServer } from '../packed-server.ts';
+import type { VirtualServer } from '../model/model.ts';
+import { packServer, unpackServer } from '../model/packed-server.ts';
+import type { PackedServer } from '../model/packed-server.ts';
 import { digestOf, keyBytes, unread } from './elements.ts';
 import type { Standing } from './elements.ts';
 import type { Modes } from './modes.ts';

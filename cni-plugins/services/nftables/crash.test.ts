@@ -7,7 +7,7 @@ import { inPrivateNetns, shell } from '../../engine/engine.fixture.ts';
 import { listConnections } from '../../netlink/connections.ts';
 import { openNetlink } from '../../netlink/socket.ts';
 import type { NetlinkSocket } from '../../netlink/socket.ts';
-import type { VirtualServer } from '../model.ts';
+import type { VirtualServer } from '../model/model.ts';
 import { webServer } from '../virtual-server.fixture.ts';
 import { openNftablesBalancer } from './balancer.ts';
 import { bring } from './reconcile.ts';

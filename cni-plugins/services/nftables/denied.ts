@@ -1,6 +1,6 @@
 import type { NetlinkSocket } from '../../netlink/socket.ts';
-import type { ServerCounts, ServerKey } from '../model.ts';
-import { unpackServer } from '../packed-server.ts';
+import type { ServerCounts, ServerKey } from '../model/model.ts';
+import { unpackServer } from '../model/packed-server.ts';
 import { readDenied } from '../source-ranges/denied.ts';
 import { keyBytes } from './elements.ts';
 import type { TableContent } from './table-content.ts';

@@ -4,7 +4,7 @@ import type { Element, Table } from '../../netlink/nftables.ts';
 import type { Request } from '../../netlink/socket.ts';
 import { be16 } from '../../netlink/wire.ts';
 import { ipBytes, parseIp } from '../../spec/address.ts';
-import type { Family, VirtualServer } from '../model.ts';
+import type { Family, VirtualServer } from '../model/model.ts';
 import { rangeElementsOf } from '../source-ranges/elements.ts';
 import { nameOf } from './plan.ts';
 import type { Plan } from './plan.ts';

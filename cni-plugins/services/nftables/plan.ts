@@ -1,4 +1,4 @@
-import type { Refusal, VirtualServer } from '../model.ts';
+import type { Refusal, VirtualServer } from '../model/model.ts';
 import { maglevTable } from '../slots/maglev.ts';
 import { inTurn, keepingOwners } from '../slots/orders.ts';
 import { mostSlots, sharesOf, sizeFor, slotSizes } from '../slots/sizes.ts';

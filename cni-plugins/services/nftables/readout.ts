@@ -18,8 +18,8 @@ import { attributesOf, textOf } from '../../netlink/wire.ts';
 import type { Received } from '../../netlink/wire.ts';
 import { createHash } from 'node:crypto';
 import { formatIp, ipFromBytes } from '../../spec/address.ts';
-import { giveMemoryBack } from '../memory.ts';
-import type { Family } from '../model.ts';
+import { giveMemoryBack } from '../model/memory.ts';
+import type { Family } from '../model/model.ts';
 import type { SlotSize } from '../slots/sizes.ts';
 import { refuseMode, restrictedRefuseMode } from './modes.ts';
 import {

@@ -18,7 +18,7 @@ import {
   verdictOf,
 } from '../../netlink/expressions.ts';
 import type { Chain, DataType, NamedSet, Table } from '../../netlink/nftables.ts';
-import type { Family } from '../model.ts';
+import type { Family } from '../model/model.ts';
 import { maglevSlots } from '../slots/maglev.ts';
 import { slotSizes } from '../slots/sizes.ts';
 import type { SlotSize } from '../slots/sizes.ts';

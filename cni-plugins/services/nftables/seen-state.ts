@@ -1,6 +1,6 @@
 import { generationOf } from '../../netlink/nft-transactions.ts';
 import type { NetlinkSocket } from '../../netlink/socket.ts';
-import type { Family } from '../model.ts';
+import type { Family } from '../model/model.ts';
 import { shapeOf } from './readout.ts';
 import type { TableContent } from './table-content.ts';
 

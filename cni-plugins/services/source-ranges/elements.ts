@@ -1,7 +1,7 @@
 import { concatenated } from '../../netlink/nftables.ts';
 import type { Element } from '../../netlink/nftables.ts';
 import { ipBytes, networkOf } from '../../spec/address.ts';
-import type { VirtualServer } from '../model.ts';
+import type { VirtualServer } from '../model/model.ts';
 import { sourcesOf } from './ranges.ts';
 import { bitOf, deniedSet, lengthKey, rangesSet, restrictedMap } from './rules.ts';
 

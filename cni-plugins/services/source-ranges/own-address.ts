@@ -2,7 +2,7 @@ import { NETLINK_ROUTE } from '../../../base/kernel/index.ts';
 import { lookUpRoute } from '../../netlink/routes.ts';
 import { openNetlink } from '../../netlink/socket.ts';
 import { attributesOf } from '../../netlink/wire.ts';
-import type { Family } from '../model.ts';
+import type { Family } from '../model/model.ts';
 
 /**
  * The address that this host has as a client of others, by family: the nearest equivalent of kube-proxy's

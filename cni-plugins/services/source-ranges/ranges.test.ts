@@ -5,7 +5,7 @@ import { assertNearLinear } from '../../../test/fixtures/cost.ts';
 import { concatenated } from '../../netlink/nftables.ts';
 import { bitsOf, contains, formatIp, ipBytes, networkOf, parsePrefix } from '../../spec/address.ts';
 import type { IpAddress } from '../../spec/address.ts';
-import type { VirtualServer } from '../model.ts';
+import type { VirtualServer } from '../model/model.ts';
 import { webServer } from '../virtual-server.fixture.ts';
 import { rangeElementsOf } from './elements.ts';
 import { canonicalRange, mayConnect, rangesOfFamily, sourcesOf } from './ranges.ts';

@@ -1,6 +1,6 @@
 import { contains, formatIp, ipFromBytes, lastOf, networkOf, parseIp, parsePrefix } from '../../spec/address.ts';
 import type { IpAddress, IpPrefix } from '../../spec/address.ts';
-import type { VirtualServer } from '../model.ts';
+import type { VirtualServer } from '../model/model.ts';
 
 /** Prefixes from which clients may connect to a virtual server. Pure. */
 

@@ -1,6 +1,6 @@
 import { constant, counter, differs, inSet, mapped, masked, meta, payload, register, setMeta, verdict } from '../../netlink/expressions.ts';
 import type { NamedSet } from '../../netlink/nftables.ts';
-import type { Family } from '../model.ts';
+import type { Family } from '../model/model.ts';
 
 /**
  * The chain that a new connection to a restricted virtual server passes, as values. It returns for a source

@@ -2,7 +2,7 @@ import { isPortcullisError, reasonOf } from '../../../base/errors/index.ts';
 import type { Logger } from '../../../base/log/index.ts';
 import type { IpvsBalancer } from '../ipvs/balancer.ts';
 import type { IpvsLeftovers } from '../ipvs/leftovers.ts';
-import type { Balancer } from '../model.ts';
+import type { Balancer } from '../model/model.ts';
 import type { RetiredBalancer } from './retired.ts';
 
 export interface FormerBalancerDeps {

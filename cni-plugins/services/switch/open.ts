@@ -1,7 +1,7 @@
 import type { Logger } from '../../../base/log/index.ts';
 import { openIpvsBalancer } from '../ipvs/balancer.ts';
 import { ipvsLeftovers } from '../ipvs/leftovers.ts';
-import type { Balancer } from '../model.ts';
+import type { Balancer } from '../model/model.ts';
 import { openNftablesBalancer } from '../nftables/balancer.ts';
 import { openSwitch } from './switch.ts';
 import type { SwitchableBalancer } from './switch.ts';

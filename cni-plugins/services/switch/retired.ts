@@ -1,6 +1,6 @@
 import type { Logger } from '../../../base/log/index.ts';
 import type { IpvsBalancer } from '../ipvs/balancer.ts';
-import type { Balancer } from '../model.ts';
+import type { Balancer } from '../model/model.ts';
 
 export interface Retiring {
   readonly kind: Balancer['kind'];

@@ -1,5 +1,5 @@
 import type { IpvsBalancer } from '../ipvs/balancer.ts';
-import type { Balancer, VirtualServer } from '../model.ts';
+import type { Balancer, VirtualServer } from '../model/model.ts';
 import { createFormerBalancer, isIpvs, removeAndClose } from './former-balancer.ts';
 import type { FormerBalancerDeps } from './former-balancer.ts';
 import { createRetiredBalancer } from './retired.ts';

@@ -2,7 +2,7 @@ import { remember } from '../../netlink/balancing-expressions.ts';
 import { connection, differs, inSet, masked, meta, payload, register, verdict } from '../../netlink/expressions.ts';
 import type { NamedSet } from '../../netlink/nftables.ts';
 import { u32 } from '../../netlink/wire.ts';
-import type { Family } from '../model.ts';
+import type { Family } from '../model/model.ts';
 
 /**
  * Keeps segments of no known connection, such as a late retransmission, from clients. No rule translates such

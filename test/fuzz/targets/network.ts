@@ -12,7 +12,7 @@ import { readDockerContainer } from '../../../cni-plugins/libnetwork/docker/dock
 import { decide } from '../../../cni-plugins/dns/decide.ts';
 import { answersTo, encodeReply, forwarded, isFailure, readQuery, relayed, roomOf } from '../../../cni-plugins/dns/message.ts';
 import { readFrames } from '../../../cni-plugins/dns/stream-frames.ts';
-import { keysOf, readClaim, readHost, readSubnet } from '../../../cni-plugins/overlay/records.ts';
+import { keysOf, readClaim, readHost, readSubnet } from '../../../cni-plugins/overlay/records/records.ts';
 import { readFile } from '../../../cni-plugins/policy/kubernetes/read.ts';
 import { headSize, lengthSize, readHead, readInputLength, readWhole } from '../../../cni-plugins/cni/server/frames.ts';
 import { readService, readSlice } from '../../../cni-plugins/services/kubernetes/objects.ts';

@@ -1,4 +1,4 @@
-import type { Backend, Protocol, Scheduler, Service } from '../../../cni-plugins/services/model.ts';
+import type { Backend, Protocol, Scheduler, Service } from '../../../cni-plugins/services/model/model.ts';
 import type { Choices } from '../play-steps.ts';
 
 /** A service that was declared and not removed since. */

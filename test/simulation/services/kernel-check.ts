@@ -1,4 +1,4 @@
-import type { Service, ServicePort } from '../../../cni-plugins/services/model.ts';
+import type { Service, ServicePort } from '../../../cni-plugins/services/model/model.ts';
 import type { Declared } from './declared.ts';
 import type { Element, NfTables, Table } from './nf-tables.ts';
 

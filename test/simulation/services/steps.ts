@@ -1,7 +1,7 @@
 import { parseJson } from '../../../base/json/index.ts';
 import { deleteElements, deleteTable } from '../../../cni-plugins/netlink/nftables.ts';
 import type { Request } from '../../../cni-plugins/netlink/socket.ts';
-import type { RefusedService, Service } from '../../../cni-plugins/services/model.ts';
+import type { RefusedService, Service } from '../../../cni-plugins/services/model/model.ts';
 import type { Client } from '../client.ts';
 import { troubles } from '../faults.ts';
 import { jumpByHours, troubleAmong } from '../node-steps.ts';

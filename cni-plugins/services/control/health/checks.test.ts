@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { TestContext } from 'node:test';
-import type { Service } from '../../model.ts';
+import type { Service } from '../../model/model.ts';
 import { createHealthChecks, healthIdOf } from './checks.ts';
 import type { HealthChecks } from './checks.ts';
 

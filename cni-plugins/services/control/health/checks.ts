@@ -1,6 +1,6 @@
 import pLimit from 'p-limit';
-import type { Backend, HealthCheck, Service, ServicePort } from '../../model.ts';
-import { portAt } from '../../port-at.ts';
+import type { Backend, HealthCheck, Service, ServicePort } from '../../model/model.ts';
+import { portAt } from '../../model/port-at.ts';
 import type { Probed, probe } from './probe.ts';
 
 /** Checks the backends of services, each at its own interval. */

@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
-import type { HealthCheck } from '../../model.ts';
+import type { HealthCheck } from '../../model/model.ts';
 import { probe } from './probe.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'portcullis-probe-'));

@@ -2,7 +2,7 @@ import { spawn } from 'node:child_process';
 import { request } from 'node:http';
 import type { IncomingMessage } from 'node:http';
 import { connect } from 'node:net';
-import type { HealthCheck } from '../../model.ts';
+import type { HealthCheck } from '../../model/model.ts';
 
 /** The target of a check. */
 export interface Probed {

@@ -1,8 +1,8 @@
-import { differs, meta, register, verdict } from '../netlink/expressions.ts';
-import { interfaceKey } from '../netlink/nftables.ts';
-import { parsePrefix } from '../spec/address.ts';
+import { differs, meta, register, verdict } from '../../netlink/expressions.ts';
+import { interfaceKey } from '../../netlink/nftables.ts';
+import { parsePrefix } from '../../spec/address.ts';
 import type { Own } from './entries.ts';
-import type { OverlayNetwork } from './settings.ts';
+import type { OverlayNetwork } from '../records/settings.ts';
 import { ensureTables, prefixMatches, removeTables, tableOf } from './tables.ts';
 import type { WantedTable } from './tables.ts';
 

@@ -1,26 +1,26 @@
-import '../../test/fixtures/private-namespaces.ts';
+import '../../../test/fixtures/private-namespaces.ts';
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import { etcdTool, etcdctlTool, eventually, makeAuthority, startEtcdMembers, startEtcdProxy } from '../../test/fixtures/etcd.ts';
-import type { EtcdMember } from '../../test/fixtures/etcd.ts';
-import { parsePrefix } from '../spec/address.ts';
-import { openEtcd } from './etcd/client.ts';
-import type { EtcdAccess, EtcdClient } from './etcd/client.ts';
-import { followPrefix } from './etcd/follow.ts';
+import { etcdTool, etcdctlTool, eventually, makeAuthority, startEtcdMembers, startEtcdProxy } from '../../../test/fixtures/etcd.ts';
+import type { EtcdMember } from '../../../test/fixtures/etcd.ts';
+import { parsePrefix } from '../../spec/address.ts';
+import { openEtcd } from '../etcd/client.ts';
+import type { EtcdAccess, EtcdClient } from '../etcd/client.ts';
+import { followPrefix } from '../etcd/follow.ts';
 import { agreeOnNetwork, claimSubnets, leaveNetwork, mayWriteForOthers, register, requireName } from './membership.ts';
 import type { Member } from './membership.ts';
-import { noServiceRules } from '../spec/service-rules.ts';
-import { createMerged } from './network-services/merged.ts';
-import { openPublisher } from './network-services/publish.ts';
+import { noServiceRules } from '../../spec/service-rules.ts';
+import { createMerged } from '../network-services/merged.ts';
+import { openPublisher } from '../network-services/publish.ts';
 import { createOwnership } from './ownership.ts';
-import { answerQuestion } from './questions.ts';
-import { encode, keysOf } from './records.ts';
-import type { HostRecord, SharedSettings } from './records.ts';
-import type { OverlayNetwork } from './settings.ts';
+import { answerQuestion } from '../questions.ts';
+import { encode, keysOf } from '../records/records.ts';
+import type { HostRecord, SharedSettings } from '../records/records.ts';
+import type { OverlayNetwork } from '../records/settings.ts';
 
 /**
  * The records that hosts write into a real etcd: claims whose answers are lost, hosts of both versions, and

@@ -1,16 +1,16 @@
 import { createHash } from 'node:crypto';
-import { PortcullisError, isPortcullisError } from '../../base/errors/index.ts';
-import { append } from '../../base/lists/index.ts';
-import { contains, parsePrefix } from '../spec/address.ts';
-import type { IpFamily } from '../spec/address.ts';
-import type { EtcdClient } from './etcd/client.ts';
-import { endOf } from './etcd/messages.ts';
-import type { Comparison, Step } from './etcd/messages.ts';
+import { PortcullisError, isPortcullisError } from '../../../base/errors/index.ts';
+import { append } from '../../../base/lists/index.ts';
+import { contains, parsePrefix } from '../../spec/address.ts';
+import type { IpFamily } from '../../spec/address.ts';
+import type { EtcdClient } from '../etcd/client.ts';
+import { endOf } from '../etcd/messages.ts';
+import type { Comparison, Step } from '../etcd/messages.ts';
 import type { Ownership } from './ownership.ts';
-import { encode, identitiesOf, objectOf, readClaim, readHost, readShared, readSubnet } from './records.ts';
-import type { Claim, HostRecord, Keys, OwnClaim, SharedSettings } from './records.ts';
-import { familyOf, prefixText, subnetAt, subnetCount } from './settings.ts';
-import type { OverlayNetwork } from './settings.ts';
+import { encode, identitiesOf, objectOf, readClaim, readHost, readShared, readSubnet } from '../records/records.ts';
+import type { Claim, HostRecord, Keys, OwnClaim, SharedSettings } from '../records/records.ts';
+import { familyOf, prefixText, subnetAt, subnetCount } from '../records/settings.ts';
+import type { OverlayNetwork } from '../records/settings.ts';
 
 /**
  * Writes this host's own keys into etcd, and no others. Each act is one transaction. One that finds its

@@ -1,9 +1,9 @@
-import { formatIp, parsePrefix } from '../spec/address.ts';
-import type { IpFamily } from '../spec/address.ts';
-import type { Peer } from './peers.ts';
-import type { HostRecord } from './records.ts';
-import { familyOf, hostAddressOf } from './settings.ts';
-import type { OverlayNetwork } from './settings.ts';
+import { formatIp, parsePrefix } from '../../spec/address.ts';
+import type { IpFamily } from '../../spec/address.ts';
+import type { Peer } from '../ownership/peers.ts';
+import type { HostRecord } from '../records/records.ts';
+import { familyOf, hostAddressOf } from '../records/settings.ts';
+import type { OverlayNetwork } from '../records/settings.ts';
 
 /** What the kernel needs in order to reach one other host. Pure. */
 

@@ -1,11 +1,11 @@
-import { formatIp, parseIp } from '../spec/address.ts';
+import { formatIp, parseIp } from '../../spec/address.ts';
 import type { Claimant, Contests } from './contests.ts';
 import type { Facts, Written } from './facts.ts';
 import type { HostQuotas } from './host-quotas.ts';
 import type { HostRecords } from './host-records.ts';
-import { addressHolder, isPortText, readHolding, readMembers, readVirtual, serviceName } from './network-services/records.ts';
-import { encode, objectOf, readSubnet } from './records.ts';
-import type { Keys, OwnKey } from './records.ts';
+import { addressHolder, isPortText, readHolding, readMembers, readVirtual, serviceName } from '../records/service-records.ts';
+import { encode, objectOf, readSubnet } from '../records/records.ts';
+import type { Keys, OwnKey } from '../records/records.ts';
 import type { Refusals } from './refusals.ts';
 import type { SubnetClaims } from './subnet-claims.ts';
 

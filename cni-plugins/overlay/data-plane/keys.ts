@@ -1,8 +1,8 @@
 import { createPublicKey, generateKeyPairSync } from 'node:crypto';
 import { mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { parseJson } from '../../base/json/index.ts';
-import { dropAbandonedWrites, writeFileAtomic } from '../../base/storage/index.ts';
+import { parseJson } from '../../../base/json/index.ts';
+import { dropAbandonedWrites, writeFileAtomic } from '../../../base/storage/index.ts';
 
 /**
  * The keys of this host (X25519, RFC 7748), as base64. The next pair is generated and announced in advance,

@@ -1,5 +1,5 @@
 import type { Met } from './data-plane.ts';
-import type { WireguardEnd } from './records.ts';
+import type { WireguardEnd } from '../records/records.ts';
 
 /** Decides which of a host's announced keys it uses now. Pure except for the clock that is passed in. */
 export interface UsedKeys {

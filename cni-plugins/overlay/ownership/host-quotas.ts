@@ -1,5 +1,5 @@
 import type { Written } from './facts.ts';
-import type { OwnKey } from './records.ts';
+import type { OwnKey } from '../records/records.ts';
 import type { Refusals } from './refusals.ts';
 
 /** The keys that each host wrote, within limits on their number and size. Pure. */

@@ -1,11 +1,11 @@
 import { createContests } from './contests.ts';
 import type { Claimant, Contests } from './contests.ts';
 import type { Facts } from './facts.ts';
-import { addressHolder } from './network-services/records.ts';
-import { readClaim } from './records.ts';
-import type { Keys } from './records.ts';
+import { addressHolder } from '../records/service-records.ts';
+import { readClaim } from '../records/records.ts';
+import type { Keys } from '../records/records.ts';
 import type { Refusals } from './refusals.ts';
-import { familyOf } from './settings.ts';
+import { familyOf } from '../records/settings.ts';
 
 /**
  * Claims of subnets by all hosts. The winner of a subnet is a fact; the claims of other hosts on it are

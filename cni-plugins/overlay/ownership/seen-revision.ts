@@ -1,4 +1,4 @@
-import { PortcullisError } from '../../base/errors/index.ts';
+import { PortcullisError } from '../../../base/errors/index.ts';
 
 /** How much of etcd this host has seen, and who waits for more of it. */
 export interface SeenRevision {

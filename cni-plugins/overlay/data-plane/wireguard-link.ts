@@ -1,14 +1,14 @@
-import { NETLINK_GENERIC } from '../../base/kernel/index.ts';
-import { familyNumber } from '../netlink/genl.ts';
-import { isRefusal } from '../netlink/kernel-failure.ts';
-import { openNetlink } from '../netlink/socket.ts';
-import { readWireguard, wireguardFamilyName, wireguardRequests } from '../netlink/wireguard.ts';
-import type { ListedWireguardPeer, WireguardDevice, WireguardPeerChange, WireguardRequests } from '../netlink/wireguard.ts';
-import { formatIp, parseIp, parsePrefix } from '../spec/address.ts';
+import { NETLINK_GENERIC } from '../../../base/kernel/index.ts';
+import { familyNumber } from '../../netlink/genl.ts';
+import { isRefusal } from '../../netlink/kernel-failure.ts';
+import { openNetlink } from '../../netlink/socket.ts';
+import { readWireguard, wireguardFamilyName, wireguardRequests } from '../../netlink/wireguard.ts';
+import type { ListedWireguardPeer, WireguardDevice, WireguardPeerChange, WireguardRequests } from '../../netlink/wireguard.ts';
+import { formatIp, parseIp, parsePrefix } from '../../spec/address.ts';
 import type { Entry } from './entries.ts';
 import type { HostKeys } from './keys.ts';
 import { linkNames, noWireguard } from './links.ts';
-import { prefixText } from './settings.ts';
+import { prefixText } from '../records/settings.ts';
 
 type PeerEntry = Entry & { readonly kind: 'peer' };
 

@@ -1,7 +1,7 @@
 import { formatIp, parseIp } from '../../spec/address.ts';
 import type { MemberPort } from '../../spec/memberships.ts';
-import { objectOf, readClaim } from '../records.ts';
-import type { Claim } from '../records.ts';
+import { objectOf, readClaim } from './records.ts';
+import type { Claim } from './records.ts';
 
 /**
  * What hosts say in etcd of services that pods join: `../records.ts` names the keys, and values are JSON. Pure.

@@ -1,7 +1,7 @@
 import { createContests } from './contests.ts';
 import type { Claimant } from './contests.ts';
-import { identitiesOf, readHost } from './records.ts';
-import type { HostRecord } from './records.ts';
+import { identitiesOf, readHost } from '../records/records.ts';
+import type { HostRecord } from '../records/records.ts';
 
 /**
  * Decides which host's record is accepted: one that names only values that its host claimed first. A MAC

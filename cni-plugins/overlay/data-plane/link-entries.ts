@@ -1,11 +1,11 @@
-import { macBytes, macText } from '../netlink/link-settings.ts';
-import { addForwarding, deleteForwarding, deleteNeighbour, listForwarding, listNeighbours, putNeighbour } from '../netlink/neighbours.ts';
-import { deleteRoute, listRoutes, mainTable, replaceRoute, routeScopes } from '../netlink/route-tables.ts';
-import type { TableRoute } from '../netlink/route-tables.ts';
-import type { NetlinkSocket, Request } from '../netlink/socket.ts';
-import { contains, formatIp, ipBytes, ipFromBytes, parseIp, parsePrefix } from '../spec/address.ts';
+import { macBytes, macText } from '../../netlink/link-settings.ts';
+import { addForwarding, deleteForwarding, deleteNeighbour, listForwarding, listNeighbours, putNeighbour } from '../../netlink/neighbours.ts';
+import { deleteRoute, listRoutes, mainTable, replaceRoute, routeScopes } from '../../netlink/route-tables.ts';
+import type { TableRoute } from '../../netlink/route-tables.ts';
+import type { NetlinkSocket, Request } from '../../netlink/socket.ts';
+import { contains, formatIp, ipBytes, ipFromBytes, parseIp, parsePrefix } from '../../spec/address.ts';
 import type { Entry } from './entries.ts';
-import type { OverlayNetwork } from './settings.ts';
+import type { OverlayNetwork } from '../records/settings.ts';
 
 /** Entries as the kernel has them in rtnetlink. Peers of WireGuard are not among them: they have generic netlink. */
 

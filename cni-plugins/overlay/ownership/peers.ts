@@ -1,6 +1,6 @@
-import type { Change } from './etcd/follow.ts';
-import { readClaim, readHost, readSubnet } from './records.ts';
-import type { HostRecord, Keys } from './records.ts';
+import type { Change } from '../etcd/follow.ts';
+import { readClaim, readHost, readSubnet } from '../records/records.ts';
+import type { HostRecord, Keys } from '../records/records.ts';
 import { createSubnetHolders } from './subnet-holders.ts';
 import type { Known } from './subnet-holders.ts';
 

@@ -1,8 +1,8 @@
 import type { Facts, Written } from './facts.ts';
 import type { HostQuotas } from './host-quotas.ts';
 import type { HostRecords } from './host-records.ts';
-import { readClaim, readSubnet } from './records.ts';
-import type { Keys } from './records.ts';
+import { readClaim, readSubnet } from '../records/records.ts';
+import type { Keys } from '../records/records.ts';
 import type { Refusals } from './refusals.ts';
 import type { SubnetClaims } from './subnet-claims.ts';
 

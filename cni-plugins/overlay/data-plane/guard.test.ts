@@ -4,9 +4,9 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
-import { inPrivateNetns } from '../engine/engine.fixture.ts';
-import { startAgent } from './agent.ts';
-import type { OverlaySettings } from './settings.ts';
+import { inPrivateNetns } from '../../engine/engine.fixture.ts';
+import { startAgent } from '../agent.ts';
+import type { OverlaySettings } from '../records/settings.ts';
 
 if (inPrivateNetns(import.meta.filename)) {
   const root = mkdtempSync(join(tmpdir(), 'portcullis-guard-'));

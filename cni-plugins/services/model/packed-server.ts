@@ -1,4 +1,4 @@
-import { parseJson } from '../../base/json/index.ts';
+import { parseJson } from '../../../base/json/index.ts';
 import type { VirtualServer } from './model.ts';
 
 /**

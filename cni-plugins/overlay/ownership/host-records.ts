@@ -1,7 +1,7 @@
 import type { Claimant } from './contests.ts';
 import type { Facts, Written } from './facts.ts';
 import { createIdentities } from './identities.ts';
-import type { Keys } from './records.ts';
+import type { Keys } from '../records/records.ts';
 import type { Refusals } from './refusals.ts';
 
 /**

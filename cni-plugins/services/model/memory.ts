@@ -1,5 +1,5 @@
 import { getHeapStatistics } from 'node:v8';
-import { trimHeap } from '../../base/kernel/index.ts';
+import { trimHeap } from '../../../base/kernel/index.ts';
 
 /**
  * Defined when Node runs with --expose-gc, as the daemon does. A program without it leaves memory to V8 and

@@ -4,8 +4,8 @@ import type { Changed, Written } from './facts.ts';
 import { createOwnership } from './ownership.ts';
 import type { Ownership } from './ownership.ts';
 import { createPeers } from './peers.ts';
-import { encode, identitiesOf, keysOf } from './records.ts';
-import type { HostRecord } from './records.ts';
+import { encode, identitiesOf, keysOf } from '../records/records.ts';
+import type { HostRecord } from '../records/records.ts';
 
 const keys = keysOf('shop');
 const [a, b] = [keys.own('host-a'), keys.own('host-b')];

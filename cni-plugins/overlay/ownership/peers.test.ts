@@ -1,13 +1,13 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { difference, entriesOf, keyOf, subnetsOf } from './entries.ts';
-import type { Own } from './entries.ts';
+import { difference, entriesOf, keyOf, subnetsOf } from '../data-plane/entries.ts';
+import type { Own } from '../data-plane/entries.ts';
 import { createPeers } from './peers.ts';
 import type { Peers } from './peers.ts';
-import { encode, keysOf, readHost } from './records.ts';
-import type { HostRecord } from './records.ts';
-import { readSettings } from './settings.ts';
-import type { OverlaySettings } from './settings.ts';
+import { encode, keysOf, readHost } from '../records/records.ts';
+import type { HostRecord } from '../records/records.ts';
+import { readSettings } from '../records/settings.ts';
+import type { OverlaySettings } from '../records/settings.ts';
 
 const keys = keysOf('shop');
 const record = (number: number): HostRecord => ({
