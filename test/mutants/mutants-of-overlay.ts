@@ -32,7 +32,12 @@ export const mutants = checks([
     'if ((false as boolean)) return',
     'cni-plugins/overlay/ownership/ownership.test.ts',
   ],
-  ['cni-plugins/overlay/ownership/host-quotas.ts', 'host.bytes - (former ?? 0) + size > most.bytes || ', '', 'cni-plugins/overlay/ownership/ownership.test.ts'],
+  [
+    'cni-plugins/overlay/ownership/host-quotas.ts',
+    'host.bytes - (former ?? 0) + size > most.bytes || ',
+    '',
+    'cni-plugins/overlay/ownership/ownership.test.ts',
+  ],
   [
     'cni-plugins/overlay/ownership/host-quotas.ts',
     '(host.keys.size >= most.keys || count >= limit)',

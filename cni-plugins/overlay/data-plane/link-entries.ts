@@ -1,5 +1,12 @@
 import { macBytes, macText } from '../../netlink/link-settings.ts';
-import { addForwarding, deleteForwarding, deleteNeighbour, listForwarding, listNeighbours, putNeighbour } from '../../netlink/neighbours.ts';
+import {
+  addForwarding,
+  deleteForwarding,
+  deleteNeighbour,
+  listForwarding,
+  listNeighbours,
+  putNeighbour,
+} from '../../netlink/neighbours.ts';
 import { deleteRoute, listRoutes, mainTable, replaceRoute, routeScopes } from '../../netlink/route-tables.ts';
 import type { TableRoute } from '../../netlink/route-tables.ts';
 import type { NetlinkSocket, Request } from '../../netlink/socket.ts';

@@ -27,7 +27,7 @@ interface Device {
 /**
  * The kernel's half of `portcullis-cnm`: moves the link of a remote driver from the driver's namespace into
  * the pod's, names it, sets its addresses, and gives it back (libnetwork, docs/remote.md: "Join").
- * `../../cnm-client` talks to the driver.
+ * `../../libnetwork/client` talks to the driver.
  */
 export const cnm: Plugin<CnmConfig> = {
   type: 'cnm',
