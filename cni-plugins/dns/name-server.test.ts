@@ -14,7 +14,7 @@ import { inPrivateNetns, shell, tried } from '../engine/engine.fixture.ts';
 import { createNameStore } from '../database/endpoint-names.ts';
 import type { NetworkName } from '../database/endpoint-names.ts';
 import { findTool } from '../../test/fixtures/tools.ts';
-import { bridgeConf, createPluginFixture } from '../engine/calls/plugin-engine.fixture.ts';
+import { bridgeConf, createPluginFixture } from '../plugin-engine/plugin-engine.fixture.ts';
 import { startNameServer } from './name-server.ts';
 import type { NameServer } from './name-server.ts';
 

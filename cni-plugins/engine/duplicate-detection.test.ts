@@ -2,8 +2,8 @@ import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { isPortcullisError } from '../../base/errors/index.ts';
 import { inPrivateNetns, shell } from './engine.fixture.ts';
-import { bridgeConf, createPluginFixture } from './calls/plugin-engine.fixture.ts';
-import type { Conf, Of, PluginFixture } from './calls/plugin-engine.fixture.ts';
+import { bridgeConf, createPluginFixture } from '../plugin-engine/plugin-engine.fixture.ts';
+import type { Conf, Of, PluginFixture } from '../plugin-engine/plugin-engine.fixture.ts';
 
 // The kernel takes a second or more to establish that no neighbour has an IPv6 address (RFC 4862, section
 // 5.4).

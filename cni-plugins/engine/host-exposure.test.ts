@@ -6,8 +6,8 @@ import type { AddressInfo } from 'node:net';
 import { after, before, test } from 'node:test';
 import { conflist, createFixture, inPrivateNetns, shell } from './engine.fixture.ts';
 import type { Fixture } from './engine.fixture.ts';
-import { bridgeConf, createPluginFixture } from './calls/plugin-engine.fixture.ts';
-import type { Conf, PluginFixture } from './calls/plugin-engine.fixture.ts';
+import { bridgeConf, createPluginFixture } from '../plugin-engine/plugin-engine.fixture.ts';
+import type { Conf, PluginFixture } from '../plugin-engine/plugin-engine.fixture.ts';
 import type { AttachRequest, NetworkEngine } from '../types.ts';
 import { isListenedAt, portUse, sctpPortsIn } from '../database/host-sockets.ts';
 

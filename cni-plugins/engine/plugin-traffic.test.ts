@@ -5,8 +5,8 @@ import { closeSync, mkdirSync, openSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { eventually, inPrivateNetns, shell, tried } from './engine.fixture.ts';
-import { bridgeConf, createPluginFixture, portmapConf } from './calls/plugin-engine.fixture.ts';
-import type { Of, PluginFixture } from './calls/plugin-engine.fixture.ts';
+import { bridgeConf, createPluginFixture, portmapConf } from '../plugin-engine/plugin-engine.fixture.ts';
+import type { Of, PluginFixture } from '../plugin-engine/plugin-engine.fixture.ts';
 
 /**
  * Tests plugin attachments with packets: both families, between pods, through host ports, out of the host,

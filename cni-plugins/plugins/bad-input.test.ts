@@ -4,7 +4,7 @@ import fc from 'fast-check';
 import { isPortcullisError } from '../../base/errors/index.ts';
 import { readConfig } from '../networks/addresses.ts';
 import type { PluginCall } from '../calls/plugin-call.ts';
-import { readConfiguration, sound } from '../engine/calls/plugin-reading.ts';
+import { readConfiguration, sound } from '../plugin-engine/plugin-reading.ts';
 import { cniErrorOf } from '../spec/cni-error.ts';
 import type { Problems } from '../spec/fields.ts';
 import type { CniResult } from '../spec/result.ts';

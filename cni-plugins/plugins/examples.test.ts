@@ -3,8 +3,8 @@ import { readFileSync } from 'node:fs';
 import { after, test } from 'node:test';
 import { isPortcullisError } from '../../base/errors/index.ts';
 import { inPrivateNetns, shell } from '../engine/engine.fixture.ts';
-import { createPluginFixture } from '../engine/calls/plugin-engine.fixture.ts';
-import type { Conf } from '../engine/calls/plugin-engine.fixture.ts';
+import { createPluginFixture } from '../plugin-engine/plugin-engine.fixture.ts';
+import type { Conf } from '../plugin-engine/plugin-engine.fixture.ts';
 
 /** Every example of docs/cni-plugins.md: added, checked, deleted; and nothing is left. */
 if (inPrivateNetns(import.meta.filename)) {

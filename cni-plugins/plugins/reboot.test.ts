@@ -7,8 +7,8 @@ import { DatabaseSync } from 'node:sqlite';
 import { after, test } from 'node:test';
 import { isPortcullisError } from '../../base/errors/index.ts';
 import { inPrivateNetns, shell } from '../engine/engine.fixture.ts';
-import { createPluginFixture } from '../engine/calls/plugin-engine.fixture.ts';
-import type { Conf, Of, PluginFixture } from '../engine/calls/plugin-engine.fixture.ts';
+import { createPluginFixture } from '../plugin-engine/plugin-engine.fixture.ts';
+import type { Conf, Of, PluginFixture } from '../plugin-engine/plugin-engine.fixture.ts';
 import { bootOf } from '../namespaces/namespace-id.ts';
 
 /**

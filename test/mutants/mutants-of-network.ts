@@ -40,7 +40,7 @@ export const mutants = checks([
   ['cni-plugins/database/memberships.ts', 'count >= rules.servicesPerNamespace', 'false', 'cni-plugins/engine/host-exposure.test.ts'],
   ['cni-plugins/engine/pods/request.ts', 'hostPort < firstUnprivileged &&', 'false &&', 'cni-plugins/engine/host-exposure.test.ts'],
   [
-    'cni-plugins/engine/calls/taken-macs.ts',
+    'cni-plugins/plugin-engine/taken-macs.ts',
     'if (holder !== undefined)',
     'if ((false as boolean))',
     'cni-plugins/engine/host-exposure.test.ts',

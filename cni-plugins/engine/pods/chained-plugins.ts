@@ -2,7 +2,7 @@ import { reasonOf } from '../../../base/errors/index.ts';
 import type { Logger } from '../../../base/log/index.ts';
 import type { ChainedPlugin } from '../../spec/network-config.ts';
 import type { PluginCall } from '../../calls/plugin-call.ts';
-import type { PluginCore } from '../calls/plugin-engine.ts';
+import type { PluginCore } from '../../plugin-engine/plugin-engine.ts';
 import { resultOf } from '../../database/record.ts';
 import type { AttachmentRecord } from '../../database/record.ts';
 

@@ -30,7 +30,7 @@ import { ofAnotherRoot } from '../../namespaces/namespace-claim.ts';
 import { namespaceStands } from '../../namespaces/netns.ts';
 import { statusOf } from './network-status.ts';
 import type { NetworkFolder } from '../../networks/networks.ts';
-import type { PluginCore } from '../calls/plugin-engine.ts';
+import type { PluginCore } from '../../plugin-engine/plugin-engine.ts';
 import { claimedLinks, isByChain, isHeld } from '../../database/record.ts';
 import type { AttachmentRecord } from '../../database/record.ts';
 import { createRulesInForce } from './rules-in-force.ts';

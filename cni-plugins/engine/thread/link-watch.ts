@@ -8,7 +8,7 @@ import type { AlteredLinkDeps } from '../pods/altered-links.ts';
 import type { Host } from '../../namespaces/caller.ts';
 import type { NetworkDatabase } from '../../database/database.ts';
 import type { NetworkCore } from '../pods/network-core.ts';
-import type { PluginCore } from '../calls/plugin-engine.ts';
+import type { PluginCore } from '../../plugin-engine/plugin-engine.ts';
 import { hostInterfacePrefix, linkGroups } from '../../database/record.ts';
 
 /**

@@ -3,8 +3,8 @@ import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { after, afterEach, before, test } from 'node:test';
 import { eventually, inPrivateNetns, shell, tried } from '../../engine/engine.fixture.ts';
-import { createPluginFixture } from '../../engine/calls/plugin-engine.fixture.ts';
-import type { Conf, Of, PluginFixture } from '../../engine/calls/plugin-engine.fixture.ts';
+import { createPluginFixture } from '../../plugin-engine/plugin-engine.fixture.ts';
+import type { Conf, Of, PluginFixture } from '../../plugin-engine/plugin-engine.fixture.ts';
 import type { CniResult } from '../../spec/result.ts';
 
 /**

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 import { inPrivateNetns, shell } from '../../engine/engine.fixture.ts';
-import { bridgeConf, createPluginFixture, portmapConf } from '../../engine/calls/plugin-engine.fixture.ts';
-import type { Conf, Of } from '../../engine/calls/plugin-engine.fixture.ts';
+import { bridgeConf, createPluginFixture, portmapConf } from '../../plugin-engine/plugin-engine.fixture.ts';
+import type { Conf, Of } from '../../plugin-engine/plugin-engine.fixture.ts';
 import type { CniResult } from '../../spec/result.ts';
 
 /**

@@ -7,8 +7,8 @@ import { after, test } from 'node:test';
 import { createLogger } from '../../../base/log/index.ts';
 import { openReadOnly } from '../../../base/storage/index.ts';
 import { inPrivateNetns, shell, tried } from '../../engine/engine.fixture.ts';
-import { bridgeConf, createPluginFixture } from '../../engine/calls/plugin-engine.fixture.ts';
-import type { Conf, Of } from '../../engine/calls/plugin-engine.fixture.ts';
+import { bridgeConf, createPluginFixture } from '../../plugin-engine/plugin-engine.fixture.ts';
+import type { Conf, Of } from '../../plugin-engine/plugin-engine.fixture.ts';
 import { startServices } from '../control/services.ts';
 
 /**

@@ -5,7 +5,7 @@ import { openHosts } from '../../namespaces/caller.ts';
 import { createEndedNamespaces } from '../../database/ended-namespaces.ts';
 import { virtualHolder } from '../../database/memberships.ts';
 import { createPluginAttachmentStore } from '../../database/plugin-attachments.ts';
-import { createPluginCore } from '../../engine/calls/plugin-engine.ts';
+import { createPluginCore } from '../../plugin-engine/plugin-engine.ts';
 import type { PluginCall } from '../../calls/plugin-call.ts';
 import { bareType } from '../../calls/plugin-type.ts';
 import { PortcullisError } from '../../../base/errors/index.ts';

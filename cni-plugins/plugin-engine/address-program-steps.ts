@@ -1,9 +1,9 @@
 import { setTimeout } from 'node:timers/promises';
-import type { CniResult } from '../../spec/result.ts';
+import type { CniResult } from '../spec/result.ts';
 import { runAddressProgram } from './address-program.ts';
 import type { ProgramCommand } from './address-program.ts';
-import type { Host } from '../../namespaces/caller.ts';
-import type { PluginCall } from '../../calls/plugin-call.ts';
+import type { Host } from '../namespaces/caller.ts';
+import type { PluginCall } from '../calls/plugin-call.ts';
 
 /**
  * The steps of a plugin call. The call is interrupted where it runs a third-party IPAM plugin, which is a

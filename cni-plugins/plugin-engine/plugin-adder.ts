@@ -1,16 +1,16 @@
-import type { Logger } from '../../../base/log/index.ts';
-import { reasonOf } from '../../../base/errors/index.ts';
-import type { CniResult } from '../../spec/result.ts';
+import type { Logger } from '../../base/log/index.ts';
+import { reasonOf } from '../../base/errors/index.ts';
+import type { CniResult } from '../spec/result.ts';
 import type { Steps } from './address-program-steps.ts';
 import type { Addressing } from './addressing.ts';
-import type { Host } from '../../namespaces/caller.ts';
-import type { NetworkDatabase } from '../../database/database.ts';
+import type { Host } from '../namespaces/caller.ts';
+import type { NetworkDatabase } from '../database/database.ts';
 import { createPartCreation } from './plugin-attachment-creation.ts';
 import type { Created } from './plugin-attachment-creation.ts';
 import { createPartPlans } from './plugin-attachment-plans.ts';
-import type { PluginAttachmentStore } from '../../database/plugin-attachments.ts';
-import type { PluginCall } from '../../calls/plugin-call.ts';
-import { alreadyAttached, notAttached, previousResultMissing } from '../../calls/plugin-errors.ts';
+import type { PluginAttachmentStore } from '../database/plugin-attachments.ts';
+import type { PluginCall } from '../calls/plugin-call.ts';
+import { alreadyAttached, notAttached, previousResultMissing } from '../calls/plugin-errors.ts';
 import { readConfiguration as read, sound, withoutUnknown } from './plugin-reading.ts';
 import type { PluginRemoval } from './plugin-removal.ts';
 

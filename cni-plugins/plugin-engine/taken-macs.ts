@@ -1,10 +1,10 @@
-import { PortcullisError } from '../../../base/errors/index.ts';
-import { listSettings } from '../../netlink/link-settings.ts';
-import type { NetlinkSocket } from '../../netlink/socket.ts';
-import { ipBytes, parsePrefix } from '../../spec/address.ts';
-import type { AttachmentKey } from '../../spec/attachment-key.ts';
-import type { CniResult } from '../../spec/result.ts';
-import type { NetworkDatabase } from '../../database/database.ts';
+import { PortcullisError } from '../../base/errors/index.ts';
+import { listSettings } from '../netlink/link-settings.ts';
+import type { NetlinkSocket } from '../netlink/socket.ts';
+import { ipBytes, parsePrefix } from '../spec/address.ts';
+import type { AttachmentKey } from '../spec/attachment-key.ts';
+import type { CniResult } from '../spec/result.ts';
+import type { NetworkDatabase } from '../database/database.ts';
 
 /**
  * Checks MAC addresses that a caller chooses. Two interfaces of one network with the same address receive

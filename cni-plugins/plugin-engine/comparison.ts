@@ -1,10 +1,10 @@
-import type { Resource, ResourceKernel } from '../../plugins/contract/contract.ts';
-import { kindOf } from '../../plugins/registry.ts';
-import type { CniResult } from '../../spec/result.ts';
-import type { Host } from '../../namespaces/caller.ts';
-import type { PluginAttachment, PluginAttachmentStore } from '../../database/plugin-attachments.ts';
-import type { PluginCall } from '../../calls/plugin-call.ts';
-import { differs, notAttached, previousResultMissing } from '../../calls/plugin-errors.ts';
+import type { Resource, ResourceKernel } from '../plugins/contract/contract.ts';
+import { kindOf } from '../plugins/registry.ts';
+import type { CniResult } from '../spec/result.ts';
+import type { Host } from '../namespaces/caller.ts';
+import type { PluginAttachment, PluginAttachmentStore } from '../database/plugin-attachments.ts';
+import type { PluginCall } from '../calls/plugin-call.ts';
+import { differs, notAttached, previousResultMissing } from '../calls/plugin-errors.ts';
 import type { Reading } from './plugin-reading.ts';
 
 /**

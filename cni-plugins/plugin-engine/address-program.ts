@@ -2,17 +2,17 @@ import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { accessSync, constants } from 'node:fs';
 import { isAbsolute, join } from 'node:path';
-import { parseJson } from '../../../base/json/index.ts';
-import { PortcullisError } from '../../../base/errors/index.ts';
-import { O_RDONLY, closeFd, openFile, sealedFile } from '../../../base/kernel/index.ts';
-import { fieldsOf } from '../../spec/fields.ts';
-import type { Problems } from '../../spec/fields.ts';
-import { killTree } from '../../cni/chains/kill-tree.ts';
-import { readJson } from '../../spec/json-text.ts';
-import { readResult } from '../../spec/result-versions.ts';
-import type { CniResult } from '../../spec/result.ts';
-import type { Host } from '../../namespaces/caller.ts';
-import type { PluginCall } from '../../calls/plugin-call.ts';
+import { parseJson } from '../../base/json/index.ts';
+import { PortcullisError } from '../../base/errors/index.ts';
+import { O_RDONLY, closeFd, openFile, sealedFile } from '../../base/kernel/index.ts';
+import { fieldsOf } from '../spec/fields.ts';
+import type { Problems } from '../spec/fields.ts';
+import { killTree } from '../cni/chains/kill-tree.ts';
+import { readJson } from '../spec/json-text.ts';
+import { readResult } from '../spec/result-versions.ts';
+import type { CniResult } from '../spec/result.ts';
+import type { Host } from '../namespaces/caller.ts';
+import type { PluginCall } from '../calls/plugin-call.ts';
 
 /**
  * Third-party IPAM plugins: programs in CNI_PATH, called as libcni's `invoke` package calls them (CNI

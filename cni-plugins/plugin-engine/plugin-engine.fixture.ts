@@ -1,12 +1,12 @@
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { createLogger } from '../../../base/log/index.ts';
-import type { CniResult } from '../../spec/result.ts';
-import { openPluginEngine } from '../engine.ts';
-import type { PluginEngine } from '../engine.ts';
-import { shell, tried } from '../engine.fixture.ts';
-import type { PluginCall } from '../../calls/plugin-call.ts';
+import { createLogger } from '../../base/log/index.ts';
+import type { CniResult } from '../spec/result.ts';
+import { openPluginEngine } from '../engine/engine.ts';
+import type { PluginEngine } from '../engine/engine.ts';
+import { shell, tried } from '../engine/engine.fixture.ts';
+import type { PluginCall } from '../calls/plugin-call.ts';
 
 /**
  * Shared by the tests of plugin calls: namespaces of pods, and chains that run on them as a runtime runs

@@ -1,20 +1,20 @@
-import { reasonOf } from '../../../base/errors/index.ts';
-import type { Logger } from '../../../base/log/index.ts';
-import type { CniResult } from '../../spec/result.ts';
+import { reasonOf } from '../../base/errors/index.ts';
+import type { Logger } from '../../base/log/index.ts';
+import type { CniResult } from '../spec/result.ts';
 import { createAddressing } from './addressing.ts';
 import type { Addressing } from './addressing.ts';
 import { createTurns, runSteps } from './address-program-steps.ts';
 import type { Steps } from './address-program-steps.ts';
-import type { Host, Hosts } from '../../namespaces/caller.ts';
+import type { Host, Hosts } from '../namespaces/caller.ts';
 import { compareChecks } from './comparison.ts';
-import type { NetworkDatabase } from '../../database/database.ts';
-import type { EndedNamespaces } from '../../database/ended-namespaces.ts';
-import { createPluginAttachmentStore } from '../../database/plugin-attachments.ts';
-import type { PluginCall } from '../../calls/plugin-call.ts';
+import type { NetworkDatabase } from '../database/database.ts';
+import type { EndedNamespaces } from '../database/ended-namespaces.ts';
+import { createPluginAttachmentStore } from '../database/plugin-attachments.ts';
+import type { PluginCall } from '../calls/plugin-call.ts';
 import { createPluginAdder } from './plugin-adder.ts';
 import { createPluginRemoval } from './plugin-removal.ts';
 import { createPluginRepair } from './plugin-repair.ts';
-import { notAvailable, previousResultMissing } from '../../calls/plugin-errors.ts';
+import { notAvailable, previousResultMissing } from '../calls/plugin-errors.ts';
 import { readConfiguration as read, sound, withoutUnknown } from './plugin-reading.ts';
 
 /**

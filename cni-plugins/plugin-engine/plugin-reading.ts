@@ -1,15 +1,15 @@
-import { isPortcullisError, reasonOf } from '../../../base/errors/index.ts';
-import type { Plugin } from '../../plugins/contract/contract.ts';
-import { addressPlugins, plugins } from '../../plugins/registry.ts';
-import { areUnsupported } from '../../spec/fields.ts';
-import type { Fields, Problems, UnknownField } from '../../spec/fields.ts';
-import { readConfigurationJson } from '../../spec/json-text.ts';
-import { serviceRuleFields } from '../../spec/service-rules.ts';
-import { leasingTypes, readAddressSource, readConfig } from '../../networks/addresses.ts';
-import type { AddressSource } from '../../networks/addresses.ts';
-import type { PluginCall } from '../../calls/plugin-call.ts';
-import { configInvalid, fieldsUnsupported, unknownPlugin } from '../../calls/plugin-errors.ts';
-import { bareType } from '../../calls/plugin-type.ts';
+import { isPortcullisError, reasonOf } from '../../base/errors/index.ts';
+import type { Plugin } from '../plugins/contract/contract.ts';
+import { addressPlugins, plugins } from '../plugins/registry.ts';
+import { areUnsupported } from '../spec/fields.ts';
+import type { Fields, Problems, UnknownField } from '../spec/fields.ts';
+import { readConfigurationJson } from '../spec/json-text.ts';
+import { serviceRuleFields } from '../spec/service-rules.ts';
+import { leasingTypes, readAddressSource, readConfig } from '../networks/addresses.ts';
+import type { AddressSource } from '../networks/addresses.ts';
+import type { PluginCall } from '../calls/plugin-call.ts';
+import { configInvalid, fieldsUnsupported, unknownPlugin } from '../calls/plugin-errors.ts';
+import { bareType } from '../calls/plugin-type.ts';
 
 /** Reads what a call's configuration means for the plugin and for its IPAM plugin. Pure. */
 

@@ -1,17 +1,17 @@
-import { PortcullisError, reasonOf } from '../../../base/errors/index.ts';
-import { readPlainFileSync } from '../../../base/files/index.ts';
-import { networkOf, parseIp, parsePrefix } from '../../spec/address.ts';
-import type { CniResult } from '../../spec/result.ts';
-import type { LeasedAddress, Resource } from '../../plugins/contract/contract.ts';
-import type { AttachmentKey } from '../../spec/attachment-key.ts';
-import { parseResolvConf } from '../../plugins/ipam/read.ts';
-import { kindOf } from '../../plugins/registry.ts';
-import type { AddressSource, GivenAddresses, LeaseSource } from '../../networks/addresses.ts';
-import type { Host } from '../../namespaces/caller.ts';
-import type { NetworkDatabase } from '../../database/database.ts';
-import { foreignAddresses, freeForeignAddresses } from '../../database/foreign-store.ts';
-import { createLeases } from '../../database/leases.ts';
-import type { Holder, LeaseRequest } from '../../database/leases.ts';
+import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
+import { readPlainFileSync } from '../../base/files/index.ts';
+import { networkOf, parseIp, parsePrefix } from '../spec/address.ts';
+import type { CniResult } from '../spec/result.ts';
+import type { LeasedAddress, Resource } from '../plugins/contract/contract.ts';
+import type { AttachmentKey } from '../spec/attachment-key.ts';
+import { parseResolvConf } from '../plugins/ipam/read.ts';
+import { kindOf } from '../plugins/registry.ts';
+import type { AddressSource, GivenAddresses, LeaseSource } from '../networks/addresses.ts';
+import type { Host } from '../namespaces/caller.ts';
+import type { NetworkDatabase } from '../database/database.ts';
+import { foreignAddresses, freeForeignAddresses } from '../database/foreign-store.ts';
+import { createLeases } from '../database/leases.ts';
+import type { Holder, LeaseRequest } from '../database/leases.ts';
 
 /**
  * Addresses and host ports of plugin calls: from the database, from upstream's store, or from a third-party

@@ -1,13 +1,13 @@
-import type { CniResult } from '../../spec/result.ts';
-import type { Plugin, ResourceKernel } from '../../plugins/contract/contract.ts';
-import { otherOwners } from '../../spec/service-rules.ts';
+import type { CniResult } from '../spec/result.ts';
+import type { Plugin, ResourceKernel } from '../plugins/contract/contract.ts';
+import { otherOwners } from '../spec/service-rules.ts';
 import type { Addressing } from './addressing.ts';
-import type { Host } from '../../namespaces/caller.ts';
-import type { NetworkDatabase } from '../../database/database.ts';
-import { ownerOfCall } from '../../database/memberships.ts';
-import type { PluginAttachment, PluginAttachmentStore } from '../../database/plugin-attachments.ts';
+import type { Host } from '../namespaces/caller.ts';
+import type { NetworkDatabase } from '../database/database.ts';
+import { ownerOfCall } from '../database/memberships.ts';
+import type { PluginAttachment, PluginAttachmentStore } from '../database/plugin-attachments.ts';
 import { addressResult, chosenMac, linkOf, planInput } from './plugin-call-values.ts';
-import type { PluginCall } from '../../calls/plugin-call.ts';
+import type { PluginCall } from '../calls/plugin-call.ts';
 import type { Reading } from './plugin-reading.ts';
 import { createTakenMacs } from './taken-macs.ts';
 

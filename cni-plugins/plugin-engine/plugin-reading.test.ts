@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { formatIp } from '../../spec/address.ts';
-import type { PluginCall } from '../../calls/plugin-call.ts';
+import { formatIp } from '../spec/address.ts';
+import type { PluginCall } from '../calls/plugin-call.ts';
 import { readConfiguration } from './plugin-reading.ts';
 
 const key = { network: 'net', containerId: 'a', interface: 'eth0' };

@@ -1,10 +1,10 @@
-import { reasonOf } from '../../../base/errors/index.ts';
-import type { Logger } from '../../../base/log/index.ts';
-import type { ResourceKernel } from '../../plugins/contract/contract.ts';
-import { kindOf } from '../../plugins/registry.ts';
-import type { Host } from '../../namespaces/caller.ts';
+import { reasonOf } from '../../base/errors/index.ts';
+import type { Logger } from '../../base/log/index.ts';
+import type { ResourceKernel } from '../plugins/contract/contract.ts';
+import { kindOf } from '../plugins/registry.ts';
+import type { Host } from '../namespaces/caller.ts';
 import { amendedPart } from './comparison.ts';
-import type { PluginAttachment, PluginAttachmentStore } from '../../database/plugin-attachments.ts';
+import type { PluginAttachment, PluginAttachmentStore } from '../database/plugin-attachments.ts';
 import type { PluginRemoval } from './plugin-removal.ts';
 
 /** Compares the attachments of plugins with their records, and recreates what other programs removed. */

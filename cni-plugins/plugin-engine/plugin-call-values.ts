@@ -1,13 +1,13 @@
-import { formatIp } from '../../spec/address.ts';
-import type { CniResult } from '../../spec/result.ts';
-import type { PlanInput } from '../../plugins/contract/contract.ts';
-import type { GivenAddresses } from '../../networks/addresses.ts';
-import type { Host } from '../../namespaces/caller.ts';
-import { hostFacts } from '../../links/host-facts.ts';
-import type { MemberHolder } from '../../database/memberships.ts';
-import type { PluginAttachment } from '../../database/plugin-attachments.ts';
-import type { PluginCall } from '../../calls/plugin-call.ts';
-import { pluginInterfaceOf } from '../../database/record.ts';
+import { formatIp } from '../spec/address.ts';
+import type { CniResult } from '../spec/result.ts';
+import type { PlanInput } from '../plugins/contract/contract.ts';
+import type { GivenAddresses } from '../networks/addresses.ts';
+import type { Host } from '../namespaces/caller.ts';
+import { hostFacts } from '../links/host-facts.ts';
+import type { MemberHolder } from '../database/memberships.ts';
+import type { PluginAttachment } from '../database/plugin-attachments.ts';
+import type { PluginCall } from '../calls/plugin-call.ts';
+import { pluginInterfaceOf } from '../database/record.ts';
 
 /** Values derived from a call of one of our CNI plugins. */
 

@@ -1,10 +1,10 @@
-import { reasonOf } from '../../../base/errors/index.ts';
-import type { Logger } from '../../../base/log/index.ts';
-import type { Attached, ResourceKernel } from '../../plugins/contract/contract.ts';
-import { kindOf } from '../../plugins/registry.ts';
-import type { Host } from '../../namespaces/caller.ts';
-import type { NetworkDatabase } from '../../database/database.ts';
-import type { PluginAttachment, PluginAttachmentStore } from '../../database/plugin-attachments.ts';
+import { reasonOf } from '../../base/errors/index.ts';
+import type { Logger } from '../../base/log/index.ts';
+import type { Attached, ResourceKernel } from '../plugins/contract/contract.ts';
+import { kindOf } from '../plugins/registry.ts';
+import type { Host } from '../namespaces/caller.ts';
+import type { NetworkDatabase } from '../database/database.ts';
+import type { PluginAttachment, PluginAttachmentStore } from '../database/plugin-attachments.ts';
 
 /** Removes plugin attachments, and what crashed processes left half-created. */
 export interface PluginRemoval {

@@ -3,8 +3,8 @@ import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { after, before, test } from 'node:test';
-import { isPortcullisError } from '../../../base/errors/index.ts';
-import { inPrivateNetns, shell, tried } from '../engine.fixture.ts';
+import { isPortcullisError } from '../../base/errors/index.ts';
+import { inPrivateNetns, shell, tried } from '../engine/engine.fixture.ts';
 import { bridgeConf, createPluginFixture, portmapConf } from './plugin-engine.fixture.ts';
 import type { Of, PluginFixture } from './plugin-engine.fixture.ts';
 

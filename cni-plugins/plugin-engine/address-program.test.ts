@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { eventually, inPrivateNetns } from '../engine.fixture.ts';
+import { eventually, inPrivateNetns } from '../engine/engine.fixture.ts';
 import { bridgeConf, createPluginFixture } from './plugin-engine.fixture.ts';
 import type { Conf, PluginFixture } from './plugin-engine.fixture.ts';
 

@@ -1,17 +1,17 @@
-import type { CniResult } from '../../spec/result.ts';
-import type { ResourceKernel } from '../../plugins/contract/contract.ts';
-import { completion, kindOf } from '../../plugins/registry.ts';
+import type { CniResult } from '../spec/result.ts';
+import type { ResourceKernel } from '../plugins/contract/contract.ts';
+import { completion, kindOf } from '../plugins/registry.ts';
 import type { Steps } from './address-program-steps.ts';
-import { namesOfCall } from '../../database/call-names.ts';
-import type { Host } from '../../namespaces/caller.ts';
-import type { NetworkDatabase } from '../../database/database.ts';
-import { createNameStore } from '../../database/endpoint-names.ts';
-import { isListenedAt } from '../../database/host-sockets.ts';
-import { createMembershipStore, memberNames, membershipsOfCall, ownerOfCall } from '../../database/memberships.ts';
-import type { PluginAttachment, PluginAttachmentStore } from '../../database/plugin-attachments.ts';
+import { namesOfCall } from '../database/call-names.ts';
+import type { Host } from '../namespaces/caller.ts';
+import type { NetworkDatabase } from '../database/database.ts';
+import { createNameStore } from '../database/endpoint-names.ts';
+import { isListenedAt } from '../database/host-sockets.ts';
+import { createMembershipStore, memberNames, membershipsOfCall, ownerOfCall } from '../database/memberships.ts';
+import type { PluginAttachment, PluginAttachmentStore } from '../database/plugin-attachments.ts';
 import { memberHolder } from './plugin-call-values.ts';
-import type { PluginCall } from '../../calls/plugin-call.ts';
-import { notAttached } from '../../calls/plugin-errors.ts';
+import type { PluginCall } from '../calls/plugin-call.ts';
+import { notAttached } from '../calls/plugin-errors.ts';
 import type { PluginRemoval } from './plugin-removal.ts';
 
 /** Creates in the kernel what was planned, and records it as ready. What cannot be created completely is removed. */
