@@ -1,9 +1,6 @@
 import type { JsonSchema } from '../../base/schema/index.ts';
-import type { OverlayStatus } from '../overlay/protocol.ts';
-import type { AppliedServices, SwitchedBalancer } from '../services/control/questions.ts';
-import type { BalancerChoice, ServiceList } from '../services/control/protocol.ts';
-import type { ReportPage } from '../services/control/report.ts';
-import type { Service } from '../services/model/model.ts';
+import type { OverlayStatus } from '../overlay/index.ts';
+import type { AppliedServices, BalancerChoice, ReportPage, Service, ServiceList, SwitchedBalancer } from '../services/index.ts';
 import type { CollectOptions, Denial, DenialExplanation, DenialQuestion, LinkAlteration, LinkRepairs } from '../types.ts';
 
 /**

@@ -3,7 +3,7 @@ import type { Logger } from '../../base/log/index.ts';
 import { notReady } from './pods/network-status.ts';
 import type { Answer, Call } from './thread/protocol.ts';
 import type { Attachment, AttachRequest, CollectOptions, LinkRepairs, NetworkStatus } from '../types.ts';
-import type { ChainNetwork, Chains } from '../cni/chains/chains.ts';
+import type { ChainNetwork, Chains } from '../cni/index.ts';
 import type { ChainJob } from '../calls/chain.types.ts';
 import { createLatestAnswer } from './latest-answer.ts';
 

@@ -3,8 +3,8 @@ import { closeFd, duplicateFd } from '../../base/kernel/index.ts';
 import { reasonOf } from '../../base/errors/index.ts';
 import type { Logger } from '../../base/log/index.ts';
 import type { ServePlugins } from '../calls/serving.types.ts';
-import { createPluginService } from '../cni/server/plugin-service.ts';
-import type { HandedOver, PluginService } from '../cni/server/plugin-service.ts';
+import { createPluginService } from '../cni/index.ts';
+import type { HandedOver, PluginService } from '../cni/index.ts';
 import type { CallPlugin } from '../calls/plugin-call.ts';
 import type { Answer, Call } from './thread/protocol.ts';
 

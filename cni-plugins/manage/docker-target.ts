@@ -1,6 +1,5 @@
 import { readFileSync, readdirSync, statSync } from 'node:fs';
-import { openDockerApi } from '../libnetwork/docker/docker-api.ts';
-import { readDockerContainer } from '../libnetwork/docker/docker-container.ts';
+import { openDockerApi, readDockerContainer } from '../libnetwork/index.ts';
 
 /** The resolved target of connect or disconnect. */
 export interface NamedTarget {

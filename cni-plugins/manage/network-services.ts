@@ -1,7 +1,7 @@
 import { parseJson } from '../../base/json/index.ts';
 import type { MemberDocument } from '../database/memberships.ts';
 import type { openReadOnly } from '../../base/storage/index.ts';
-import type { SpannedMember, SpannedService } from '../services/network-services/spanned.ts';
+import type { SpannedMember, SpannedService } from '../services/index.ts';
 
 /** A service of a network, as recorded in the database. */
 export interface ReportedNetworkService {

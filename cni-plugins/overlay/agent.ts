@@ -10,7 +10,7 @@ import type { EtcdClient } from './etcd/client.ts';
 import { createEtcdChanges } from './etcd-changes.ts';
 import { createEtcdPresence } from './etcd-presence.ts';
 import { ensureGuard } from './data-plane/guard.ts';
-import type { ServiceControl } from '../services/model/model.ts';
+import type { ServiceControl } from '../services/index.ts';
 import { joinOverlay } from './joining.ts';
 import { createKernelEntries } from './kernel-entries.ts';
 import { openHostKeys } from './data-plane/keys.ts';

@@ -6,7 +6,7 @@ import { leaveNetwork } from './ownership/membership.ts';
 import type { Member } from './ownership/membership.ts';
 import type { Memory } from './memory.ts';
 import type { SpannedServices } from './network-services/agent.ts';
-import type { ServiceControl } from '../services/model/model.ts';
+import type { ServiceControl } from '../services/index.ts';
 import type { OverlaySettings } from './records/settings.ts';
 import type { SpreadServices } from './spread-services.ts';
 

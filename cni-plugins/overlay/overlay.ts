@@ -1,6 +1,6 @@
 import type { Logger } from '../../base/log/index.ts';
 import { keepThread, startWorker } from '../../base/process/index.ts';
-import type { ServiceControl } from '../services/model/model.ts';
+import type { ServiceControl } from '../services/index.ts';
 import type { OverlayCalls, OverlayOwner, OverlayQuestion, OverlayStatus } from './protocol.ts';
 import type { OverlaySettings } from './records/settings.ts';
 

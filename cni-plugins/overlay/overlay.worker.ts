@@ -1,6 +1,6 @@
 import { workerData } from 'node:worker_threads';
 import { serveThread } from '../../base/process/index.ts';
-import type { ServiceControl } from '../services/model/model.ts';
+import type { ServiceControl } from '../services/index.ts';
 import { startAgent } from './agent.ts';
 import type { OverlayCalls, OverlayOwner } from './protocol.ts';
 import type { OverlaySettings } from './records/settings.ts';

@@ -1,4 +1,4 @@
-import type { ServiceControl } from '../services/model/model.ts';
+import type { ServiceControl } from '../services/index.ts';
 
 /** Messages between the main thread and the overlay's thread. */
 

@@ -1,5 +1,5 @@
 import { PortcullisError, isPortcullisError } from '../../base/errors/index.ts';
-import type { Service } from '../services/model/model.ts';
+import type { Service } from '../services/index.ts';
 import type { EtcdClient } from './etcd/client.ts';
 import { endOf } from './etcd/messages.ts';
 import type { OverlayQuestion, OverlayStatus } from './protocol.ts';

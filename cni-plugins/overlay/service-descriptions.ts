@@ -1,5 +1,5 @@
-import { linesOf, readServices } from '../services/description/read.ts';
-import type { Service } from '../services/model/model.ts';
+import { linesOf, readServices } from '../services/index.ts';
+import type { Service } from '../services/index.ts';
 import type { Keys } from './records/records.ts';
 
 /** Descriptions of services in etcd, parsed. */

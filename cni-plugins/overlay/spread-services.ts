@@ -1,5 +1,5 @@
 import { reasonOf } from '../../base/errors/index.ts';
-import type { Service, ServiceControl } from '../services/model/model.ts';
+import type { Service, ServiceControl } from '../services/index.ts';
 import type { Change } from './etcd/follow.ts';
 import type { Keys } from './records/records.ts';
 import { createServiceDescriptions, refuse } from './service-descriptions.ts';

@@ -1,9 +1,7 @@
 import { PortcullisError, isPortcullisError } from '../../base/errors/index.ts';
 import { parseDocuments, writeYaml } from '../../base/schema/index.ts';
-import { claimsOf } from '../services/control/claims.ts';
-import { linesOf, positionIn, readServices } from '../services/description/read.ts';
-import type { Described } from '../services/description/read.ts';
-import type { ServerKey, Service } from '../services/model/model.ts';
+import { claimsOf, linesOf, positionIn, readServices } from '../services/index.ts';
+import type { Described, ServerKey, Service } from '../services/index.ts';
 import type { EtcdClient } from './etcd/client.ts';
 import type { Keys } from './records/records.ts';
 

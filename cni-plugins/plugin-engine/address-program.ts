@@ -7,7 +7,7 @@ import { PortcullisError } from '../../base/errors/index.ts';
 import { O_RDONLY, closeFd, openFile, sealedFile } from '../../base/kernel/index.ts';
 import { fieldsOf } from '../spec/fields.ts';
 import type { Problems } from '../spec/fields.ts';
-import { killTree } from '../cni/chains/kill-tree.ts';
+import { killTree } from '../cni/index.ts';
 import { readJson } from '../spec/json-text.ts';
 import { readResult } from '../spec/result-versions.ts';
 import type { CniResult } from '../spec/result.ts';

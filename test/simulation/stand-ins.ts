@@ -44,15 +44,14 @@ const ofServices: readonly StandIn[] = [
 ];
 
 const networkThread = /\/cni-plugins\/engine\/thread\/network\.worker\.ts$/;
-const networkEngine = /\/cni-plugins\/engine\/engine\.ts$/;
 const networkModules = /\/cni-plugins\/(namespaces\/(netns|caller)|database\/database)\.ts$/;
 /** The modules through which the network's thread calls the kernel and the disk. */
 const ofAttachments: readonly StandIn[] = [
   { of: networkThread, imported: /\/host-kernel\.ts$/, standIn: 'host-kernel' },
   { of: networkThread, imported: /^node:worker_threads$/, standIn: 'worker-threads' },
-  { of: networkThread, imported: /\/policy\/kubernetes\/folder\.ts$/, standIn: 'policies' },
+  { of: /\/cni-plugins\/policy\/index\.ts$/, imported: /\/kubernetes\/folder\.ts$/, standIn: 'policies' },
   { of: /\/cni-plugins\/engine\/thread\/engine-thread\.ts$/, imported: /\/base\/process\/index\.ts$/, standIn: 'process' },
-  { of: networkEngine, imported: /\/libnetwork\/client\/attachments\.ts$/, standIn: 'remote' },
+  { of: /\/cni-plugins\/libnetwork\/index\.ts$/, imported: /\/client\/attachments\.ts$/, standIn: 'remote' },
   { of: /\/cni-plugins\/engine\/thread\/link-watch\.ts$/, imported: /\/netlink\/link-events\.ts$/, standIn: 'link-events' },
   { of: /\/cni-plugins\/engine\/thread\/link-watch\.ts$/, imported: /\/netlink\/namespace-events\.ts$/, standIn: 'namespace-events' },
   { of: /\/cni-plugins\/engine\/pods\/altered-links\.ts$/, imported: /\/pod-end\.ts$/, standIn: 'pod-end' },

@@ -1,5 +1,5 @@
 import type { Logger } from '../../../base/log/index.ts';
-import { policyPodOf } from '../../policy/enforcement/open-pod.ts';
+import { policyPodOf } from '../../policy/index.ts';
 import type { LinkClass, LinkRules } from '../../types.ts';
 import { notHeld } from './chained-pods.ts';
 import type { Teardown } from './teardown.ts';

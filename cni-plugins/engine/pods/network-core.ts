@@ -3,10 +3,8 @@ import { linksOfOthers, planReconciliation, unclaimedLinks, unusedBridges } from
 import type { Operation } from '../reconcile/plan.ts';
 import type { CniResult } from '../../spec/result.ts';
 import type { ChainJob } from '../../calls/chain.types.ts';
-import type { PolicyFollower } from '../../policy/kubernetes/folder.ts';
-import { denialsOf } from '../../policy/enforcement/denials.ts';
-import { explainDenial } from '../../policy/explanation/explain-denial.ts';
-import { linkStateOf } from '../../policy/enforcement/link-state.ts';
+import type { PolicyFollower } from '../../policy/index.ts';
+import { denialsOf, explainDenial, linkStateOf } from '../../policy/index.ts';
 import type {
   AttachRequest,
   Denial,

@@ -1,4 +1,4 @@
-import { reasonWord } from '../../cni/chains/chains.ts';
+import { reasonWord } from '../../cni/index.ts';
 import type { LoadedNetworks } from '../../spec/conf-folder.ts';
 import type { NetworkStatus } from '../../types.ts';
 

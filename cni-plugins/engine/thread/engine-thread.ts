@@ -3,7 +3,7 @@ import { PortcullisError, errorFromJson, reasonOf } from '../../../base/errors/i
 import { closeLedger, newLedger } from '../../../base/kernel/index.ts';
 import type { Logger } from '../../../base/log/index.ts';
 import { startWorker } from '../../../base/process/index.ts';
-import type { HandedOver } from '../../cni/server/plugin-service.ts';
+import type { HandedOver } from '../../cni/index.ts';
 import type { Answer, Call, FromWorker, ToWorker, WorkerSettings } from './protocol.ts';
 
 /** One Worker of the engine (`network.worker.ts`), from its start until it ends. */

@@ -1,8 +1,8 @@
 import { createServer } from 'node:net';
 import { reasonOf } from '../../../base/errors/index.ts';
 import type { Logger } from '../../../base/log/index.ts';
-import { createPluginService } from '../../cni/server/plugin-service.ts';
-import type { HandedOver } from '../../cni/server/plugin-service.ts';
+import { createPluginService } from '../../cni/index.ts';
+import type { HandedOver } from '../../cni/index.ts';
 import type { CniResult } from '../../spec/result.ts';
 import type { PluginCall } from '../../calls/plugin-call.ts';
 import { bareType } from '../../calls/plugin-type.ts';

@@ -3,7 +3,7 @@ import type { LogLevel } from '../../../base/log/index.ts';
 import type { SerialisedError } from '../../../base/errors/index.ts';
 import type { ChainJob } from '../../calls/chain.types.ts';
 import type { GatedFolder } from '../../followed-files/folder-gate.ts';
-import type { HandedOver } from '../../cni/server/plugin-service.ts';
+import type { HandedOver } from '../../cni/index.ts';
 import type { LoadedNetwork } from '../../spec/conf-folder.ts';
 import type { CniResult } from '../../spec/result.ts';
 import type {

@@ -1,5 +1,5 @@
 import type { Logger } from '../../../base/log/index.ts';
-import { createDenialLog } from '../../policy/enforcement/denial-log.ts';
+import { createDenialLog } from '../../policy/index.ts';
 import type { NetworkDatabase } from '../../database/database.ts';
 import type { EndedNamespaces } from '../../database/ended-namespaces.ts';
 import type { LinkWatch } from './link-watch.ts';

@@ -2,7 +2,7 @@ import type { Socket } from 'node:net';
 import { reasonOf } from '../../../base/errors/index.ts';
 import type { Logger } from '../../../base/log/index.ts';
 import type { CallPlugin } from '../../calls/plugin-call.ts';
-import type { ExecOptions } from '../../cni/chains/exec-step.ts';
+import type { ExecOptions } from '../../cni/index.ts';
 import { startActs } from '../acts/act-thread.ts';
 import { followDockerNames } from '../docker/docker-names.ts';
 import { createEndpoints } from '../endpoints/endpoints.ts';

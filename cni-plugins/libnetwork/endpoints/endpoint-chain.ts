@@ -1,7 +1,7 @@
 import { bareType } from '../../calls/plugin-type.ts';
 import type { ChainLink, ChainPod } from '../../calls/chain.types.ts';
-import { stepOf } from '../../cni/chains/step.ts';
-import type { RunStep } from '../../cni/chains/step.ts';
+import { stepOf } from '../../cni/index.ts';
+import type { RunStep } from '../../cni/index.ts';
 import type { PluginList } from '../../spec/plugin-list.ts';
 import type { CniResult } from '../../spec/result.ts';
 import { portsOnly } from './network-list.ts';

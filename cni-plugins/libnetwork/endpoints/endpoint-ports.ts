@@ -1,6 +1,6 @@
 import { reasonOf } from '../../../base/errors/index.ts';
 import type { Logger } from '../../../base/log/index.ts';
-import { deleteChain } from '../../cni/chains/chain.ts';
+import { deleteChain } from '../../cni/index.ts';
 import type { ActsApart } from '../acts/act-thread.ts';
 import { addPorts, chainLink, podOf } from './endpoint-chain.ts';
 import type { EndpointRecords } from './endpoint-records.ts';

@@ -2,10 +2,8 @@ import { fstatSync, statSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import type { StartProgram } from '../../../base/reactor/index.ts';
 import type { CallPlugin, Caller } from '../../calls/plugin-call.ts';
-import { execStep } from '../../cni/chains/exec-step.ts';
-import type { ExecOptions } from '../../cni/chains/exec-step.ts';
-import { inProcessStep } from '../../cni/chains/in-process-step.ts';
-import type { RunStep } from '../../cni/chains/step.ts';
+import { execStep, inProcessStep } from '../../cni/index.ts';
+import type { ExecOptions, RunStep } from '../../cni/index.ts';
 import type { CnmNetwork } from '../acts/records.ts';
 
 /** Runs plugins in the network namespace of the calling engine, whatever namespace the driver is in. */

@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import type { Caller } from '../../calls/plugin-call.ts';
-import type { RunStep } from '../../cni/chains/step.ts';
+import type { RunStep } from '../../cni/index.ts';
 import type { ActsApart } from '../acts/act-thread.ts';
 import { stepsIn } from './engine-host.ts';
 import type { StepOptions } from './engine-host.ts';

@@ -2,7 +2,7 @@ import { openNetworkDatabase } from '../../database/database.ts';
 import { watchCommits } from '../../database/commits.ts';
 import { rulesOf } from '../../database/memberships.ts';
 import { ownNamespaceId } from '../../namespaces/namespace-id.ts';
-import { createMemberReader } from '../../services/network-services/members.ts';
+import { createMemberReader } from '../../services/index.ts';
 import type { Change } from '../etcd/follow.ts';
 import type { Member } from '../ownership/membership.ts';
 import type { Peers } from '../ownership/peers.ts';

@@ -2,7 +2,7 @@ import { parseJson } from '../../../base/json/index.ts';
 import type { NetworkDatabase } from '../../database/database.ts';
 import { noServiceRules } from '../../spec/service-rules.ts';
 import type { ServiceRules } from '../../spec/service-rules.ts';
-import type { SpannedMember, SpannedService } from '../../services/network-services/spanned.ts';
+import type { SpannedMember, SpannedService } from '../../services/index.ts';
 import type { MergedService } from './merged.ts';
 
 /**

@@ -1,0 +1,18 @@
+export { addChain, deleteChain } from './chains/chain.ts';
+export { createChains, reasonWord } from './chains/chains.ts';
+export type { ChainNetwork, Chains } from './chains/chains.ts';
+export { execStep } from './chains/exec-step.ts';
+export type { ExecOptions } from './chains/exec-step.ts';
+export { inProcessStep } from './chains/in-process-step.ts';
+export { killTree } from './chains/kill-tree.ts';
+export { openResultCache } from './chains/result-cache.ts';
+export type { CachedAttachment } from './chains/result-cache.ts';
+export { stepOf } from './chains/step.ts';
+export type { RunStep } from './chains/step.ts';
+export { answerCall, answerLost } from './server/answer.ts';
+export type { PluginAnswer } from './server/answer.ts';
+export { askDaemon } from './server/ask.ts';
+export { openPeer } from './server/peer.ts';
+export type { Peer } from './server/peer.ts';
+export { createPluginService } from './server/plugin-service.ts';
+export type { HandedOver, PluginService } from './server/plugin-service.ts';

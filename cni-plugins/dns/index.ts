@@ -1,0 +1,3 @@
+export { startNameServer } from './name-server.ts';
+export type { NameServer } from './name-server.ts';
+export type { NameFigures, NameServerSettings } from './protocol.ts';

@@ -1,0 +1,8 @@
+export { createNetwork, findPodNetwork, planNetwork, removeNetwork, requireNetwork } from './conflist-file.ts';
+export type { NewNetwork } from './conflist-file.ts';
+export { collectConnections, connectNetwork, disconnectNetwork } from './connect.ts';
+export type { Connection, ConnectSource } from './connect.ts';
+export { forwardDroppers } from './forwarding.ts';
+export { freeSubnet, requireFreeSubnet } from './free-subnet.ts';
+export { askNetworkReport, readNetworkReport } from './report.ts';
+export type { ReportedAttachment, ReportedNetwork, ReportSource } from './report.ts';

@@ -1,0 +1,10 @@
+export { createDenialLog } from './enforcement/denial-log.ts';
+export { denialsOf } from './enforcement/denials.ts';
+export { createEnforcer } from './enforcement/enforcer.ts';
+export type { Enforcer, OpenPod } from './enforcement/enforcer.ts';
+export { linkStateOf } from './enforcement/link-state.ts';
+export { openPodOf, policyPodOf } from './enforcement/open-pod.ts';
+export { explainDenial } from './explanation/explain-denial.ts';
+export { openPolicyFolder } from './kubernetes/folder.ts';
+export type { PolicyFollower, PolicyReport } from './kubernetes/folder.ts';
+export type { PolicySet } from './kubernetes/network-policy.ts';

@@ -1,0 +1,14 @@
+export { claimsOf } from './control/claims.ts';
+export { hasServices } from './control/has-services.ts';
+export type { BalancerChoice, ServiceFigures, ServiceList, ServiceQuestion } from './control/protocol.ts';
+export type { AppliedServices, SwitchedBalancer } from './control/questions.ts';
+export type { ReportPage } from './control/report.ts';
+export { startServices } from './control/services.ts';
+export type { Services } from './control/services.ts';
+export { fieldText } from './description/parts.ts';
+export { linesOf, positionIn, readServices } from './description/read.ts';
+export type { Described } from './description/read.ts';
+export { readText } from './description/source-text.ts';
+export type { RefusedService, ServerKey, Service, ServiceControl } from './model/model.ts';
+export { createMemberReader } from './network-services/members.ts';
+export type { SpannedMember, SpannedService } from './network-services/spanned.ts';
