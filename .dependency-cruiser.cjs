@@ -1,36 +1,50 @@
-// The walls of the house (docs/architecture.md). test/house/walls.test.ts plants one violation of each rule and expects it to be found.
+// Import rules (docs/architecture.md). test/house/walls.test.ts plants one violation of each rule and expects it to be found.
 const rooms = 'base|trust|entitlements|cni-plugins|runtime|cli';
 const fixtures = '/fixtures/|\\.fixture\\.ts$';
 const inside = '^(base/[^/]+|trust|entitlements|cni-plugins|runtime)/';
+
+/** Each room's layers, from the lowest one up (test/house/layers.json): a folder imports only from layers below its own. */
+const layers = require('./test/house/layers.json');
+const testCode = '(\\.test|\\.fixture)\\.ts$|/fixtures/';
+const filesOf = (folders) => `^(${folders.map((folder) => folder.replace('/<root>', '')).join('|')})/[^/]+$`;
+const layerRules = Object.entries(layers).flatMap(([room, ofRoom]) =>
+  ofRoom.map((folders, index) => ({
+    name: `layer-${index + 1}-of-${room}`,
+    comment: `A folder of this layer imports its own files and the layers below it; the entry point is above all layers.`,
+    severity: 'error',
+    from: { path: filesOf(folders), pathNot: [testCode, `^${room}/index\\.ts$`] },
+    to: { path: `^${room}/.*\\.ts$`, pathNot: ['^$1/[^/]+$', ...ofRoom.slice(0, index).map(filesOf)] },
+  })),
+);
 
 /** @type {import('dependency-cruiser').IConfiguration} */
 module.exports = {
   forbidden: [
     {
       name: 'base-knows-no-room',
-      comment: 'base knows no word of the domain: it may be used by anyone and uses no room.',
+      comment: 'base contains no knowledge of the domain: every room may use it, and it uses no room.',
       severity: 'error',
       from: { path: '^base/' },
       to: { path: '^(trust|entitlements|cni-plugins|runtime|cli|packaging|bench)/' },
     },
     {
       name: 'leaves-use-base-only',
-      comment: 'trust, entitlements and cni-plugins do not know each other, nor who uses them: each is a library of its own.',
+      comment: 'trust, entitlements and cni-plugins import neither each other nor the rooms that use them: each is a library of its own.',
       severity: 'error',
       from: { path: '^(trust|entitlements|cni-plugins)/' },
       to: { path: `^(${rooms}|packaging|bench)/`, pathNot: ['^base/', '^$1/'] },
     },
     {
       name: 'runtime-is-not-a-client',
-      comment: 'runtime is used by cli, never the other way round.',
+      comment: 'cli uses runtime; runtime never uses cli.',
       severity: 'error',
       from: { path: '^runtime/' },
       to: { path: '^(cli|packaging|bench)/' },
     },
     {
-      name: 'only-by-the-door',
+      name: 'only-by-the-entry-point',
       comment:
-        "A room, and each folder of base, is entered by its index.ts only; runtime has a second door, which loads fast. Types alone may come from a leaf's types.ts through that door too. Benches measure insides.",
+        'A room, and each folder of base, is entered by its index.ts only; runtime has a second entry point, which loads fast. Benches may measure what is inside.',
       severity: 'error',
       from: { path: '^(base/[^/]+|trust|entitlements|cni-plugins|runtime|cli|packaging)/' },
       to: {
@@ -39,30 +53,38 @@ module.exports = {
       },
     },
     {
-      name: 'nobody-imports-cli',
-      comment: 'cli is the outermost room.',
+      name: 'cli-is-outermost',
+      comment: 'No other room imports cli.',
       severity: 'error',
       from: { path: '^(bench|packaging)/' },
       to: { path: '^cli/' },
     },
     {
       name: 'no-test-code-in-the-product',
-      comment: 'Only tests, their fixtures and benches may use what stands in test/ and fixtures.',
+      comment: 'Only tests, their fixtures and benches may use test/ and fixtures.',
       severity: 'error',
       from: { path: `^(${rooms}|packaging)/`, pathNot: ['\\.test\\.ts$', fixtures] },
       to: { path: `^test/|\\.test\\.ts$|${fixtures}` },
     },
     {
       name: 'no-cycles',
-      comment: 'Two modules that need each other are one, or have a third in them: types count as well.',
+      comment: 'Two modules that import each other are one module, or contain a third one. Imports of types count.',
       severity: 'error',
       from: {},
       to: { circular: true },
     },
+    ...layerRules,
+    {
+      name: 'entry-point-on-top',
+      comment: 'No file of a room imports the entry point of its own room.',
+      severity: 'error',
+      from: { path: '^(trust|entitlements|cni-plugins|runtime|cli)/', pathNot: testCode },
+      to: { path: '^$1/index\\.ts$' },
+    },
     { name: 'no-unresolvable', severity: 'error', from: {}, to: { couldNotResolve: true } },
     {
       name: 'no-dev-packages-in-the-product',
-      comment: 'What ships may only use packages that ship.',
+      comment: 'Code that ships may only use packages that ship.',
       severity: 'error',
       from: { path: `^(${rooms})/`, pathNot: ['\\.test\\.ts$', fixtures] },
       to: { dependencyTypes: ['npm-dev', 'npm-no-pkg', 'npm-unknown'], dependencyTypesNot: ['type-only'] },

@@ -5,11 +5,11 @@
  */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { cruise } from 'dependency-cruiser';
-import type { ICruiseResult } from 'dependency-cruiser';
+import type { ICruiseOptions, ICruiseResult } from 'dependency-cruiser';
 
-const rooms = ['base', 'trust', 'entitlements', 'cni-plugins', 'runtime', 'cli'];
+export const roomsOfProduct: readonly string[] = ['base', 'trust', 'entitlements', 'cni-plugins', 'runtime', 'cli'];
 /** Matches tests and files that only tests use. They are not shipped. */
-const testCode = '(\\.test|\\.fixture|/test-kit)\\.ts$|/fixtures/';
+export const testCode = '(\\.test|\\.fixture|/test-kit)\\.ts$|/fixtures/';
 const goldenFile = new URL('imports.golden', import.meta.url);
 
 interface Imports {
@@ -36,21 +36,24 @@ function record(found: Imports, from: string, dependency: { resolved: string; co
   else if (roomOf(dependency.resolved) !== from) found.rooms.add(roomOf(dependency.resolved));
 }
 
+/** Options of dependency-cruiser that read the imports of the product, types included. */
+export const importOptions: ICruiseOptions = {
+  doNotFollow: { path: 'node_modules' },
+  exclude: { path: testCode },
+  tsPreCompilationDeps: true,
+  enhancedResolveOptions: {
+    exportsFields: ['exports'],
+    conditionNames: ['import', 'node', 'default', 'types'],
+    extensions: ['.ts', '.js', '.json'],
+  },
+};
+
 /** Returns the list as text, computed from the sources without tests and their fixtures. */
 export async function importsOfRooms(): Promise<string> {
-  const result = await cruise(rooms, {
-    doNotFollow: { path: 'node_modules' },
-    exclude: { path: testCode },
-    tsPreCompilationDeps: true,
-    enhancedResolveOptions: {
-      exportsFields: ['exports'],
-      conditionNames: ['import', 'node', 'default', 'types'],
-      extensions: ['.ts', '.js', '.json'],
-    },
-  });
+  const result = await cruise([...roomsOfProduct], importOptions);
   const found = new Map<string, Imports>();
   for (const module of (result.output as ICruiseResult).modules) {
-    if (module.source.includes('node_modules/') || !rooms.includes(module.source.split('/')[0] ?? '')) continue;
+    if (module.source.includes('node_modules/') || !roomsOfProduct.includes(module.source.split('/')[0] ?? '')) continue;
     const room = roomOf(module.source);
     const imports = found.get(room) ?? { rooms: new Set(), npm: new Set(), node: new Set() };
     found.set(room, imports);

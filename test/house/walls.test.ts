@@ -2,8 +2,9 @@ import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { cpSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
+import { dirname, join, relative } from 'node:path';
 import { after, before, describe, it } from 'node:test';
+import { readLayers } from './layers.ts';
 
 const root = join(import.meta.dirname, '../..');
 
@@ -14,14 +15,15 @@ const violations: { rule: string; file: string; imports: string }[] = [
   { rule: 'leaves-use-base-only', file: 'entitlements/planted.ts', imports: '../cni-plugins/index.ts' },
   { rule: 'leaves-use-base-only', file: 'cni-plugins/planted.ts', imports: '../runtime/index.ts' },
   { rule: 'runtime-is-not-a-client', file: 'runtime/planted.ts', imports: '../cli/inner.ts' },
-  { rule: 'only-by-the-door', file: 'runtime/planted.ts', imports: '../trust/inner.ts' },
-  { rule: 'only-by-the-door', file: 'runtime/images/planted.ts', imports: '../../base/errors/inner.ts' },
-  { rule: 'only-by-the-door', file: 'cli/planted.ts', imports: '../runtime/inner.ts' },
-  { rule: 'only-by-the-door', file: 'base/log/planted.ts', imports: '../errors/inner.ts' },
-  { rule: 'only-by-the-door', file: 'trust/policy/planted.ts', imports: '../../base/errors/inner.ts' },
-  { rule: 'nobody-imports-cli', file: 'bench/planted.ts', imports: '../cli/inner.ts' },
+  { rule: 'only-by-the-entry-point', file: 'runtime/planted.ts', imports: '../trust/inner.ts' },
+  { rule: 'only-by-the-entry-point', file: 'runtime/images/planted.ts', imports: '../../base/errors/inner.ts' },
+  { rule: 'only-by-the-entry-point', file: 'cli/planted.ts', imports: '../runtime/inner.ts' },
+  { rule: 'only-by-the-entry-point', file: 'base/log/planted.ts', imports: '../errors/inner.ts' },
+  { rule: 'only-by-the-entry-point', file: 'trust/policy/planted.ts', imports: '../../base/errors/inner.ts' },
+  { rule: 'cli-is-outermost', file: 'bench/planted.ts', imports: '../cli/inner.ts' },
   { rule: 'no-test-code-in-the-product', file: 'trust/planted.ts', imports: '../test/inner.ts' },
   { rule: 'no-test-code-in-the-product', file: 'runtime/planted.ts', imports: '../trust/fixtures/inner.ts' },
+  { rule: 'entry-point-on-top', file: 'trust/policy/planted.ts', imports: '../index.ts' },
   { rule: 'no-cycles', file: 'base/errors/inner.ts', imports: './index.ts' },
   { rule: 'no-unresolvable', file: 'cli/planted.ts', imports: './nowhere.ts' },
   { rule: 'no-dev-packages-in-the-product', file: 'cli/planted.ts', imports: 'fast-check' },
@@ -31,9 +33,9 @@ const violations: { rule: string; file: string; imports: string }[] = [
 const allowed: { file: string; imports: string }[] = [
   { file: 'trust/fine.ts', imports: '../base/errors/index.ts' },
   { file: 'runtime/fine.ts', imports: '../cni-plugins/index.ts' },
-  { file: 'runtime/images/fine.ts', imports: '../inner.ts' },
+  { file: 'runtime/images/fine.ts', imports: './inner.ts' },
   { file: 'cli/fine.ts', imports: '../runtime/index.ts' },
-  { file: 'base/log/fine.ts', imports: '../errors/index.ts' },
+  { file: 'base/storage/fine.ts', imports: '../errors/index.ts' },
   { file: 'trust/fine.test.ts', imports: '../test/inner.ts' },
   { file: 'trust/other.test.ts', imports: 'fast-check' },
   { file: 'trust/fixtures/fine.ts', imports: 'fast-check' },
@@ -59,7 +61,8 @@ describe('import rules between the rooms', () => {
 
   before(() => {
     house = mkdtempSync(join(tmpdir(), 'portcullis-walls-'));
-    for (const name of ['.dependency-cruiser.cjs', 'package.json', 'tsconfig.json']) cpSync(join(root, name), join(house, name));
+    for (const name of ['.dependency-cruiser.cjs', 'package.json', 'tsconfig.json', 'test/house/layers.json'])
+      cpSync(join(root, name), join(house, name));
     symlinkSync(join(root, 'node_modules'), join(house, 'node_modules'));
     for (const folder of folders) plant(`${folder}/inner.ts`, 'export const inner = 1;\n');
     for (const room of ['base/errors', 'base/log', 'trust', 'entitlements', 'cni-plugins', 'runtime', 'test']) {
@@ -104,6 +107,30 @@ describe('import rules between the rooms', () => {
       assert.ok(rulesBroken().includes(rule));
       if (replaced) plant(file, 'export const inner = 1;\n');
       else rmSync(join(house, file));
+    });
+  }
+
+  for (const [room, layers] of Object.entries(readLayers())) {
+    const [[lowest] = [], ...above] = layers;
+    const highest = above.at(-1)?.[0];
+    if (lowest === undefined || highest === undefined) continue;
+    const [low, high] = [lowest, highest].map((folder) => join(folder.replace('/<root>', ''), 'planted.ts')) as [string, string];
+    const importOf = (from: string, to: string): string => relative(dirname(from), to).replace(/^(?!\.)/u, './');
+
+    it(`layer-1-of-${room}: ${lowest} may not import ${highest}`, () => {
+      plant(low, `import '${importOf(low, high)}';\n`);
+      plant(high, 'export const inner = 1;\n');
+      assert.ok(rulesBroken().includes(`layer-1-of-${room}`));
+      rmSync(join(house, low));
+      rmSync(join(house, high));
+    });
+
+    it(`layers of ${room}: ${highest} may import ${lowest}`, () => {
+      plant(high, `import '${importOf(high, low)}';\n`);
+      plant(low, 'export const inner = 1;\n');
+      assert.deepEqual(rulesBroken(), room === 'base' ? ['only-by-the-entry-point'] : []);
+      rmSync(join(house, low));
+      rmSync(join(house, high));
     });
   }
 
