@@ -45,9 +45,7 @@ function entitlements(names: readonly string[], find: Find): void {
     return 'problem' in found ? NOTHING : partOf('', found);
   });
   const text = (part: Part): string =>
-    JSON.stringify(part, (_, item: unknown) =>
-      typeof item === 'bigint' ? `${item}n` : item instanceof Map ? [...item] : item,
-    );
+    JSON.stringify(part, (_, item: unknown) => (typeof item === 'bigint' ? `${item}n` : item instanceof Map ? [...item] : item));
   const whole = text(unionParts('', parts));
   const gone = new Set<number>();
   // From the end, so that the first of two equivalent items stays.
