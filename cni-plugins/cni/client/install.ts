@@ -133,9 +133,9 @@ function exists(path: string): boolean {
   return statSync(path, { throwIfNoEntry: false }) !== undefined;
 }
 
-/** Returns the path of the program that works without the daemon, beside this file or beside its bundle. */
+/** Returns the path of the program that works without the daemon: its source, or the file beside this bundle. */
 function programPath(): string {
-  return join(import.meta.dirname, import.meta.url.endsWith('.ts') ? 'cni-plugin.ts' : 'cni-plugin.js');
+  return join(import.meta.dirname, import.meta.url.endsWith('.ts') ? '../../bin/cni-plugin.ts' : 'cni-plugin.js');
 }
 
 /** Returns false if the file is up to date. */

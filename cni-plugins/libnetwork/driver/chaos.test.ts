@@ -27,7 +27,7 @@ const random = (): number => {
   return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
 };
 
-const main = join(import.meta.dirname, '../../cli/main.ts');
+const main = join(import.meta.dirname, '../../../cli/main.ts');
 const engineProgram = join(import.meta.dirname, 'chaos.engine.fixture.ts');
 const debian = existsSync('/usr/lib/cni/bridge') && tried('iptables --version') !== undefined;
 const patience = 300_000;

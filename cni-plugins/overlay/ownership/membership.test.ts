@@ -193,7 +193,7 @@ describe('hosts in a real etcd', { skip: etcdTool.skip }, () => {
 
   describe('with roles by the name of each certificate, as docs/overlay.md gives them', { skip: etcdctlTool.skip }, () => {
     const authority = makeAuthority(folder);
-    const docs = readFileSync(join(import.meta.dirname, '../../docs/overlay.md'), 'utf8');
+    const docs = readFileSync(join(import.meta.dirname, '../../../docs/overlay.md'), 'utf8');
     let secured: EtcdMember;
     const access = (commonName: string): EtcdAccess => ({
       endpoints: [secured.endpoint],
