@@ -37,6 +37,7 @@ const found: readonly (readonly [kind: (typeof kinds)[number], seed: number])[] 
   ['images', 9_100_961],
   ['attachments', 12_017_246],
   ['attachments', 14_006_062],
+  ['attachments', 46_374],
 ];
 
 describe('a history that found a defect', () => {

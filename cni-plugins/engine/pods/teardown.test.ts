@@ -58,6 +58,34 @@ test('a link is taken down before the answer unless the rules deny it', () => {
   assert.deepEqual(released({ state: 'ready' }, {}, failing), ['isolate pc1', 'Error: refused'], 'the rules could not be changed');
 });
 
+test('a link is taken down also if the disk refuses what follows', () => {
+  const acts: string[] = [];
+  const teardown = createTeardown({
+    store: {
+      setState: () => undefined,
+      forgetNames() {
+        throw new Error('EIO');
+      },
+      freeHostPorts: () => undefined,
+      record: () => undefined,
+      remove: () => undefined,
+    },
+    kernel: {
+      isolate: () => undefined,
+      deleteMarked: () => undefined,
+      deleteLink: () => undefined,
+      deleteLater: (link) => acts.push(`down ${link}`) > 0,
+      deleteEnd: () => undefined,
+      forget: () => undefined,
+      link: () => undefined,
+    },
+    rules: { forget: () => true },
+  });
+  teardown.release({ id: 'one', class: 'user', rules: {}, state: 'ready', spec: whole({}) }, () => undefined);
+  assert.throws(() => teardown.finish(), /EIO/);
+  assert.deepEqual(acts, ['down pc1']);
+});
+
 test('elements that could not be removed from the rules at once are removed before the address is free', () => {
   const record = { id: 'one', class: 'user', rules: {}, state: 'ready', spec: whole({}) } as const;
   const acts: string[] = [];
