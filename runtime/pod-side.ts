@@ -41,7 +41,8 @@ import { createSandboxService } from './pods/sandbox-service.ts';
 import type { SandboxService } from './pods/sandbox-service.ts';
 import type { PolicyHolder } from './policy/policy-watch.ts';
 import { newId } from './state/identity.ts';
-import { keyedLock } from './state/keyed-lock.ts';
+import { createKeyedQueue } from '../base/queues/index.ts';
+import type { KeyedQueue } from '../base/queues/index.ts';
 import type { Records } from './state/records.ts';
 import type { Undo } from './undo.ts';
 
@@ -60,7 +61,7 @@ export interface PodSide {
   /** The path of conmon. */
   readonly conmon: string;
   /** Orders the changes of one pod or container. */
-  readonly lock: ReturnType<typeof keyedLock>;
+  readonly lock: KeyedQueue['run'];
   /** Stops watching; containers keep running. The namespaces of the pool are removed. */
   close(): Promise<void>;
 }
@@ -97,7 +98,7 @@ export async function openPodSide(config: DaemonConfig, deps: PodSideDeps): Prom
   const exits = await openExitWatch({ folder: join(config.root, 'exits'), bundle: (id) => bundleIn(config.state, id), reactor });
   const pool = await openNamespacePool({ dir: join(config.state, 'ns'), size: config.namespacePool, kernel, startProgram, log });
   undo.push(pool.close);
-  const lock = keyedLock();
+  const { run: lock } = createKeyedQueue();
   const kernelFeatures = detectKernel();
   const selinux = openSeLinux(startProgram, hostPaths);
   const apparmor = await openAppArmor({ enabled: kernelFeatures.apparmor, stateDir: config.state, startProgram });

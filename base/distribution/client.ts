@@ -3,7 +3,8 @@ import { createCertificates } from './certificates.ts';
 import { createHostRules } from './hosts.ts';
 import type { Endpoint } from './hosts.ts';
 import { createPull } from './pull.ts';
-import { createPush, createTurns } from './push.ts';
+import { createKeyedQueue } from '../queues/index.ts';
+import { createPush } from './push.ts';
 import { createReferrers } from './referrers.ts';
 import { createSession } from './session.ts';
 import { createTransport } from './transport.ts';
@@ -26,7 +27,7 @@ export function createRegistryClient(options: RegistryClientOptions = {}): Regis
   const documentTimeout = options.timeouts?.document ?? 60_000;
   const authorisation = createAuthorisation(transport, rules, documentTimeout);
 
-  const takeTurns = createTurns();
+  const { run: takeTurns } = createKeyedQueue();
 
   function repositoryAt(endpoint: Endpoint, name: string, credentials: Credentials | undefined): RegistryRepository {
     const repository = `${endpoint.prefix}${name}`;

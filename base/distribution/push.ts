@@ -14,29 +14,13 @@ import type { TagAccess } from './shared-tag.ts';
 import type { HttpAnswer } from '../http/index.ts';
 import type { RegistryRepository, SharedList } from './types.ts';
 import type { Descriptor } from './descriptor.ts';
-
-/** Runs a task after all earlier tasks with the same key. */
-export type TakeTurns = <T>(key: string, task: () => Promise<T>) => Promise<T>;
-
-export function createTurns(): TakeTurns {
-  const last = new Map<string, Promise<unknown>>();
-  return (key, task) => {
-    const mine = (last.get(key) ?? Promise.resolve()).then(task, task);
-    const settled: Promise<unknown> = mine
-      .catch(() => undefined)
-      .then(() => {
-        if (last.get(key) === settled) last.delete(key);
-      });
-    last.set(key, settled);
-    return mine;
-  };
-}
+import type { KeyedQueue } from '../queues/index.ts';
 
 /** Implements writing: distribution-spec §"Push". */
 export function createPush(
   session: Session,
   read: Pick<RegistryRepository, 'manifest'>,
-  takeTurns: TakeTurns,
+  takeTurns: KeyedQueue['run'],
   settle: number,
 ): Pick<RegistryRepository, 'pushBlob' | 'pushManifest' | 'pushReferrer' | 'addUnderTag'> {
   const at = `${session.host}/${session.repository}`;

@@ -1,5 +1,6 @@
 import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
 import type { Logger } from '../../base/log/index.ts';
+import { createKeyedQueue } from '../../base/queues/index.ts';
 import { notReady } from './pods/network-status.ts';
 import type { Answer, Call } from './thread/protocol.ts';
 import type { Attachment, AttachRequest, CollectOptions, LinkRepairs, NetworkStatus } from '../types.ts';
@@ -45,16 +46,8 @@ function unanswered(networks: readonly ChainNetwork[]): PortcullisError {
 
 export function createJoining({ ask, chains, log }: JoiningDeps): Joining {
   /** The last operation of each pod. The next operation of the same pod waits for it. */
-  const turns = new Map<string, Promise<unknown>>();
+  const turns = createKeyedQueue();
   let background: Promise<void> = Promise.resolve();
-
-  const inTurn = <T>(id: string, act: () => Promise<T>): Promise<T> => {
-    const before = turns.get(id);
-    const turn = before === undefined ? act() : before.then(act, act);
-    turns.set(id, turn);
-    void turn.catch(() => undefined).finally(() => turns.get(id) === turn && turns.delete(id));
-    return turn;
-  };
 
   const removeJob = async (job: ChainJob): Promise<void> => {
     await chains.remove(job);
@@ -91,9 +84,11 @@ export function createJoining({ ask, chains, log }: JoiningDeps): Joining {
    */
   const collect = async ({ unclaimed = [], claimed = [], networks = [] }: Answer): Promise<void> => {
     for (const { id } of unclaimed) {
-      await inTurn(id, () => leave(id)).catch((thrown: unknown) =>
-        log.warn({ id, why: reasonOf(thrown) }, 'an unclaimed attachment could not be removed; it is tried again at the next start'),
-      );
+      await turns
+        .run(id, () => leave(id))
+        .catch((thrown: unknown) =>
+          log.warn({ id, why: reasonOf(thrown) }, 'an unclaimed attachment could not be removed; it is tried again at the next start'),
+        );
     }
     for (const network of networks) if (network.way !== 'core') await chains.collect({ way: network.way, list: network.list }, claimed);
     for (const job of claimed) {
@@ -127,8 +122,8 @@ export function createJoining({ ask, chains, log }: JoiningDeps): Joining {
 
   return {
     // A pod that is not in the list of valid pods must not be attached while plugins use that list.
-    attach: (request) => inTurn(request.id, () => background.then(() => attach(request))),
-    detach: (id) => inTurn(id, () => leave(id)),
+    attach: (request) => turns.run(request.id, () => background.then(() => attach(request))),
+    detach: (id) => turns.run(id, () => leave(id)),
     async gc(valid, { altered = false } = {}) {
       const asked = ask({ do: 'gc', valid: new Set([...valid, ...turns.keys()]), altered });
       background = Promise.all([asked, background])

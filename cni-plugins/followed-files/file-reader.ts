@@ -1,5 +1,6 @@
 import type { Worker } from 'node:worker_threads';
 import { reasonOf } from '../../base/errors/index.ts';
+import { createSerialQueue } from '../../base/queues/index.ts';
 import type { ReadAnswer, ReadFile, Ready } from './messages.ts';
 
 /** Reads files one after another in a Worker that lives while there is something to read. */
@@ -31,7 +32,7 @@ const notStarted = (why: string): Loss => ({ failed: `the thread that reads it d
 export function createFileReader<Reading extends object>(make: () => Worker): FileReader<Reading> {
   let worker: Worker | undefined;
   let idle: NodeJS.Timeout | undefined;
-  let last: Promise<unknown> = Promise.resolve();
+  const inTurn = createSerialQueue();
   /** Settles the read of the one file in progress. */
   let settle: ((answer: ReadAnswer<Reading> | Loss) => void) | undefined;
 
@@ -82,11 +83,7 @@ export function createFileReader<Reading extends object>(make: () => Worker): Fi
     });
 
   return {
-    read(file) {
-      const answer = last.then(() => ask(file));
-      last = answer;
-      return answer;
-    },
+    read: (file) => inTurn(() => ask(file)),
     close() {
       clearTimeout(idle);
       end();

@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs';
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
+import { createSerialQueue } from '../../base/queues/index.ts';
 import type { CgroupMounts } from './cgroups.ts';
 import { oomKills } from './cgroups.ts';
 
@@ -63,7 +64,7 @@ export function createOomLedger(mounts: CgroupMounts): OomLedger {
     return kills > 0;
   };
   // Runs one check after the other: two containers that end at once must not both be given the same kill.
-  let last: Promise<unknown> = Promise.resolve();
+  const inTurn = createSerialQueue();
   return {
     open: async (podPath) => {
       if (mounts.version === 1 || entries.has(podPath)) return;
@@ -72,10 +73,6 @@ export function createOomLedger(mounts: CgroupMounts): OomLedger {
       entries.set(podPath, entry);
       entry.settled = await unexplained(podPath, entry);
     },
-    wasKilled: (podPath, containerPath) => {
-      const answer = last.then(() => settle(podPath, containerPath));
-      last = answer.catch(() => undefined);
-      return answer;
-    },
+    wasKilled: (podPath, containerPath) => inTurn(() => settle(podPath, containerPath)),
   };
 }

@@ -3,7 +3,7 @@ import type { ContainerConfig, LinuxContainerResources } from '../cri/contract/c
 import type { ExecResult } from '../oci/exec.ts';
 import type { SandboxRecord } from '../pods/record.ts';
 import type { ContainersOfSandbox } from '../pods/release.ts';
-import type { KeyedLock } from '../state/keyed-lock.ts';
+import type { KeyedQueue } from '../../base/queues/index.ts';
 import type { Records } from '../state/records.ts';
 import type { ContainerEffects } from './container-effects.ts';
 import { createContainer } from './creation.ts';
@@ -50,7 +50,7 @@ export interface ContainerServiceDeps {
    * the sandbox.
    */
   readonly shareProcesses: (sandbox: SandboxRecord) => Promise<SandboxRecord>;
-  readonly lock: KeyedLock;
+  readonly lock: KeyedQueue['run'];
   readonly effects: ContainerEffects;
   readonly log: Logger;
 }

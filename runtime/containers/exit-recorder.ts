@@ -1,7 +1,7 @@
 import { reasonOf } from '../../base/errors/index.ts';
 import type { Logger } from '../../base/log/index.ts';
 import type { Exit } from '../monitor/exits.ts';
-import type { KeyedLock } from '../state/keyed-lock.ts';
+import type { KeyedQueue } from '../../base/queues/index.ts';
 import type { Records } from '../state/records.ts';
 import { untilDone } from '../state/until-done.ts';
 import type { ContainerEffects } from './container-effects.ts';
@@ -31,7 +31,7 @@ export interface ExitRecorder {
 
 export function createExitRecorder(parts: {
   readonly records: Records<ContainerRecord>;
-  readonly lock: KeyedLock;
+  readonly lock: KeyedQueue['run'];
   readonly effects: Pick<ContainerEffects, 'killLeftovers' | 'wasOutOfMemory' | 'forgetExit' | 'clock'>;
   readonly log: Logger;
 }): ExitRecorder {

@@ -28,7 +28,7 @@ import type { VolumeStore } from './image-volume.ts';
 import { openQuotaStore, withQuotas } from './quota.ts';
 import type { QuotaStore } from './quota.ts';
 import { openRootfsStore } from './rootfs.ts';
-import { createSerial } from './serial.ts';
+import { createSerialQueue } from '../../base/queues/index.ts';
 import { createSharedFlight } from './shared-flight.ts';
 import { openShutdownMarker } from './shutdown-marker.ts';
 import type { ShutdownMarker } from './shutdown-marker.ts';
@@ -171,7 +171,7 @@ async function openStoreDeps(options: ImageStoreOptions, sweep: () => Promise<vo
   const isOwned = (folder: string): boolean => records.isLayerOwned(folder) || rootfs.uses(folder);
   const layers = createLayerStore({ folders, pool, trash, limits, era: sync.era, recorded: records.layer, isOwned });
   const places = createLayerPlaces({ folders, trash, uses: (folder) => rootfs.uses(folder) });
-  const publishing = createSerial();
+  const publishing = createSerialQueue();
   const checks = createLayerChecks(
     { folders, records, layers, places, pool, publishing, sync, trash, limits, log, sweep },
     marker.unchecked,

@@ -2,7 +2,7 @@ import { mkdir, readdir, writeFile } from 'node:fs/promises';
 import { MNT_DETACH, isMountpoint } from '../../base/kernel/index.ts';
 import type { Kernel } from '../../base/kernel/index.ts';
 import type { Logger } from '../../base/log/index.ts';
-import { keyedLock } from '../state/keyed-lock.ts';
+import { createKeyedQueue } from '../../base/queues/index.ts';
 import { errnoOf, wrapImageError } from './limits/failures.ts';
 import type { StoreFolders } from './folders.ts';
 import { joined, mayHold, readLayerList } from './layer-list.ts';
@@ -38,7 +38,7 @@ export interface VolumeStore {
 export async function openVolumeStore(folders: StoreFolders, kernel: Kernel, trash: Trash, log: Logger): Promise<VolumeStore> {
   /** By container: the layer folders of all its volumes. */
   const held = new Map<string, LayerList>();
-  const inTurn = keyedLock();
+  const { run: inTurn } = createKeyedQueue();
   for (const id of await readdir(folders.volumes)) held.set(id, await heldBy(`${folders.volumes}/${id}`, log));
 
   return {

@@ -18,7 +18,7 @@ import type { LayerStore } from './layers.ts';
 import { defaultLimits } from './limits/limits.ts';
 import { publish } from './publish.ts';
 import type { PublishDeps } from './publish.ts';
-import { createSerial } from './serial.ts';
+import { createSerialQueue } from '../../base/queues/index.ts';
 import { openStoreSync } from './store-sync.ts';
 import type { StoreSync } from './store-sync.ts';
 import { sha256, tarOf } from './test-kit.ts';
@@ -55,7 +55,7 @@ beforeEach(async () => {
   });
   blobs = createBlobStore(folders, () => false, sync.era);
   const places = createLayerPlaces({ folders, trash, uses: () => false });
-  deps = { folders, pool, layers, places, sync, publishing: createSerial(), log };
+  deps = { folders, pool, layers, places, sync, publishing: createSerialQueue(), log };
 });
 afterEach(async () => {
   await pool.close();

@@ -6,7 +6,7 @@ import { errnoOf } from './limits/failures.ts';
 import type { StoreFolders } from './folders.ts';
 import type { LayerPlaces } from './layer-places.ts';
 import type { LayerStore } from './layers.ts';
-import type { Serial } from './serial.ts';
+import type { SerialQueue } from '../../base/queues/index.ts';
 import { notDurable } from './store-sync.ts';
 import type { StoreSync } from './store-sync.ts';
 import type { Move } from './unpack/protocol.ts';
@@ -29,7 +29,7 @@ export interface PublishDeps {
   readonly places: LayerPlaces;
   readonly sync: StoreSync;
   /** One publication at a time: two pulls may share the content that they publish. */
-  readonly publishing: Serial;
+  readonly publishing: SerialQueue;
   readonly log: Logger;
 }
 

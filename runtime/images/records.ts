@@ -3,7 +3,7 @@ import type { Database, Statement } from '../../base/storage/index.ts';
 import { withoutParts } from '../../trust/index.ts';
 import { loadRecords } from './record-rows.ts';
 import { admissionStatements, dossierStatements, nameStatement, removalStatements } from './record-statements.ts';
-import { createSerial } from './serial.ts';
+import { createSerialQueue } from '../../base/queues/index.ts';
 import type { Admission, LayerRow, NameRow, RenewedName, StoredImage } from './stored-image.ts';
 import type { ImageRecord } from './types.ts';
 
@@ -34,7 +34,7 @@ export async function openImageRecords(database: Database): Promise<ImageRecords
   const images = new Map<string, StoredImage>();
   const owners = new Map<string, string>();
   const layers = new Map<string, LayerRow>();
-  const serial = createSerial();
+  const serial = createSerialQueue();
   let seq = 0;
   const recorded = await loadRecords(database);
   for (const image of recorded.images) {

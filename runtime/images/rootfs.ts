@@ -3,7 +3,7 @@ import { mkdir, readdir, stat, writeFile } from 'node:fs/promises';
 import { MNT_DETACH, isMountpoint } from '../../base/kernel/index.ts';
 import type { Kernel } from '../../base/kernel/index.ts';
 import type { Logger } from '../../base/log/index.ts';
-import { keyedLock } from '../state/keyed-lock.ts';
+import { createKeyedQueue } from '../../base/queues/index.ts';
 import { errnoOf, imageError, wrapImageError } from './limits/failures.ts';
 import type { StoreFolders } from './folders.ts';
 import { joined, mayHold, noList, readLayerList } from './layer-list.ts';
@@ -71,7 +71,7 @@ export async function openRootfsStore(
 ): Promise<RootfsStore> {
   const deps: RootfsDeps = { folders, mappedRoots, kernel };
   const held = new Map<string, LayerList>();
-  const inTurn = keyedLock();
+  const { run: inTurn } = createKeyedQueue();
   /** Interrupted before their lists were written: the layers below their mounts are unknown. */
   const unlisted = new Set<string>();
   for (const id of await readdir(folders.rootfs)) {

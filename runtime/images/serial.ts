@@ -1,15 +1,3 @@
-/** Runs bodies one after another, in the order of the calls; a failure does not stop the next one. */
-export type Serial = <T>(body: () => Promise<T>) => Promise<T>;
-
-export function createSerial(): Serial {
-  let tail: Promise<unknown> = Promise.resolve();
-  return (body) => {
-    const turn = tail.then(body);
-    tail = turn.catch(() => undefined);
-    return turn;
-  };
-}
-
 /**
  * Settles like `promise`, or rejects with the signal's reason as soon as it is aborted; the work behind
  * `promise` continues.

@@ -17,7 +17,7 @@ import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { makeStoreFolders, storeFolders } from ${JSON.stringify(import.meta.resolve('./folders.ts'))};
 import { publish } from ${JSON.stringify(import.meta.resolve('./publish.ts'))};
-import { createSerial } from ${JSON.stringify(import.meta.resolve('./serial.ts'))};
+import { createSerialQueue } from ${JSON.stringify(import.meta.resolve('../../base/queues/index.ts'))};
 import { openStoreSync } from ${JSON.stringify(import.meta.resolve('./store-sync.ts'))};
 import { createUnpackPool } from ${JSON.stringify(import.meta.resolve('./unpack/unpack-pool.ts'))};
 const folder = ${JSON.stringify(folder)};
@@ -34,7 +34,7 @@ const pool = createUnpackPool({ size: 1 });
 const sync = await openStoreSync(folders.root, pool);
 const codeOf = (promise) => promise.then(() => 'ok', (error) => error.code);
 const parts = {
-  folders, pool, sync, publishing: createSerial(),
+  folders, pool, sync, publishing: createSerialQueue(),
   layers: { withdrawing: () => undefined },
   places: { vacate: async () => undefined, tidy: async () => undefined },
   log: { warn: () => undefined },

@@ -7,7 +7,7 @@ import type { LayerPlaces } from './layer-places.ts';
 import type { LayerStore } from './layers.ts';
 import type { ImageRecords } from './records.ts';
 import type { RootfsStore } from './rootfs.ts';
-import { createSerial } from './serial.ts';
+import { createSerialQueue } from '../../base/queues/index.ts';
 import type { Trash } from './trash.ts';
 
 export interface SweepDeps {
@@ -60,7 +60,7 @@ export function createSweeper(deps: {
   readonly isClosed: () => boolean;
   readonly log: Pick<Logger, 'warn'>;
 }): Sweeper {
-  const sweeping = createSerial();
+  const sweeping = createSerialQueue();
   const sweepOnce = (): Promise<void> => sweeping(deps.sweep);
   let isDue = false;
 

@@ -1,6 +1,6 @@
 import { reasonOf } from '../../base/errors/index.ts';
 import type { Logger } from '../../base/log/index.ts';
-import type { KeyedLock } from '../state/keyed-lock.ts';
+import type { KeyedQueue } from '../../base/queues/index.ts';
 import { untilDone } from '../state/until-done.ts';
 import type { Sharing } from './sharing.ts';
 import type { SandboxRecord } from './record.ts';
@@ -29,7 +29,7 @@ export interface RecoveryDeps extends ReleaseDeps {
   readonly effects: SandboxEffects;
   readonly containers: ContainersOfSandbox;
   readonly sharing: Pick<Sharing, 'end' | 'isLost' | 'recover'>;
-  readonly lock: KeyedLock;
+  readonly lock: KeyedQueue['run'];
   readonly log: Logger;
 }
 

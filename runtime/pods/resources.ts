@@ -3,7 +3,7 @@ import { checkedResources } from '../cgroups/check-resources.ts';
 import type { CgroupMounts } from '../cgroups/cgroups.ts';
 import { writeCgroupSettings, podSettings } from '../cgroups/cgroup-settings.ts';
 import { detectResourceSupport } from '../cgroups/resource-support.ts';
-import type { KeyedLock } from '../state/keyed-lock.ts';
+import type { KeyedQueue } from '../../base/queues/index.ts';
 import type { Records } from '../state/records.ts';
 import type { SandboxRecord } from './record.ts';
 
@@ -27,7 +27,7 @@ export interface PodResourceUpdate {
 export function createPodResources(parts: {
   readonly records: Records<SandboxRecord>;
   readonly require: (id: string) => SandboxRecord;
-  readonly lock: KeyedLock;
+  readonly lock: KeyedQueue['run'];
   readonly cgroups: CgroupMounts;
 }): PodResources {
   const support = detectResourceSupport(parts.cgroups);

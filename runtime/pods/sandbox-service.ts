@@ -1,6 +1,6 @@
 import type { Logger } from '../../base/log/index.ts';
 import type { PodSandboxConfig } from '../cri/contract/contract.types.ts';
-import type { KeyedLock } from '../state/keyed-lock.ts';
+import type { KeyedQueue } from '../../base/queues/index.ts';
 import type { Records } from '../state/records.ts';
 import { nameTaken, sandboxNotFound } from './errors.ts';
 import { establish } from './establish.ts';
@@ -39,7 +39,7 @@ export interface SandboxService {
 /** Creates the service: the order of the steps of each request, and the lock under which they run. */
 export function createSandboxService(input: {
   readonly records: Records<SandboxRecord>;
-  readonly lock: KeyedLock;
+  readonly lock: KeyedQueue['run'];
   readonly effects: SandboxEffects;
   readonly containers: ContainersOfSandbox;
   readonly log: Logger;

@@ -49,7 +49,7 @@ CREATE TABLE container (id TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, record T
 
 /**
  * Loads a table that an earlier run wrote, and keeps it up to date. The caller serializes writes to one
- * record (see {@link keyedLock}).
+ * record (see {@link KeyedQueue}).
  */
 export async function openRecords<T extends Keyed>(database: Database, table: 'sandbox' | 'container'): Promise<WatchedRecords<T>> {
   const listeners = new Set<(change: RecordChange<T>) => void>();

@@ -5,7 +5,6 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { openDatabase } from '../../base/storage/index.ts';
 import { now } from './identity.ts';
-import { keyedLock } from './keyed-lock.ts';
 import { openRecords, recordsSchema } from './records.ts';
 import type { Keyed } from './records.ts';
 import { settleAll } from './settle.ts';
@@ -87,24 +86,6 @@ test('a change is reported once it is visible, with the value before; a write th
     await database.close();
     rmSync(folder, { recursive: true });
   }
-});
-
-test('one key is one queue; another key does not wait; a failure does not block the next', async () => {
-  const lock = keyedLock();
-  const seen: string[] = [];
-  let release: () => void = () => undefined;
-  const held = new Promise<void>((resolve) => (release = resolve));
-  const first = lock('a', async () => {
-    await held;
-    seen.push('first');
-    throw new Error('first');
-  });
-  const second = lock('a', () => Promise.resolve(void seen.push('second')));
-  await lock('b', () => Promise.resolve(void seen.push('other')));
-  release();
-  await assert.rejects(first, /first/);
-  await second;
-  assert.deepEqual(seen, ['other', 'first', 'second']);
 });
 
 test('settleAll waits for the slow part before it fails', async () => {

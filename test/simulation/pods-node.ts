@@ -5,7 +5,7 @@ import type { ContainerService } from '../../runtime/containers/container-servic
 import type { SandboxRecord } from '../../runtime/pods/record.ts';
 import { createSandboxService } from '../../runtime/pods/sandbox-service.ts';
 import type { SandboxService } from '../../runtime/pods/sandbox-service.ts';
-import { keyedLock } from '../../runtime/state/keyed-lock.ts';
+import { createKeyedQueue } from '../../base/queues/index.ts';
 import { openRecords } from '../../runtime/state/records.ts';
 import type { Records } from '../../runtime/state/records.ts';
 import type { Life } from './client.ts';
@@ -36,7 +36,7 @@ export interface RecordsBetween {
 /** Opens the services on the state that the previous life left. */
 export async function startPodsNode(world: World, { life, ended, broken }: Begun, between?: RecordsBetween): Promise<PodsNode> {
   const { tell: report } = world;
-  const lock = keyedLock();
+  const { run: lock } = createKeyedQueue();
   const database = world.database.open(life);
   const kept = {
     sandboxes: await openRecords<SandboxRecord>(database, 'sandbox'),

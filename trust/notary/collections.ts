@@ -1,3 +1,4 @@
+import { createKeyedQueue } from '../../base/queues/index.ts';
 import type { Dialect } from '../tuf-metadata/model.ts';
 import { digested } from './accept.ts';
 import { createCollectionKeys } from './collection-keys.ts';
@@ -37,20 +38,8 @@ export function createCollections(store: TrustStore, vault: KeyVault, judge: Jud
   const standings = createStandings(store);
   const { load, remember, forget } = standings;
   const keys = createCollectionKeys(vault, standings, clock);
-  const lines = new Map<string, Promise<unknown>>();
-
   /** Runs one change of a collection at a time. */
-  const inLine = <T>(gun: string, body: () => Promise<T>): Promise<T> => {
-    const before = lines.get(gun) ?? Promise.resolve();
-    const turn = before.then(body, body);
-    const settled = turn
-      .catch(() => undefined)
-      .finally(() => {
-        if (lines.get(gun) === settled) lines.delete(gun);
-      });
-    lines.set(gun, settled);
-    return turn;
-  };
+  const { run: inLine } = createKeyedQueue();
 
   const renewed = (gun: string, dialect: Dialect): Promise<Standing> =>
     inLine(gun, async () => {

@@ -9,7 +9,7 @@ import { createEndpoints } from '../endpoints/endpoints.ts';
 import type { Engine } from '../endpoints/endpoints.types.ts';
 import { openForgotten } from './forgotten.ts';
 import { createHttpService } from './http.ts';
-import { createTurns } from '../endpoints/turns.ts';
+import { createKeyedQueue } from '../../../base/queues/index.ts';
 import { createVerbs } from './verbs.ts';
 
 export interface DockerDriverOptions {
@@ -66,7 +66,7 @@ export function createDockerDriver({
   log,
 }: DockerDriverOptions): DockerDriver {
   const { acts, close } = startActs({ databasePath, folder: stagingDir });
-  const turns = createTurns();
+  const turns = createKeyedQueue();
   const endpoints = createEndpoints({ acts, turns, log, stagingDir, callPlugin, programs });
   const verbs = createVerbs({ acts, endpoints, turns, source: { confDir, plugins } });
   /** The initial cleanup of each known engine process. It removes what a previous engine left. */

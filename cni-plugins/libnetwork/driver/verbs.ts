@@ -20,7 +20,7 @@ import {
   readRequestAddress,
   readRequestPool,
 } from '../protocol/requests.ts';
-import type { Turns } from '../endpoints/turns.ts';
+import type { KeyedQueue } from '../../../base/queues/index.ts';
 
 /** Implements each verb: reads the request, acts and answers. */
 
@@ -30,7 +30,7 @@ export interface VerbDeps {
   readonly acts: ActsApart;
   readonly endpoints: Endpoints;
   readonly source: ListSource;
-  readonly turns: Turns;
+  readonly turns: KeyedQueue;
 }
 
 /** The address spaces are names that the engine passes back. */
@@ -58,14 +58,14 @@ export function createVerbs({ acts, endpoints, source, turns }: VerbDeps): Verbs
     },
     'NetworkDriver.CreateNetwork': async (body, by) => {
       const network = networkOfRequest(readCreateNetwork(body), source);
-      await turns.take(`network ${network.id}`, async () => {
+      await turns.run(`network ${network.id}`, async () => {
         await acts.createNetwork({ ...network, bridges: await acts.missing(by.caller, network.bridges) });
       });
       return done;
     },
     'NetworkDriver.DeleteNetwork': async (body, by) => {
       const { NetworkID } = readNetwork('NetworkDriver.DeleteNetwork', body);
-      await turns.take(`network ${NetworkID}`, async () => {
+      await turns.run(`network ${NetworkID}`, async () => {
         const network = await acts.network(NetworkID);
         if (network === undefined) return;
         await endpoints.sweep(({ network }) => network === NetworkID, by);

@@ -11,13 +11,13 @@ import { endpointList, macOf } from './network-list.ts';
 import type { EndpointInterface } from '../protocol/protocol.ts';
 import type { CnmEndpoint, EndpointSpec } from '../acts/records.ts';
 import { createStagedPlugins } from './staged-plugins.ts';
-import type { Turns } from './turns.ts';
+import type { KeyedQueue } from '../../../base/queues/index.ts';
 import { createUnusedEndpoints } from './unused-endpoints.ts';
 
 export interface EndpointsDeps extends StepOptions {
   readonly stagingDir: string;
   readonly acts: ActsApart;
-  readonly turns: Turns;
+  readonly turns: KeyedQueue;
   readonly log: Pick<Logger, 'info' | 'warn'>;
 }
 
@@ -77,17 +77,17 @@ export function createEndpoints({ acts, turns, log, stagingDir, ...options }: En
   };
 
   return {
-    create: (id, network, wanted, by) => turns.take(id, () => create(id, network, wanted, by)),
+    create: (id, network, wanted, by) => turns.run(id, () => create(id, network, wanted, by)),
     remove: (id, by) =>
-      turns.take(id, async () => {
+      turns.run(id, async () => {
         const endpoint = await acts.endpoint(id);
         if (endpoint !== undefined) await links.undo(endpoint, by);
       }),
     require: records.require,
-    setSandbox: (id, network, sandbox, by) => turns.take(id, () => setSandbox(id, network, sandbox, by)),
-    publish: (id, network, bindings, by) => turns.take(id, () => ports.publish(id, network, bindings, by)),
+    setSandbox: (id, network, sandbox, by) => turns.run(id, () => setSandbox(id, network, sandbox, by)),
+    publish: (id, network, bindings, by) => turns.run(id, () => ports.publish(id, network, bindings, by)),
     unpublish: (id, by) =>
-      turns.take(id, async () => {
+      turns.run(id, async () => {
         const endpoint = await acts.endpoint(id);
         if (endpoint !== undefined) await ports.revoke(endpoint, by);
       }),

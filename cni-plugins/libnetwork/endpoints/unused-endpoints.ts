@@ -7,13 +7,13 @@ import type { EndpointRecords } from './endpoint-records.ts';
 import type { Endpoints, Engine } from './endpoints.types.ts';
 import type { CnmEndpoint } from '../acts/records.ts';
 import type { LinkPlace } from '../acts/staging.ts';
-import type { Turns } from './turns.ts';
+import type { KeyedQueue } from '../../../base/queues/index.ts';
 
 export interface UnusedEndpointsDeps {
   readonly acts: Pick<ActsApart, 'endpoint' | 'endpoints' | 'placeOf' | 'namespaceId'>;
   readonly records: EndpointRecords;
   readonly links: Pick<EndpointLinks, 'undo'>;
-  readonly turns: Turns;
+  readonly turns: KeyedQueue;
   readonly log: Pick<Logger, 'info' | 'warn'>;
 }
 
@@ -51,7 +51,7 @@ export function createUnusedEndpoints({ acts, records, links, turns, log }: Unus
   return {
     async sweep(which, by) {
       for (const { id } of (await acts.endpoints()).filter(which))
-        await turns.take(id, async () => {
+        await turns.run(id, async () => {
           const endpoint = await acts.endpoint(id);
           if (endpoint !== undefined && (endpoint.state !== 'ready' || (await placeOf(endpoint, by)) !== 'container'))
             await links.undo(endpoint, by);
@@ -61,7 +61,7 @@ export function createUnusedEndpoints({ acts, records, links, turns, log }: Unus
       const namespaceId = await acts.namespaceId(by.caller);
       for (const { id } of await acts.endpoints()) {
         try {
-          await turns.take(id, () => reconcileOne(id, namespaceId, by, which));
+          await turns.run(id, () => reconcileOne(id, namespaceId, by, which));
         } catch (thrown) {
           if (isPortcullisError(thrown) && thrown.code === 'NETWORK_BUSY') continue;
           log.warn({ endpoint: id, why: reasonOf(thrown) }, 'an endpoint that no container has could not be removed; it is tried again');

@@ -1,3 +1,5 @@
+import { createSerialQueue } from '../../../base/queues/index.ts';
+
 /** Runs acts one after the other. An act that fails does not stop the next one. */
 export interface SerialActs {
   /** Runs the act after all earlier ones. @returns its result @throws its error */
@@ -9,13 +11,8 @@ export interface SerialActs {
 }
 
 export function createSerialActs(): SerialActs {
-  let ending: Promise<unknown> = Promise.resolve();
   const timers = new Set<NodeJS.Timeout>();
-  const run: SerialActs['run'] = (act) => {
-    const turn = ending.catch(() => undefined).then(act);
-    ending = turn.catch(() => undefined);
-    return turn;
-  };
+  const run = createSerialQueue();
   return {
     run,
     later(afterMs, act) {

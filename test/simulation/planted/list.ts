@@ -60,7 +60,7 @@ export const planted: readonly PlantedBug[] = [
   {
     kind: 'pods',
     says: 'requests for one pod run beside each other',
-    file: 'runtime/state/keyed-lock.ts',
+    file: 'base/queues/keyed-queue.ts',
     from: 'const mine = before.then(body, body);',
     to: 'const mine = body();',
   },

@@ -2,6 +2,7 @@ import { fork } from 'node:child_process';
 import { once } from 'node:events';
 import { PortcullisError, reasonOf } from '../../../base/errors/index.ts';
 import { workerFile } from '../../../base/process/index.ts';
+import { createSerialQueue } from '../../../base/queues/index.ts';
 import type { Answer, Question } from './messages.ts';
 
 /** The process that runs a PKCS #11 module. */
@@ -58,13 +59,9 @@ export function startToken(patienceMs: number, fail: (why: string) => Portcullis
     }
   };
 
-  let last: Promise<unknown> = Promise.resolve();
+  const inTurn = createSerialQueue();
   return {
-    ask(question) {
-      const mine = last.then(() => exchange(question));
-      last = mine.catch(() => undefined);
-      return mine;
-    },
+    ask: (question) => inTurn(() => exchange(question)),
     async end() {
       child.kill('SIGKILL');
       const patience = Promise.withResolvers<void>();

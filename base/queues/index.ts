@@ -1,0 +1,4 @@
+export { createKeyedQueue } from './keyed-queue.ts';
+export type { KeyedQueue } from './keyed-queue.ts';
+export { createSerialQueue } from './serial-queue.ts';
+export type { SerialQueue } from './serial-queue.ts';
