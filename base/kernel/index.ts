@@ -7,6 +7,8 @@ export { groupOf, sessionOf } from './process-groups.ts';
 export type { CachedFile } from './cached-path.ts';
 export { attach as attachMount, bindMount, checkIdmap, isMountpoint, mount, setPropagation, umount } from './mount.ts';
 export type { BindOptions, Propagation } from './mount.ts';
+export type { MountedFile } from './detached-mount.ts';
+export { directReadUnit } from './direct-io.ts';
 export { openNullDevice } from './null-device.ts';
 export { mountOverlay } from './overlay.ts';
 export type { Overlay } from './overlay.ts';

@@ -6,6 +6,7 @@ import type { MountCalls } from './kernel-mounts.worker.ts';
 import type { ProgramCalls } from './kernel-programs.worker.ts';
 import type { NamespaceCalls } from './kernel-namespaces.worker.ts';
 import type { FileCalls } from './kernel-files.worker.ts';
+import type { MountedFile } from './detached-mount.ts';
 import type { BindOptions, Propagation } from './mount.ts';
 import type { Overlay } from './overlay.ts';
 import type { PinnedNamespaces } from './pins.ts';
@@ -26,8 +27,11 @@ export interface Kernel {
    */
   checkIdmap(source: string, userNamespace: string): Promise<void>;
   mountOverlay(overlay: Overlay): Promise<void>;
-  /** Mounts a file system without attaching it. It disappears with the descriptor. */
-  openDetachedMount(fstype: string): Promise<number>;
+  /**
+   * Mounts a file system without attaching it. It disappears with the descriptor.
+   * @param file contains the file system, which is mounted read-only
+   */
+  openDetachedMount(fstype: string, file?: MountedFile): Promise<number>;
   /**
    * Returns whether the file system that contains a folder limits the writes of projects: ext4 and XFS,
    * mounted with `prjquota`.
@@ -120,7 +124,7 @@ export async function startKernelWorker(): Promise<Kernel> {
     bindMount: (...values) => mounting('bindMount', ...values),
     checkIdmap: (...values) => mounting('checkIdmap', ...values),
     mountOverlay: (overlay) => mounting('mountOverlay', overlay),
-    openDetachedMount: (fstype) => mounting('openDetachedMount', fstype),
+    openDetachedMount: (...values) => mounting('openDetachedMount', ...values),
     limitsProjects: (path) => mounting('limitsProjects', path),
     limitTrees: (...values) => mounting('limitTrees', ...values),
     spawnProcess: (program) => programs.use((caller) => caller.call('spawnProcess', program)),

@@ -1,8 +1,9 @@
 import { chmodSync, chownSync, mkdirSync } from 'node:fs';
 import { checked, cString, kernelError } from './errno.ts';
-import { glibc, lastErrno } from './libc.ts';
+import { glibc } from './libc.ts';
 import { closeFd, openFile } from './files.ts';
 import { attach, bindMount, mount } from './mount.ts';
+import { contextError } from './mount-context.ts';
 import { kernelRelease } from './release.ts';
 import { MS_RDONLY, O_DIRECTORY, O_PATH } from './constants.ts';
 
@@ -10,7 +11,6 @@ const c = {
   fsopen: glibc('fsopen', 'int', ['str', 'uint']),
   fsconfig: glibc('fsconfig', 'int', ['int', 'uint', 'str', 'str', 'int']),
   fsmount: glibc('fsmount', 'int', ['int', 'uint', 'uint']),
-  read: glibc('read', 'int64', ['int', 'void *', 'size_t']),
 };
 
 const FSOPEN_CLOEXEC = 1;
@@ -85,7 +85,7 @@ function mountByLayers({ lower, upper, work, target, context: label }: Overlay, 
   const context = checked(c.fsopen('overlay', FSOPEN_CLOEXEC), 'fsopen', 'overlay');
   try {
     const set = (key: string, path: string, value: string): void => {
-      if (c.fsconfig(context, FSCONFIG_SET_STRING, key, value, 0) === -1) throw configurationError(context, path);
+      if (c.fsconfig(context, FSCONFIG_SET_STRING, key, value, 0) === -1) throw contextError(context, 'mount overlay', path);
     };
     // The kernel removes backslashes from upperdir and workdir, but not from lowerdir+. Such a path is passed
     // through its descriptor.
@@ -97,9 +97,9 @@ function mountByLayers({ lower, upper, work, target, context: label }: Overlay, 
       set('workdir', work, short(work));
     }
     if (label !== undefined) set('context', target, label);
-    if (c.fsconfig(context, FSCONFIG_CMD_CREATE, null, null, 0) === -1) throw configurationError(context, target);
+    if (c.fsconfig(context, FSCONFIG_CMD_CREATE, null, null, 0) === -1) throw contextError(context, 'mount overlay', target);
     const mounted = c.fsmount(context, FSMOUNT_CLOEXEC, upper === undefined ? MOUNT_ATTR_RDONLY : 0);
-    if (mounted === -1) throw configurationError(context, target);
+    if (mounted === -1) throw contextError(context, 'mount overlay', target);
     try {
       attach(mounted, target);
     } finally {
@@ -140,18 +140,4 @@ export function mountByOptions({ lower, upper, work, target, context }: Overlay,
   const plain = options(true);
   const data = Buffer.byteLength(plain) <= MOUNT_DATA_LIMIT ? plain : options(false);
   mount('overlay', target, 'overlay', upper === undefined ? MS_RDONLY : 0, data);
-}
-
-/**
- * Returns the error of a failed fsconfig or fsmount, with the text that the kernel wrote into the context's
- * log ("e overlay: too many …").
- */
-function configurationError(context: number, on: string): Error {
-  const errno = lastErrno();
-  const lines: string[] = [];
-  const message = Buffer.alloc(1024);
-  for (let length = c.read(context, message, message.length); length > 0; length = c.read(context, message, message.length)) {
-    lines.push(message.toString('utf8', 2, length).trim());
-  }
-  return kernelError(errno, 'mount overlay', on, lines.length === 0 ? undefined : lines.join('; '));
 }
