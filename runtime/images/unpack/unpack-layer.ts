@@ -96,12 +96,14 @@ function finish(writer: LayerWriter, manifest: string, dependent: boolean, budge
   return { dependent, manifestSha256: sha256, bytes, inodes };
 }
 
-function unpackedLimit(request: UnpackRequest): number {
+/** Returns the most bytes that the archive of a layer may have. */
+export function unpackedLimit(request: Pick<UnpackRequest, 'blob' | 'limits'>): number {
   const { maxLayerBytes, ratioFloorBytes, maxRatio } = request.limits;
   return Math.min(maxLayerBytes, ratioFloorBytes + maxRatio * statSync(request.blob).size);
 }
 
-function checkDiffId(expected: string, actual: string): void {
+/** @throws IMAGES_DIFF_ID_MISMATCH */
+export function checkDiffId(expected: string, actual: string): void {
   if (expected === actual) return;
   throw imageError({
     code: 'IMAGES_DIFF_ID_MISMATCH',
