@@ -7,7 +7,7 @@ import { createGzip } from 'node:zlib';
 import { syncfs } from '../base/kernel/index.ts';
 import { encodeLayer } from '../runtime/images/erofs/encode-layer.ts';
 import { openLayerFile } from '../runtime/images/erofs/check-layer.ts';
-import { defaultLimits } from '../runtime/images/limits.ts';
+import { defaultLimits } from '../runtime/images/limits/limits.ts';
 import { unpackLayer } from '../runtime/images/unpack/unpack-layer.ts';
 import { createJobCell, createWorkClock } from '../runtime/images/unpack/work-clock.ts';
 

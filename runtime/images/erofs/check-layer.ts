@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
-import { imageError, wrapImageError } from '../failures.ts';
+import { imageError, wrapImageError } from '../limits/failures.ts';
 import { structureFault } from './check-structure.ts';
 import type { LayerFileRecord } from './encode-layer.ts';
 import { decodeHead, headBytes } from './format.ts';

@@ -6,7 +6,7 @@ import { describe, it } from 'node:test';
 import { gzipSync, zstdCompressSync } from 'node:zlib';
 import fc from 'fast-check';
 import { findTool } from '../../../test/fixtures/tools.ts';
-import { defaultLimits } from '../limits.ts';
+import { defaultLimits } from '../limits/limits.ts';
 import { tarOf } from '../test-kit.ts';
 import type { Entry } from '../test-kit.ts';
 import { createLayerBudget } from '../unpack/layer-budget.ts';

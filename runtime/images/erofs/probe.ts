@@ -2,7 +2,7 @@ import { closeSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'nod
 import { createHash } from 'node:crypto';
 import { reasonOf } from '../../../base/errors/index.ts';
 import type { Kernel } from '../../../base/kernel/index.ts';
-import { defaultLimits } from '../limits.ts';
+import { defaultLimits } from '../limits/limits.ts';
 import { createJobCell, createWorkClock } from '../unpack/work-clock.ts';
 import { openLayerFile } from './check-layer.ts';
 import { encodeLayer } from './encode-layer.ts';

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { existsSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { after, before, describe, it } from 'node:test';
 import { gzipSync } from 'node:zlib';
-import type { ImageLimits } from '../limits.ts';
+import type { ImageLimits } from '../limits/limits.ts';
 import { tarOf } from '../test-kit.ts';
 import type { Entry } from '../test-kit.ts';
 import { endOfArchive, rawBlock, rawTar } from '../unpack/tar.fixture.ts';
