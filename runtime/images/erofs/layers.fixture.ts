@@ -1,12 +1,13 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { after, afterEach, before, beforeEach } from 'node:test';
 import { MNT_DETACH, mount, startKernelWorker, umount } from '../../../base/kernel/index.ts';
 import type { Kernel } from '../../../base/kernel/index.ts';
 import { findTool } from '../../../test/fixtures/tools.ts';
 import { listTree, mountTar, unpack } from './erofs.fixture.ts';
 import type { LayerOptions, MountedLayer } from './erofs.fixture.ts';
+import { mountWayOf } from './mount-layer.ts';
 
 /** Mounted layer files of one test, and a place for the same layers as folders. Everything is removed when it ends. */
 export interface TestLayers {
@@ -63,6 +64,19 @@ export function layersOfEachTest(): TestLayers {
   }
 
   return { kernel: started, folder: () => folder, newPath, memoryPath, mounted, same };
+}
+
+/** Options of a test that mounts a layer file, and of one that mounts it from the file. */
+export const mountable = { skip: whyUnmountable() ?? false };
+export const mountableFromFile = {
+  skip: mountWayOf('/var/tmp').kind === 'file' ? mountable.skip : 'this kernel does not mount from a file, or not well',
+};
+
+function whyUnmountable(): string | undefined {
+  const way = mountWayOf('/var/tmp');
+  if (way.kind === 'none') return way.why;
+  if (!/\terofs$/m.test(readFileSync('/proc/filesystems', 'utf8'))) return 'this kernel has no EROFS, or has not loaded its module';
+  return way.kind === 'loop' && !existsSync('/dev/loop-control') ? 'this machine has no loop devices' : undefined;
 }
 
 /** erofs-utils reads blocks below 4 KiB since 1.6. */

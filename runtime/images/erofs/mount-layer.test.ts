@@ -14,6 +14,7 @@ import { codeIs, range } from '../unpack/unpack.fixture.ts';
 import { openLayerFile } from './check-layer.ts';
 import { encode, listTree } from './erofs.fixture.ts';
 import { decodeHead, headBytes } from './format.ts';
+import { mountable, mountableFromFile } from './layers.fixture.ts';
 import { mountLayer, mountWay, mountWayOf } from './mount-layer.ts';
 import { probeLayerMounts } from './probe.ts';
 
@@ -64,7 +65,7 @@ describe('the way of a mount', () => {
 
 for (const kind of ['file', 'loop'] as const) {
   for (const direct of [true, false]) {
-    describe(`mounted by ${kind}${direct ? ', read directly' : ''}`, () => {
+    describe(`mounted by ${kind}${direct ? ', read directly' : ''}`, kind === 'file' ? mountableFromFile : mountable, () => {
       it('has its tree, read-only, and disappears with its descriptor', async () => {
         const fd = await openLayer('layer');
         const mount = await mountLayer(kernel, fd, { kind, direct });
@@ -107,7 +108,7 @@ for (const kind of ['file', 'loop'] as const) {
   }
 }
 
-it('shows other owners in an idmapped bind, for containers with a user namespace', async (t) => {
+it('shows other owners in an idmapped bind, for containers with a user namespace', mountableFromFile, async (t) => {
   const child = spawn('unshare', ['--user', 'cat'], { stdio: ['pipe', 'pipe', 'inherit'] });
   t.after(() => child.kill('SIGKILL'));
   child.stdin.write('.');
@@ -125,7 +126,7 @@ it('shows other owners in an idmapped bind, for containers with a user namespace
   await kernel.umount(`${folder}/mapped`);
 });
 
-it('whatever metadata the check accepts, the kernel reads without an error', async () => {
+it('whatever metadata the check accepts, the kernel reads without an error', mountable, async () => {
   const path = `${folder}/layer`;
   const entries: readonly RawEntry[] = [
     { name: 'd/', type: '5', pax: { 'SCHILY.xattr.user.a': 'value' } },
@@ -171,7 +172,7 @@ it('whatever metadata the check accepts, the kernel reads without an error', asy
   assert.ok(accepted > 20, `${accepted} of 400 were accepted`);
 });
 
-describe('the probe', () => {
+describe('the probe', mountable, () => {
   it('finds the way of this machine, and leaves nothing', async () => {
     const way = await probeLayerMounts(kernel, folder);
     assert.deepEqual(way, mountWayOf(folder));

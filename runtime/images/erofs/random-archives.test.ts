@@ -7,7 +7,7 @@ import { rawTar } from '../unpack/tar.fixture.ts';
 import type { RawEntry } from '../unpack/tar.fixture.ts';
 import { codeOf, encode, unpack } from './erofs.fixture.ts';
 import type { LayerOptions } from './erofs.fixture.ts';
-import { assertJudged, judged, layersOfEachTest } from './layers.fixture.ts';
+import { assertJudged, judged, layersOfEachTest, mountable } from './layers.fixture.ts';
 
 const { newPath, memoryPath, same } = layersOfEachTest();
 
@@ -52,7 +52,7 @@ async function both(tar: Buffer, options: LayerOptions = {}): Promise<string | u
   return layer.root;
 }
 
-it('any archive, over any archive below, gives the tree or the refusal of the folder form', async () => {
+it('any archive, over any archive below, gives the tree or the refusal of the folder form', mountable, async () => {
   await fc.assert(
     fc.asyncProperty(fc.array(anyEntry, { maxLength: 14 }), fc.array(anyEntry, { maxLength: 14 }), async (below, above) => {
       const base = rawTar(below);
