@@ -58,14 +58,17 @@ test('a link is taken down before the answer unless the rules deny it', () => {
   assert.deepEqual(released({ state: 'ready' }, {}, failing), ['isolate pc1', 'Error: refused'], 'the rules could not be changed');
 });
 
-test('a link is taken down also if the disk refuses what follows', () => {
+/** Returns what the work after a detach did, and its error. */
+function finished(linkFails: boolean, namesFail: boolean): string[] {
   const acts: string[] = [];
+  const act = (fails: boolean, name: string): boolean => {
+    if (fails) throw new Error(`${name}: EIO`);
+    return acts.push(name) > 0;
+  };
   const teardown = createTeardown({
     store: {
       setState: () => undefined,
-      forgetNames() {
-        throw new Error('EIO');
-      },
+      forgetNames: () => void act(namesFail, 'names'),
       freeHostPorts: () => undefined,
       record: () => undefined,
       remove: () => undefined,
@@ -74,7 +77,7 @@ test('a link is taken down also if the disk refuses what follows', () => {
       isolate: () => undefined,
       deleteMarked: () => undefined,
       deleteLink: () => undefined,
-      deleteLater: (link) => acts.push(`down ${link}`) > 0,
+      deleteLater: (link) => act(linkFails, link),
       deleteEnd: () => undefined,
       forget: () => undefined,
       link: () => undefined,
@@ -82,8 +85,20 @@ test('a link is taken down also if the disk refuses what follows', () => {
     rules: { forget: () => true },
   });
   teardown.release({ id: 'one', class: 'user', rules: {}, state: 'ready', spec: whole({}) }, () => undefined);
-  assert.throws(() => teardown.finish(), /EIO/);
-  assert.deepEqual(acts, ['down pc1']);
+  try {
+    teardown.finish();
+  } catch (thrown) {
+    acts.push(String(thrown));
+  }
+  return acts;
+}
+
+test('a link is taken down also if the disk refuses what follows', () => {
+  assert.deepEqual(finished(false, true), ['pc1', 'Error: names: EIO']);
+});
+
+test('names are removed also if the kernel refuses to take the link down', () => {
+  assert.deepEqual(finished(true, false), ['names', 'Error: pc1: EIO']);
 });
 
 test('elements that could not be removed from the rules at once are removed before the address is free', () => {

@@ -71,10 +71,13 @@ export function createTeardown({ store, kernel, rules }: TeardownDeps): Teardown
     for (let record = released.shift(); record !== undefined; record = released.shift()) {
       try {
         // The link comes first: the rules do not deny a link whose group another program changed, so a disk that
-        // fails must not keep it up.
-        if (!kernel.deleteLater(record.spec.hostInterface)) deleteByEnd(record.spec);
-        store.forgetNames(record.id);
-        if (record.spec.portMappings.length > 0) store.freeHostPorts(record.id);
+        // fails must not keep it up. A kernel that refuses must not keep the names either.
+        try {
+          if (!kernel.deleteLater(record.spec.hostInterface)) deleteByEnd(record.spec);
+        } finally {
+          store.forgetNames(record.id);
+          if (record.spec.portMappings.length > 0) store.freeHostPorts(record.id);
+        }
       } catch (thrown) {
         // Work that finds no space on the disk now is done when there is some.
         if (isDiskFull(thrown)) released.unshift(record);
