@@ -58,7 +58,7 @@ afterEach(() => setImmediate());
 describe('a layer file is opened', () => {
   it('as it was written', () => {
     const fd = openLayerFile(`${folder}/layer`, layer);
-    checkArchive(fd, 'layer');
+    checkArchive(fd, 'layer', layer);
     closeSync(fd);
   });
 });
@@ -115,12 +115,20 @@ describe('in its place is refused', () => {
     );
   });
 
+  it('a layer file that is whole and has another archive, when the archive is checked', async () => {
+    const other = await encode(`${folder}/other-archive`, rawTar([{ name: 'other', body: 'content' }]));
+    const fd = openLayerFile(`${folder}/other-archive`, other);
+    checkArchive(fd, path(), other);
+    assert.throws(() => checkArchive(fd, path(), layer), codeIs('IMAGES_STORE_FAILED'));
+    closeSync(fd);
+  });
+
   it('an archive with any other byte, when the archive is checked', () => {
     const changed = readFileSync(`${folder}/layer`);
     changed[headBytes + 700] = 1;
     writeFileSync(path(), changed);
     const fd = openLayerFile(path(), layer);
-    assert.throws(() => checkArchive(fd, path()), codeIs('IMAGES_STORE_FAILED'));
+    assert.throws(() => checkArchive(fd, path(), layer), codeIs('IMAGES_STORE_FAILED'));
     closeSync(fd);
   });
 });

@@ -30,14 +30,19 @@ export function openLayerFile(path: string, record: LayerFileRecord): number {
 }
 
 /**
- * Checks that the archive in a layer file has its diff id: the content of every file that is not a copy of one below.
+ * Checks that the archive in a layer file has the recorded diff id, whatever the file itself says: the content of every file that is not a copy of one below.
  * Reads all of it. Blocks: call it in a Worker.
  * @param goOn throws when the work was cancelled
  * @throws IMAGES_STORE_FAILED
  */
-export function checkArchive(fd: number, path: string, goOn: () => void = () => undefined): void {
+export function checkArchive(
+  fd: number,
+  path: string,
+  { diffId }: Pick<LayerFileRecord, 'diffId'>,
+  goOn: () => void = () => undefined,
+): void {
   attempt(path, () => {
-    const { archiveBytes, diffId } = readHead(fd, path);
+    const { archiveBytes } = readHead(fd, path);
     const digest = createHash('sha256');
     readAll(fd, path, headBytes, headBytes + archiveBytes, (part) => {
       goOn();

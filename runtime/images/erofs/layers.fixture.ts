@@ -69,7 +69,7 @@ export function layersOfEachTest(): TestLayers {
 /** Options of a test that mounts a layer file, and of one that mounts it from the file. */
 export const mountable = { skip: whyUnmountable() ?? false };
 export const mountableFromFile = {
-  skip: mountWayOf('/var/tmp').kind === 'file' ? mountable.skip : 'this kernel does not mount from a file, or not well',
+  skip: mountWayOf('/var/tmp').kind === 'file' ? mountable.skip : 'this kernel does not mount from a file, or has known faults there',
 };
 
 function whyUnmountable(): string | undefined {
