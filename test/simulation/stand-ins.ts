@@ -8,7 +8,7 @@ export interface SourceChange {
   readonly to: string;
 }
 
-interface StandIn {
+export interface StandIn {
   /** The importing module, matched by the end of its path. */
   readonly of: RegExp;
   /** The import to replace. */
@@ -65,7 +65,11 @@ const ofAttachments: readonly StandIn[] = [
 
 const below = (folder: string, all: readonly StandIn[]): readonly StandIn[] =>
   all.map((one) => ({ ...one, standIn: `${folder}/stand-ins/${one.standIn}.ts` }));
-const standIns = [...below('images', ofImages), ...below('services', ofServices), ...below('attachments', ofAttachments)];
+export const standIns: readonly StandIn[] = [
+  ...below('images', ofImages),
+  ...below('services', ofServices),
+  ...below('attachments', ofAttachments),
+];
 
 /**
  * Puts the simulated machine below the product, for all modules that are loaded from now on. Call it before
