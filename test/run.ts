@@ -4,7 +4,7 @@
  * A file with a failed test runs once more, alone, after all others, unless it kills or draws from a seed
  * (again.ts). Tests that pass only then are listed and counted in the closing lines (`N flaky`): they do not
  * fail the run.
- * With paths (`npm test -- base/storage test/e2e/pull.test.ts`) only the tests there run, once, without
+ * With paths (`npm test -- base/storage test/e2e/main-path.test.ts`) only the tests there run, once, without
  * gates.
  * Daemons and commands run from the bundle, as in a release: they start in half the time.
  * PORTCULLIS_COVERAGE=1 runs them from their sources and reports code coverage at the end.

@@ -13,7 +13,7 @@ import { createInstalledFixture } from './plugins.fixture.ts';
 import type { InstalledFixture, Run } from './plugins.fixture.ts';
 
 /**
- * Which side acts on a call when daemon and client miss each other (serve/frames.ts): exactly one of them, or
+ * Which side acts on a call when daemon and client miss each other (cni/server/frames.ts): exactly one of them, or
  * neither.
  */
 const conf = {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { test } from 'node:test';
 import { documents } from '../../site/navigation.ts';
 
@@ -35,6 +35,17 @@ test('links between the documents resolve', () => {
         .map((target) => `${file}: ${target}`),
     );
   assert.deepEqual(broken, []);
+});
+
+test('a link whose label is the name of a file leads to a file of that name', () => {
+  const wrong = files
+    .filter((file) => file.endsWith('.md'))
+    .flatMap((file) =>
+      [...readFileSync(join(root, file), 'utf8').matchAll(/\[`?([\w.-]+\.(?:ts|json|sh))`?\]\((?!https?:)([^)#\s]+)/g)]
+        .filter(([, label = '', target = '']) => basename(target) !== label)
+        .map(([, label = '', target = '']) => `${file}: ${label} leads to ${target}`),
+    );
+  assert.deepEqual(wrong, []);
 });
 
 test('docs/architecture.md has the picture, and follows five operations with a file for each step', () => {

@@ -14,7 +14,7 @@ import type { Stamp } from './stamp.ts';
 /**
  * The program that is installed under every plugin's name: a static ELF executable of four kilobytes, so that
  * a call costs one exec and a few system calls. It passes its name, environment and standard input to the
- * daemon (serve/frames.ts) and prints the answer.
+ * daemon (cni/server/frames.ts) and prints the answer.
  *
  * 1. Find the daemon's socket: PORTCULLIS_CNI_SOCKET, otherwise the path of the installation. An empty path
  *    means no daemon.

@@ -63,7 +63,7 @@ const longestPause = 100;
 /**
  * Runs one act per round of the event loop, and none in a round in which a client connected. libuv accepts
  * one connection per round, and a client that waits two seconds for its greeting works without the daemon
- * (serve/frames.ts). The first call is deferred as well: if each call acted at once, the last of many clients
+ * (cni/server/frames.ts). The first call is deferred as well: if each call acted at once, the last of many clients
  * would receive its greeting only after the acts of all others.
  */
 function createTurns(): Turns {

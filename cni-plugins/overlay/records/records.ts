@@ -128,7 +128,7 @@ export interface Keys {
   /** @param subnet canonical, `10.128.1.0/24` */
   subnet(subnet: string): string;
   service(name: string): string;
-  /** Services that pods join: see `network-services/records.ts`. */
+  /** Services that pods join: see `overlay/network-services`. */
   virtual(service: string): string;
   /** @param host absent: returns the prefix of all hosts' keys */
   holder(service: string, host?: string): string;

@@ -25,7 +25,7 @@ import type { ConstantRules } from '../../netlink/constant-rules.ts';
 
 /**
  * Address translation for attachments of CNI plugins: constant rules in their own tables, one map element per
- * pod or host port, one chain per subnet. The tables of our own runtime's pods (attach/rules.ts) are
+ * pod or host port, one chain per subnet. The tables of our own runtime's pods (links/rules/rules.ts) are
  * separate: those are replaced as a whole. Pure.
  */
 

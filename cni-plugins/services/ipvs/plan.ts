@@ -17,7 +17,7 @@ export const protocolNumber = (protocol: Protocol): number => protocols[protocol
  * The marks of node ports. A packet to a node port at any address of the host gets a mark, and IPVS has one
  * service for that mark. A change of the host's addresses therefore needs no action, and the scheduler counts
  * all addresses together. The mark alone encodes protocol and port. The upper four bits belong to others: the
- * verdict of a pod's rules (`../../policy/tables.ts`) and the nf_tables balancer.
+ * verdict of a pod's rules (`../../policy/rules/tables.ts`) and the nf_tables balancer.
  */
 export const nodePortMarks = { first: 0x08440000, mask: 0xfffc0000 } as const;
 

@@ -14,7 +14,7 @@ import { asked, attachmentsMachine, refusal } from '../machine.ts';
 import { opened } from './kernel.ts';
 
 /**
- * Replaces `attach/host-kernel.ts` by the simulated host. An operation that takes several messages there
+ * Replaces `links/host-kernel.ts` by the simulated host. An operation that takes several messages there
  * takes several here, and may end between them.
  */
 

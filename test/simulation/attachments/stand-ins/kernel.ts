@@ -3,7 +3,7 @@ import { attachmentsMachine, effect } from '../machine.ts';
 import type { Namespace } from '../host.ts';
 
 /**
- * Replaces `base/kernel` in `attach/database.ts`, `netns.ts` and `caller.ts`: descriptors of simulated
+ * Replaces `base/kernel` in `database/database.ts`, `netns.ts` and `caller.ts`: descriptors of simulated
  * namespaces.
  */
 export * from '../../../../base/kernel/index.ts';

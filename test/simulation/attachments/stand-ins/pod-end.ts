@@ -1,2 +1,2 @@
-/** Replaces `attach/pod-end.ts`: the simulated pods leave their ends of links as they are. */
+/** Replaces `links/pod-end.ts`: the simulated pods leave their ends of links as they are. */
 export const podEndDifferences = (): readonly string[] => [];

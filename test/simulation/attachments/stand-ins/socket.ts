@@ -7,7 +7,7 @@ import { asked, attachmentsMachine, effect, refusal } from '../machine.ts';
 import { enteredNamespace } from './kernel.ts';
 
 /**
- * Replaces `netlink/socket.ts` in `attach/netns.ts` and `caller.ts`: lists and deletes the interfaces in a
+ * Replaces `netlink/socket.ts` in `namespaces/netns.ts` and `caller.ts`: lists and deletes the interfaces in a
  * pod.
  */
 

@@ -2,7 +2,7 @@ import type { SQLInputValue, StatementResultingChanges, StatementSync } from 'no
 import { attachmentsMachine, effect } from '../machine.ts';
 
 /**
- * Replaces `node:sqlite` for `attach/database.ts`: the rows on the simulated disk. A statement that writes
+ * Replaces `node:sqlite` for `database/database.ts`: the rows on the simulated disk. A statement that writes
  * outside a transaction may fail, and so may the end of a transaction: within a transaction, nothing is on
  * the disk before its end.
  */

@@ -1,4 +1,4 @@
-/** Replaces `base/storage` in `attach/database.ts`: the database's folder exists. */
+/** Replaces `base/storage` in `database/database.ts`: the database's folder exists. */
 export * from '../../../../base/storage/index.ts';
 
 export function makeFolderSync(_path: string): void {

@@ -1,6 +1,6 @@
 import { servicesMachine } from '../machine.ts';
 
-/** Replaces `attach/namespace-id.ts`: the host's own network namespace, of this boot. */
+/** Replaces `namespaces/namespace-id.ts`: the host's own network namespace, of this boot. */
 export function ownNamespaceId(): string {
   return `${servicesMachine().bootId}/1`;
 }
