@@ -4,9 +4,9 @@ import type { Logger } from '../../base/log/index.ts';
 import type { CallObserver } from '../cri/observe.ts';
 
 /**
- * Returns memory to the system: all that is free when no caller waits for it, and in a busy time every five
- * minutes what the C library keeps. Otherwise the memory left by the start or by a busy time stays until V8's
- * heap is full, and that of the C library, which all threads share, grows with each peak of the load.
+ * Returns free memory to the system when no caller waits for it, and every five minutes in a busy time.
+ * Otherwise the memory left by the start or by a busy time stays until V8's heap is full, and that of the C
+ * library, which all threads share, grows with each peak of the load.
  */
 export interface QuietCollection {
   readonly calls: CallObserver;
@@ -26,8 +26,8 @@ const quietMs = 20_000;
 /** Each collection is a pause of about 20 ms. The second one frees what the first one only released. */
 const collections = 2;
 const betweenMs = 1_000;
-/** In a busy time the C library's memory is trimmed this often. That is a pause of 10 to 30 ms. */
-const trimEveryMs = 300_000;
+/** In a busy time memory is returned this often, by one collection. That is a pause of 70 to 100 ms. */
+const busyEveryMs = 300_000;
 /** From these sizes, in bytes, the C library returns a freed block at once, and the end of its heap. */
 const [mapFrom, trimFrom] = [256 * 1024, 4 * 1024 * 1024];
 
@@ -43,7 +43,7 @@ export function openQuietCollection(
 ): QuietCollection {
   let timer: NodeJS.Timeout | undefined;
   let underWay = 0;
-  let trimmedAt = performance.now();
+  let returnedAt = performance.now();
   const attempt = (act: () => void): void => {
     try {
       act();
@@ -51,15 +51,14 @@ export function openQuietCollection(
       log.debug({ cause: reasonOf(cause) }, 'the C library keeps its memory');
     }
   };
-  const trimNow = (): void => {
-    trimmedAt = performance.now();
-    attempt(library.trim);
-  };
   const collect = (flavor: 'regular' | 'last-resort', left: number): void => {
     const started = performance.now();
     void gc?.({ type: 'major', execution: 'sync', flavor });
     if (left > 1) timer = setTimeout(collect, betweenMs, flavor, left - 1).unref();
-    else trimNow();
+    else {
+      returnedAt = performance.now();
+      attempt(library.trim);
+    }
     log.debug({ milliseconds: Math.round(performance.now() - started) }, 'collected garbage');
   };
   return {
@@ -73,7 +72,7 @@ export function openQuietCollection(
             underWay -= 1;
             clearTimeout(timer);
             if (underWay === 0) timer = setTimeout(collect, quietMs, 'regular', collections).unref();
-            if (performance.now() - trimmedAt > trimEveryMs) trimNow();
+            if (performance.now() - returnedAt > busyEveryMs) collect('regular', 1);
           },
         };
       },
