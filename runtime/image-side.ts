@@ -52,6 +52,7 @@ export async function openImageSide(config: DaemonConfig, deps: ImageSideDeps): 
       kernel,
       registryClient: registries,
       registryOptions,
+      layers: config.storage.layers,
       policy: policy.current,
       verdictLog,
       platform: hostPlatform(),

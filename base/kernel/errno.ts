@@ -7,9 +7,10 @@ import { lastErrno } from './libc.ts';
 /** The code of a failed system call: `KERNEL_` and the errno's name. */
 export type KernelCode = `KERNEL_${string}`;
 
-// If one number has two names, the name used by the manual pages wins. Missing from Node's table: EUCLEAN (a
-// damaged or non-empty structure), ESHUTDOWN.
+// If one number has two names, the name used by the manual pages wins. Missing from Node's table: ENOTBLK,
+// ESHUTDOWN, EUCLEAN (a damaged or non-empty structure).
 const names = new Map<number, string>([
+  [15, 'ENOTBLK'],
   [108, 'ESHUTDOWN'],
   [117, 'EUCLEAN'],
 ]);

@@ -189,6 +189,20 @@ export const configSchema: ConfigSchema = {
         },
       },
     },
+    storage: {
+      type: 'object',
+      description: 'The image store.',
+      additionalProperties: false,
+      properties: {
+        layers: {
+          type: 'string',
+          enum: ['auto', 'erofs', 'folders'],
+          description:
+            'The form of new layers: one EROFS file for each layer, which the kernel mounts, or a folder with the files of the layer. `auto` selects EROFS where the kernel mounts such files (Linux 6.4 and later). With `erofs`, the daemon does not start where the kernel does not mount them. Layers that are stored already keep their form.',
+          default: 'auto',
+        },
+      },
+    },
     writableLayer: {
       type: 'object',
       description: 'Limits of the data that containers write into their root file system.',

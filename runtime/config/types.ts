@@ -109,6 +109,8 @@ export interface DaemonConfig {
   readonly shm: { readonly size: string; readonly limit: string };
   /** `maxSize` as written; `0` leaves rotation to the kubelet. */
   readonly logs: { readonly maxSize: string; readonly maxFiles: number };
+  /** The form of new layers. */
+  readonly storage: { readonly layers: 'auto' | 'erofs' | 'folders' };
   /** As written; `0` means no limit. */
   readonly writableLayer: { readonly size: string };
   /** Refuses programs with known open vulnerabilities instead of running them behind checks. */

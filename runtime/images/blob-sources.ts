@@ -1,8 +1,8 @@
 import type { Credentials, Reference, RegistryClientOptions, RegistryRepository } from '../../base/distribution/index.ts';
 import type { BlobSource } from './blobs.ts';
-import { download } from './unpack/download.ts';
+import { download } from './layer-workers/download.ts';
 import type { BlobDescriptor } from './manifest/json.ts';
-import type { UnpackPool } from './unpack/unpack-pool.ts';
+import type { LayerPool } from './layer-workers/layer-pool.ts';
 
 /**
  * A blob below this size is fetched on the main thread: a Worker with its own client costs more than it
@@ -26,7 +26,7 @@ export interface BlobOrigin {
 export function blobSources(
   origin: BlobOrigin,
   descriptor: BlobDescriptor,
-  pool: UnpackPool,
+  pool: LayerPool,
   registry: RegistryClientOptions | undefined,
 ): BlobSource[] {
   const { reference, credentials, places, ordered } = origin;

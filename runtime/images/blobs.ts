@@ -4,7 +4,7 @@ import { hexOf } from './folders.ts';
 import type { StoreFolders } from './folders.ts';
 import type { BlobDescriptor } from './manifest/json.ts';
 import { orAborted } from './serial.ts';
-import type { Move } from './unpack/protocol.ts';
+import type { Move } from './layer-workers/protocol.ts';
 
 /**
  * Fetches a blob into a file, from its first byte. Fails when digest or size differ (base/distribution checks

@@ -1,10 +1,8 @@
-import { open } from 'node:fs/promises';
-import type { FileHandle } from 'node:fs/promises';
-import { errnoOf } from './limits/failures.ts';
 import type { StoreFolders } from './folders.ts';
+import type { LayerRoots, OpenRoot } from './layer-roots.ts';
 import type { LayerRow } from './stored-image.ts';
 import type { Trash } from './trash.ts';
-import type { Move } from './unpack/protocol.ts';
+import type { Move } from './layer-workers/protocol.ts';
 
 /** The claim of one pull on one unpacked layer: the folder stays as long as a claim exists. */
 export interface LayerClaim {
@@ -15,10 +13,9 @@ export interface LayerClaim {
   readonly begun: number;
   release(): Promise<void>;
   /**
-   * Opens the layer's root, through a path that stays valid while the folder moves; close the handle after
-   * use.
+   * Opens the layer's root, through a path that stays valid while the folder moves; close it after use.
    */
-  openRoot(): Promise<FileHandle>;
+  openRoot(): Promise<OpenRoot>;
 }
 
 /** A layer on which pulls have claims, or that is being unpacked for one. */
@@ -38,6 +35,7 @@ export interface ClaimedLayer {
 export interface ClaimedLayersDeps {
   readonly folders: StoreFolders;
   readonly trash: Trash;
+  readonly roots: Pick<LayerRoots, 'open' | 'forget'>;
   readonly era: () => number;
   /** Returns the row of a recorded layer folder. */
   readonly recorded: (folder: string) => LayerRow | undefined;
@@ -66,7 +64,7 @@ export interface ClaimedLayers {
   release(layer: ClaimedLayer): Promise<void>;
 }
 
-export function createClaimedLayers({ folders, trash, era, recorded, claimable, isOwned }: ClaimedLayersDeps): ClaimedLayers {
+export function createClaimedLayers({ folders, trash, roots, era, recorded, claimable, isOwned }: ClaimedLayersDeps): ClaimedLayers {
   /** Layers being unpacked or staged, by chain id; recorded layers in use, by folder. */
   const staged = new Map<string, ClaimedLayer>();
   const held = new Map<string, ClaimedLayer>();
@@ -86,7 +84,9 @@ export function createClaimedLayers({ folders, trash, era, recorded, claimable, 
     layer.abort.abort(new Error('no pull needs the layer any more'));
     await layer.ready.catch(() => undefined);
     // A published layer that has a row is removed with its row, by the sweep.
-    if (layer.state !== 'published' || (folder !== undefined && recorded(folder) === undefined)) await trash.discard(layer.path);
+    if (layer.state === 'published' && (folder === undefined || recorded(folder) !== undefined)) return;
+    if (layer.state === 'published' && folder !== undefined) roots.forget(folder);
+    await trash.discard(layer.path);
   }
 
   function hold(row: LayerRow): ClaimedLayer {
@@ -138,7 +138,7 @@ export function createClaimedLayers({ folders, trash, era, recorded, claimable, 
         await release(layer);
         if (twin !== undefined) await release(twin);
       },
-      openRoot: () => openRoot(layer, folders),
+      openRoot: () => roots.open([layer.path, `${folders.layers}/${rowOf(layer).folder}`], rowOf(layer)),
     };
   }
 
@@ -156,23 +156,4 @@ export function createClaimedLayers({ folders, trash, era, recorded, claimable, 
 function rowOf(layer: ClaimedLayer): LayerRow {
   if (layer.row === undefined) throw new Error('the layer is not unpacked');
   return layer.row;
-}
-
-async function openRoot(layer: ClaimedLayer, folders: StoreFolders): Promise<FileHandle> {
-  for (let attempt = 1; ; attempt++) {
-    try {
-      return await open(`${layer.path}/fs`, 'r');
-    } catch (thrown) {
-      if (errnoOf(thrown) !== 'ENOENT' || attempt === 20) throw thrown;
-    }
-    // A Worker publishes it: the layer is in its new place before this thread knows it, for as long as
-    // the disk takes to sync.
-    const moved = layer.row && (await open(`${folders.layers}/${layer.row.folder}/fs`, 'r').catch(unlessMissing));
-    if (moved !== undefined) return moved;
-    await new Promise((resolve) => setTimeout(resolve, 1));
-  }
-}
-
-function unlessMissing(thrown: unknown): undefined {
-  if (errnoOf(thrown) !== 'ENOENT') throw thrown;
 }

@@ -9,12 +9,14 @@ export interface StoreFolders {
   readonly staging: string;
   /** Compressed layers of recorded images, by digest; layers are repaired from them. */
   readonly blobs: string;
-  /** Unpacked layers: `<hex>/fs` and `<hex>/files.ndjson`. */
+  /** Layers: `<hex>/fs` and `<hex>/files.ndjson`, or `<hex>/layer.erofs`. */
   readonly layers: string;
   /** Containers: `<id>/{upper,work,merged,layers.json}`. */
   readonly rootfs: string;
   /** Images mounted as volumes: `<container>/<n>/{tree,layers.json}`. */
   readonly volumes: string;
+  /** Mount points of layer files, on kernels whose overlays take no mount without a path. */
+  readonly mounts: string;
   /** Files that are being deleted. */
   readonly trash: string;
   /** The lower folder of an image without layers. */
@@ -30,6 +32,7 @@ export function storeFolders(root: string): StoreFolders {
     layers: `${root}/layers`,
     rootfs: `${root}/rootfs`,
     volumes: `${root}/volumes`,
+    mounts: `${root}/mounts`,
     trash: `${root}/trash`,
     empty: `${root}/empty`,
   };
@@ -45,6 +48,7 @@ export async function makeStoreFolders(folders: StoreFolders): Promise<void> {
     folders.layers,
     folders.rootfs,
     folders.volumes,
+    folders.mounts,
     folders.trash,
   ]) {
     await mkdir(folder, { recursive: true, mode: 0o700 });

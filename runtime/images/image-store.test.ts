@@ -7,7 +7,7 @@ import { isPortcullisError } from '../../base/errors/index.ts';
 import type { PortcullisError } from '../../base/errors/index.ts';
 import { findRegistry, startRegistry } from '../../test/fixtures/registry.ts';
 import type { TestRegistry } from '../../test/fixtures/registry.ts';
-import { ociIndex, ociManifest, openKit, pushImage, tarOf } from './test-kit.ts';
+import { contentOf, ociIndex, ociManifest, openKit, pushImage, tarOf } from './test-kit.ts';
 import type { Entry, Kit } from './test-kit.ts';
 
 const skip = findRegistry() === undefined ? 'no docker-registry' : false;
@@ -504,12 +504,14 @@ async function reopenAfterPowerCut(damage: () => void): Promise<void> {
 test('files that a power cut emptied are restored from the blob', { skip }, async () => {
   await signed('signed/cut');
   const { image } = await pull('signed/cut');
-  const file = `${kit.root}/layers/${readdirSync(`${kit.root}/layers`)[0] ?? ''}/fs/bin/sh`;
+  const file = contentOf(`${kit.root}/layers/${readdirSync(`${kit.root}/layers`)[0] ?? ''}`, 'bin/sh');
+  const [content, mode] = [readFileSync(file), lstatSync(file).mode];
   await reopenAfterPowerCut(() => {
     writeFileSync(file, '');
   });
-  assert.equal(readFileSync(file, 'utf8'), 'shell');
-  assert.equal(lstatSync(file).mode & 0o777, 0o755);
+  assert.ok(content.includes('shell'));
+  assert.deepEqual(readFileSync(file), content);
+  assert.equal(lstatSync(file).mode, mode);
   assert.equal(kit.store.find(image.id)?.id, image.id);
 });
 
@@ -518,12 +520,12 @@ test('an image that cannot be restored is dropped, and can be pulled again', { s
   const { image } = await pull('signed/lost');
   const layer = `${kit.root}/layers/${readdirSync(`${kit.root}/layers`)[0] ?? ''}`;
   await reopenAfterPowerCut(() => {
-    writeFileSync(`${layer}/fs/bin/sh`, '');
+    writeFileSync(contentOf(layer, 'bin/sh'), '');
     for (const name of readdirSync(`${kit.root}/blobs/sha256`)) rmSync(`${kit.root}/blobs/sha256/${name}`);
   });
   assert.equal(kit.store.find(image.id), undefined);
   await pull('signed/lost');
-  assert.equal(readFileSync(`${layer}/fs/bin/sh`, 'utf8'), 'shell');
+  assert.ok(readFileSync(contentOf(layer, 'bin/sh')).includes('shell'));
 });
 
 test('what an earlier run left without a record is removed', { skip }, async () => {

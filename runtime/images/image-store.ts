@@ -11,7 +11,11 @@ import { findImage, gone } from './find-image.ts';
 import { makeStoreFolders, storeFolders } from './folders.ts';
 import { createLayerChecks } from './layer-checks.ts';
 import type { LayerChecks } from './layer-checks.ts';
+import { chooseLayerForm, formFacts } from './layer-form.ts';
+import type { ChosenForm } from './layer-form.ts';
 import { createLayerPlaces } from './layer-places.ts';
+import { openLayerRoots } from './layer-roots.ts';
+import type { LayerRoots } from './layer-roots.ts';
 import { createLayerStore } from './layers.ts';
 import { checkMapping } from './mapped-layers.ts';
 import type { MappedRoots } from './mapped-layers.ts';
@@ -37,7 +41,7 @@ import { createSweeper, sweepLayers } from './sweep.ts';
 import type { SweepDeps } from './sweep.ts';
 import { createTrash } from './trash.ts';
 import type { ImageStore } from './types.ts';
-import { createUnpackPool } from './unpack/unpack-pool.ts';
+import { createLayerPool } from './layer-workers/layer-pool.ts';
 
 export interface ImageStoreOptions {
   /** The store's own folder, with mode 0700. All of it is on one file system. */
@@ -58,6 +62,11 @@ export interface ImageStoreOptions {
   /** By default the platform of this machine. */
   readonly platform?: Platform;
   readonly limits?: Partial<ImageLimits>;
+  /**
+   * The form of new layers; by default folders. `auto`: one EROFS file each where the kernel mounts them, otherwise
+   * folders.
+   */
+  readonly layers?: 'auto' | 'erofs' | 'folders';
   /** Where root file systems of containers with a user namespace are mounted; by default `<root>/mapped`. */
   readonly mappedRoots?: MappedRoots;
   readonly log: Logger;
@@ -86,6 +95,8 @@ interface StoreDeps extends PullDeps, SweepDeps {
   readonly volumes: VolumeStore;
   readonly quotas: QuotaStore;
   readonly mappedRoots: MappedRoots;
+  readonly roots: LayerRoots;
+  readonly chosen: ChosenForm;
 }
 
 /** Opens the image store: all content passes through it. Call `reconcile` once before the first request. */
@@ -129,6 +140,7 @@ export async function createImageStore(options: ImageStoreOptions): Promise<Open
     checkMapping: (userNamespace) => checkMapping(kernel, folders, mappedRoots, userNamespace),
     mountVolume: (containerId, index, image, mapping) =>
       withLayers(deps, 'mount as volume', image.id, (needed) => volumes.mount(containerId, index, image.id, needed, mapping)),
+    layerForm: formFacts(deps.chosen),
     limitsWrites: quotas.enforced,
     limitWrites: quotas.limit,
     async removeRootfs(containerId) {
@@ -160,24 +172,42 @@ async function openStoreDeps(options: ImageStoreOptions, sweep: () => Promise<vo
   );
   const mappedRoots = options.mappedRoots ?? { folder: `${root}/mapped`, open: () => Promise.resolve() };
   const trash = createTrash(folders.trash, kernel, log);
-  const volumes = await openVolumeStore(folders, kernel, trash, log);
+  const pool = createLayerPool();
+  const chosen = await chooseLayerForm(options.layers ?? 'folders', records.layers(), kernel, folders, log);
+  const roots = await openLayerRoots({
+    ...{ folders, kernel, pool, recorded: records.layer, way: chosen.way, log },
+    // Called when a layer is used, after the store was opened.
+    damaged: (folder) => {
+      checks.doubt(folder);
+    },
+  });
+  const volumes = await openVolumeStore(folders, kernel, roots, trash, log);
   const quotas = await openQuotaStore(folders, kernel, log);
-  const rootfs = withVolumes(withQuotas(await openRootfsStore(folders, mappedRoots, kernel, trash, log), quotas), volumes);
-  const pool = createUnpackPool();
+  const rootfs = withVolumes(withQuotas(await openRootfsStore(folders, mappedRoots, kernel, roots, trash, log), quotas), volumes);
   const sync = await openStoreSync(root, pool);
   const services = createTrustServices({ folder: `${root}/trust-services`, registries: options.registryOptions ?? {} });
   const decisions = createDecisions({ policy: options.policy, now, log: options.verdictLog, database });
   const blobs = createBlobStore(folders, records.hasBlob, sync.era, options.onFetched);
   const isOwned = (folder: string): boolean => records.isLayerOwned(folder) || rootfs.uses(folder);
-  const layers = createLayerStore({ folders, pool, trash, limits, era: sync.era, recorded: records.layer, isOwned });
-  const places = createLayerPlaces({ folders, trash, uses: (folder) => rootfs.uses(folder) });
+  const layers = createLayerStore({
+    folders,
+    pool,
+    trash,
+    roots,
+    form: chosen.form,
+    limits,
+    era: sync.era,
+    recorded: records.layer,
+    isOwned,
+  });
+  const places = createLayerPlaces({ folders, trash, uses: (folder) => rootfs.uses(folder), roots });
   const publishing = createSerialQueue();
   const checks = createLayerChecks(
-    { folders, records, layers, places, pool, publishing, sync, trash, limits, log, sweep },
+    { folders, records, layers, places, roots, pool, publishing, sync, trash, limits, log, sweep },
     marker.unchecked,
   );
   return {
-    ...{ folders, limits, platform, now, log, records, blobs, layers, places, pool, sync, trash, publishing },
+    ...{ folders, limits, platform, now, log, records, blobs, layers, places, roots, chosen, pool, sync, trash, publishing },
     ...{ checks, marker, decisions, services, rootfs, volumes, quotas, mappedRoots, registryClient },
     registryOptions: options.registryOptions,
     gathering: createSharedFlight<Dossier>(),
@@ -185,7 +215,7 @@ async function openStoreDeps(options: ImageStoreOptions, sweep: () => Promise<vo
   };
 }
 
-async function closeStore({ decisions, services, checks, pool, sync, trash, marker }: StoreDeps): Promise<void> {
+async function closeStore({ decisions, services, checks, pool, sync, trash, marker, roots }: StoreDeps): Promise<void> {
   await decisions.close();
   await services.close();
   const checked = checks.close();
@@ -193,6 +223,7 @@ async function closeStore({ decisions, services, checks, pool, sync, trash, mark
   await checked;
   await sync.close();
   await trash.close();
+  await roots.close();
   await marker.stopped(checks.unchecked());
 }
 
@@ -206,11 +237,19 @@ async function withLayers<T>(
   imageId: string,
   use: (layers: readonly string[]) => Promise<T>,
 ): Promise<T> {
-  for (;;) {
+  for (let mayRestore = true; ;) {
     const stored = records.byId(imageId);
     if (stored === undefined) throw gone(attempted, imageId);
     const needed = stored.layers.map((layer) => layer.folder);
-    if (checks.isChecked(needed)) return use(needed);
+    if (checks.isChecked(needed)) {
+      try {
+        return await use(needed);
+      } catch (thrown) {
+        // The file of a layer was found to be damaged: it is restored once.
+        if (!mayRestore || checks.isChecked(needed)) throw thrown;
+        mayRestore = false;
+      }
+    }
     await checks.ensure(needed);
   }
 }

@@ -8,6 +8,7 @@ import type { Kernel } from '../../base/kernel/index.ts';
 import { createLogger } from '../../base/log/index.ts';
 import { storeFolders } from './folders.ts';
 import { openVolumeStore } from './image-volume.ts';
+import type { LayerRoots } from './layer-roots.ts';
 
 test('the removal of containers without volumes leaves nothing in memory', async (t) => {
   const root = mkdtempSync(join(tmpdir(), 'portcullis-volumes-'));
@@ -17,6 +18,7 @@ test('the removal of containers without volumes leaves nothing in memory', async
   const volumes = await openVolumeStore(
     folders,
     {} as Kernel,
+    {} as LayerRoots,
     { discard: () => Promise.reject(new Error('there is none')) } as never,
     createLogger({ level: 'silent' }),
   );

@@ -7,6 +7,7 @@ import { errnoOf, wrapImageError } from './limits/failures.ts';
 import type { StoreFolders } from './folders.ts';
 import { joined, mayHold, readLayerList } from './layer-list.ts';
 import type { LayerList } from './layer-list.ts';
+import type { LayerRoots } from './layer-roots.ts';
 import { dropMappedLayers, withMappedLayers } from './mapped-layers.ts';
 import type { RootfsStore } from './rootfs.ts';
 import type { Trash } from './trash.ts';
@@ -35,7 +36,13 @@ export interface VolumeStore {
 /**
  * Reads the volumes of earlier runs: `<container>/<index>/layers.json` lists the layers that a volume uses.
  */
-export async function openVolumeStore(folders: StoreFolders, kernel: Kernel, trash: Trash, log: Logger): Promise<VolumeStore> {
+export async function openVolumeStore(
+  folders: StoreFolders,
+  kernel: Kernel,
+  roots: Pick<LayerRoots, 'use' | 'areFolders'>,
+  trash: Trash,
+  log: Logger,
+): Promise<VolumeStore> {
   /** By container: the layer folders of all its volumes. */
   const held = new Map<string, LayerList>();
   const { run: inTurn } = createKeyedQueue();
@@ -57,9 +64,10 @@ export async function openVolumeStore(folders: StoreFolders, kernel: Kernel, tra
           await mkdir(tree, { recursive: true, mode: 0o700 });
           await writeFile(`${folder}/layers.json`, JSON.stringify({ imageId, layers }), { mode: 0o600 });
           const overlay = (lower: readonly string[]): Promise<void> => kernel.mountOverlay({ lower, target: tree });
-          const lower = layers.map((layer) => `${folders.layers}/${layer}/fs`).reverse();
-          if (mapping === undefined) await overlay(lower.length === 0 ? [folders.empty] : lower);
-          else await withMappedLayers({ kernel, folders, folder, userNamespace: mapping.userNamespace }, layers, overlay);
+          await roots.use([...layers].reverse(), async (lower) => {
+            if (mapping === undefined) await overlay(lower.length === 0 ? [folders.empty] : lower);
+            else await withMappedLayers({ kernel, folders, roots, folder, userNamespace: mapping.userNamespace }, layers, lower, overlay);
+          });
           return tree;
         } catch (thrown) {
           throw wrapImageError(thrown, {

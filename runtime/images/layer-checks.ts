@@ -1,5 +1,5 @@
-import { isPortcullisError, reasonOf } from '../../base/errors/index.ts';
-import { errnoOf, imageError } from './limits/failures.ts';
+import { reasonOf } from '../../base/errors/index.ts';
+import { imageError, mayPass } from './limits/failures.ts';
 import { loseLayer, restoreLayer } from './layer-restore.ts';
 import type { LayerRestoreDeps } from './layer-restore.ts';
 import type { LayerRow } from './stored-image.ts';
@@ -34,7 +34,7 @@ export interface LayerChecksDeps extends Omit<LayerRestoreDeps, 'ensure'> {
 
 /** @param found layer folders that may be damaged */
 export function createLayerChecks(deps: LayerChecksDeps, found: Iterable<string>): LayerChecks {
-  const { records, layers, pool, folders, log } = deps;
+  const { records, layers, pool, folders, log, roots } = deps;
   const unchecked = new Set(found);
   const underWay = new Map<string, Promise<void>>();
   let closed = false;
@@ -57,13 +57,17 @@ export function createLayerChecks(deps: LayerChecksDeps, found: Iterable<string>
   }
 
   async function look(row: LayerRow): Promise<void> {
-    const bad = await pool.verify(`${folders.layers}/${row.folder}`, row.manifestSha256).catch((thrown: unknown) => {
-      if (closed || mayPass(thrown)) throw thrown;
-      // A layer that cannot be read may be damaged in any way.
-      return [reasonOf(thrown)];
-    });
-    if (bad.length === 0) return;
-    log.warn({ layer: row.folder, files: bad }, 'a layer was damaged by an unclean stop and is unpacked again');
+    if (roots.isUsable(row)) {
+      const bad = await pool.verify(`${folders.layers}/${row.folder}`, row).catch((thrown: unknown) => {
+        if (closed || mayPass(thrown)) throw thrown;
+        // A layer that cannot be read may be damaged in any way.
+        return [reasonOf(thrown)];
+      });
+      if (bad.length === 0) return;
+      log.warn({ layer: row.folder, files: bad }, 'a layer was damaged by an unclean stop and is unpacked again');
+    } else {
+      log.warn({ layer: row.folder }, 'this machine no longer mounts layer files: a layer is unpacked again, as a folder');
+    }
     try {
       await restoreLayer({ ...deps, ensure }, row);
     } catch (thrown) {
@@ -112,18 +116,6 @@ export function createLayerChecks(deps: LayerChecksDeps, found: Iterable<string>
       await Promise.allSettled(underWay.values());
     },
   };
-}
-
-const passingErrors = new Set(['ENOSPC', 'EDQUOT', 'EROFS', 'EMFILE', 'ENFILE', 'ENOMEM', 'EAGAIN']);
-const passingKinds = new Set(['unavailable', 'cancelled', 'deadline']);
-
-/**
- * Whether a failure says nothing about the blob that a layer is restored from: the same attempt may succeed
- * later.
- */
-function mayPass(thrown: unknown): boolean {
-  if (passingErrors.has(errnoOf(thrown) ?? '')) return true;
-  return isPortcullisError(thrown) && (thrown.code === 'IMAGES_DISK_FULL' || passingKinds.has(thrown.kind));
 }
 
 function uncheckedError(folder: string, cause: unknown): Error {

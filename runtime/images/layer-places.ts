@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { readdir, rename } from 'node:fs/promises';
 import { errnoOf } from './limits/failures.ts';
 import type { StoreFolders } from './folders.ts';
+import type { LayerRoots } from './layer-roots.ts';
 import type { Trash } from './trash.ts';
 
 /**
@@ -31,12 +32,14 @@ export function createLayerPlaces(input: {
   readonly folders: StoreFolders;
   readonly trash: Trash;
   readonly uses: (folder: string) => boolean;
+  readonly roots: Pick<LayerRoots, 'forget'>;
 }): LayerPlaces {
-  const { folders, trash, uses } = input;
+  const { folders, trash, uses, roots } = input;
   // An earlier run may have left some.
   let mayHaveReplaced = true;
   return {
     async vacate(folder) {
+      roots.forget(folder);
       const place = `${folders.layers}/${folder}`;
       if (!uses(folder)) {
         await trash.discard(place);

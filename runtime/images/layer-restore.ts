@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { chainIds } from './chain-ids.ts';
 import type { LayerClaim } from './claimed-layers.ts';
 import { hexOf } from './folders.ts';
+import type { LayerRoots } from './layer-roots.ts';
 import type { LayerStore } from './layers.ts';
 import type { ImageLimits } from './limits/limits.ts';
 import { publish } from './publish.ts';
@@ -9,14 +10,15 @@ import type { PublishDeps } from './publish.ts';
 import type { ImageRecords } from './records.ts';
 import type { LayerRow, StoredImage } from './stored-image.ts';
 import type { Trash } from './trash.ts';
-import type { UnpackPool } from './unpack/unpack-pool.ts';
+import type { LayerPool } from './layer-workers/layer-pool.ts';
 
 /** What the restoring of layers needs. */
 export interface LayerRestoreDeps extends PublishDeps {
   readonly records: ImageRecords;
   readonly layers: Pick<LayerStore, 'claimFolder' | 'withdrawing'>;
-  readonly pool: UnpackPool;
+  readonly pool: LayerPool;
   readonly trash: Trash;
+  readonly roots: Pick<LayerRoots, 'use' | 'isUsable'>;
   readonly limits: ImageLimits;
   /** Resolves when each of these layers is known to be whole. */
   readonly ensure: (folders: readonly string[]) => Promise<void>;
@@ -54,7 +56,7 @@ async function claimLowers({ records, layers, ensure }: LayerRestoreDeps, row: L
 }
 
 async function unpackAgain(deps: LayerRestoreDeps, row: LayerRow, lowers: readonly LayerClaim[]): Promise<void> {
-  const { folders, records, pool } = deps;
+  const { folders, records, pool, roots } = deps;
   const begun = deps.sync.era();
   const staging = `${folders.staging}/${row.folder}.${randomUUID()}`;
   const request = {
@@ -65,11 +67,15 @@ async function unpackAgain(deps: LayerRestoreDeps, row: LayerRow, lowers: readon
     limits: deps.limits,
   };
   try {
-    const roots = lowers.map((lower) => `${folders.layers}/${lower.row().folder}/fs`);
-    const unpacked = await pool.unpack(request, () => Promise.resolve(roots));
-    if (unpacked.manifestSha256 !== row.manifestSha256) throw new Error('its blob no longer gives the recorded files');
+    const form = roots.isUsable(row) ? row.form : 'folder';
+    const below = lowers.map((lower) => lower.row().folder);
+    const unpacked = await roots.use(below, (paths) => pool.unpack(request, () => Promise.resolve(paths), { form }));
+    if (form === row.form && unpacked.manifestSha256 !== row.manifestSha256) throw new Error('its blob no longer gives the recorded files');
     const move = { kind: 'rename', from: staging, to: `${folders.layers}/${row.folder}` } as const;
     await publish(deps, [{ pendingMove: () => move, published: () => undefined, begun }]);
+    // After a kill in between, the layer is found to be in another form than its record, and is restored again.
+    const { manifestSha256, bytes, inodes } = unpacked;
+    if (form !== row.form) await records.replaceLayer({ ...row, form, manifestSha256, bytes, inodes });
   } catch (thrown) {
     await deps.trash.discard(staging);
     throw thrown;

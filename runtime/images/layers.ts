@@ -1,5 +1,4 @@
 import { randomUUID } from 'node:crypto';
-import type { FileHandle } from 'node:fs/promises';
 import type { LayerPosition } from './chain-ids.ts';
 import { createClaimedLayers } from './claimed-layers.ts';
 import type { ClaimedLayer, ClaimedLayers, LayerClaim } from './claimed-layers.ts';
@@ -8,10 +7,12 @@ import type { StoreFolders } from './folders.ts';
 import { createLayerWithdrawals } from './layer-withdrawals.ts';
 import type { LayerWithdrawals } from './layer-withdrawals.ts';
 import type { ImageLimits } from './limits/limits.ts';
+import type { LayerForm } from './layer-workers/protocol.ts';
+import type { LayerRoots, OpenRoot } from './layer-roots.ts';
 import type { LayerRow } from './stored-image.ts';
 import { orAborted } from './serial.ts';
 import type { Trash } from './trash.ts';
-import type { UnpackPool } from './unpack/unpack-pool.ts';
+import type { LayerPool } from './layer-workers/layer-pool.ts';
 
 export interface LayerStore extends Pick<LayerWithdrawals, 'withdraw' | 'withdrawing'> {
   /** Claims a layer that is recorded already; undefined when it must be unpacked. */
@@ -36,8 +37,11 @@ interface LayerBlob {
 
 interface LayerStoreDeps {
   readonly folders: StoreFolders;
-  readonly pool: UnpackPool;
+  readonly pool: LayerPool;
   readonly trash: Trash;
+  readonly roots: Pick<LayerRoots, 'open' | 'forget'>;
+  /** The form of new layers. */
+  readonly form: LayerForm;
   readonly limits: ImageLimits;
   /** Grows when the disk has lost writes: no pull joins work that began in an earlier era. */
   readonly era: () => number;
@@ -92,7 +96,7 @@ export function createLayerStore(deps: LayerStoreDeps): LayerStore {
  * @param group layers of one pull: pulls take turns
  */
 function beginUnpacking(
-  { folders, pool, trash, limits, era }: LayerStoreDeps,
+  { folders, pool, trash, form, limits, era }: LayerStoreDeps,
   claimed: ClaimedLayers,
   { diffId, chainId }: LayerPosition,
   blob: LayerBlob,
@@ -110,19 +114,18 @@ function beginUnpacking(
     ready: Promise.resolve(),
   };
   const request = { blob: blob.path, staging: layer.path, diffId, lowest: diffId === chainId, limits };
-  const handles: FileHandle[] = [];
+  const opened: OpenRoot[] = [];
   const roots = async (): Promise<readonly string[]> => {
-    for (const lower of lowers) handles.push(await (await lower).openRoot());
-    // A Worker shares the descriptors of the process: such a path stays valid while another pull publishes
-    // the folder.
-    return handles.map((handle) => `/proc/self/fd/${handle.fd}`);
+    for (const lower of lowers) opened.push(await (await lower).openRoot());
+    return opened.map(({ path }) => path);
   };
   layer.ready = pool
-    .unpack(request, roots, { signal: layer.abort.signal, group })
+    .unpack(request, roots, { form, signal: layer.abort.signal, group })
     .then(
       (unpacked) => {
         layer.row = {
           folder: hexOf(unpacked.dependent ? chainId : diffId),
+          form,
           diffId,
           dependent: unpacked.dependent,
           blobDigest: blob.digest,
@@ -139,7 +142,7 @@ function beginUnpacking(
         throw thrown;
       },
     )
-    .finally(() => Promise.all(handles.map((handle) => handle.close())));
+    .finally(() => Promise.all(opened.map((root) => root.close())));
   layer.ready.catch(() => undefined);
   claimed.stage(chainId, layer);
   return layer;

@@ -5,6 +5,7 @@ import { MNT_DETACH, isMountpoint, kernelRelease } from '../../base/kernel/index
 import type { Kernel } from '../../base/kernel/index.ts';
 import { errnoOf, imageError } from './limits/failures.ts';
 import type { StoreFolders } from './folders.ts';
+import type { LayerRoots } from './layer-roots.ts';
 import type { IdRange } from './types.ts';
 
 /**
@@ -26,34 +27,57 @@ export function mappedId(range: IdRange, id: number): number {
 }
 
 /**
- * Runs `body` while all layers are mounted below one folder with their ids mapped. An overlay on them keeps
- * its own reference (Linux 5.19 and later accept idmapped layers), so one mount is enough and is removed at
- * once. After a kill, {@link dropMappedLayers} removes it.
+ * Runs `body` while all layers are mounted below one folder with their ids mapped: folders by one mount of all layers,
+ * layer files by one for each layer. An overlay on them keeps its own references (Linux 5.19 and later accept idmapped
+ * layers), so that the mounts are removed at once. After a kill, {@link dropMappedLayers} removes them.
  * @param folder the container's own
  * @param layers layer folders, lowest first
+ * @param lower the roots of the layers, top-most first
  * @param body receives the mapped roots of the layers, top-most first
  */
 export async function withMappedLayers(
-  input: { readonly kernel: Kernel; readonly folders: StoreFolders; readonly folder: string; readonly userNamespace: string },
+  input: {
+    readonly kernel: Kernel;
+    readonly folders: StoreFolders;
+    readonly roots: Pick<LayerRoots, 'areFolders'>;
+    readonly folder: string;
+    readonly userNamespace: string;
+  },
   layers: readonly string[],
+  lower: readonly string[],
   body: (lower: readonly string[]) => Promise<void>,
 ): Promise<void> {
-  const { kernel, folders, folder, userNamespace } = input;
+  const { kernel, folders, roots, folder, userNamespace } = input;
   const place = placeIn(folder);
   await mkdir(place, { recursive: true, mode: 0o700 });
   await dropMappedLayers(kernel, folder);
-  const source = layers.length === 0 ? folders.empty : folders.layers;
-  await kernel.bindMount(source, place, { idmap: userNamespace, readonly: true });
+  const bind = (source: string, target: string): Promise<void> =>
+    kernel.bindMount(source, target, { idmap: userNamespace, readonly: true });
   try {
-    await body(layers.length === 0 ? [place] : layers.map((layer) => `${place}/${layer}/fs`).reverse());
+    if (roots.areFolders(layers)) {
+      await bind(layers.length === 0 ? folders.empty : folders.layers, place);
+      await body(layers.length === 0 ? [place] : layers.map((layer) => `${place}/${layer}/fs`).reverse());
+      return;
+    }
+    const mapped = lower.map((_, index) => `${place}/${index}`);
+    for (const [index, source] of lower.entries()) {
+      await mkdir(`${place}/${index}`, { mode: 0o700 });
+      await bind(source, `${place}/${index}`);
+    }
+    await body(mapped);
   } finally {
-    await kernel.umount(place, MNT_DETACH);
+    await dropMappedLayers(kernel, folder);
   }
 }
 
 /** Absent: success. */
 export async function dropMappedLayers(kernel: Kernel, folder: string): Promise<void> {
-  await unmountAt(kernel, placeIn(folder));
+  const place = placeIn(folder);
+  await unmountAt(kernel, place);
+  for (const name of await readdir(place).catch(noneIfAbsent)) {
+    await unmountAt(kernel, `${place}/${name}`);
+    await rmdir(`${place}/${name}`);
+  }
 }
 
 /**
@@ -103,6 +127,12 @@ async function unmountAt(kernel: Kernel, path: string): Promise<void> {
 
 function placeIn(folder: string): string {
   return `${folder}/lower`;
+}
+
+function noneIfAbsent(thrown: unknown): readonly string[] {
+  // What an earlier run left may be a file in place of the folder.
+  if (errnoOf(thrown) !== 'ENOTDIR') ignoreAbsent(thrown);
+  return [];
 }
 
 function ignoreAbsent(thrown: unknown): void {

@@ -13,6 +13,7 @@ import type { LayerClaim } from './claimed-layers.ts';
 import { makeStoreFolders, storeFolders } from './folders.ts';
 import type { StoreFolders } from './folders.ts';
 import { createLayerPlaces } from './layer-places.ts';
+import { openLayerRoots } from './layer-roots.ts';
 import { createLayerStore } from './layers.ts';
 import type { LayerStore } from './layers.ts';
 import { defaultLimits } from './limits/limits.ts';
@@ -24,12 +25,12 @@ import type { StoreSync } from './store-sync.ts';
 import { sha256, tarOf } from './test-kit.ts';
 import { createTrash } from './trash.ts';
 import type { Trash } from './trash.ts';
-import { createUnpackPool } from './unpack/unpack-pool.ts';
-import type { UnpackPool } from './unpack/unpack-pool.ts';
+import { createLayerPool } from './layer-workers/layer-pool.ts';
+import type { LayerPool } from './layer-workers/layer-pool.ts';
 
 let folders: StoreFolders;
 let kernel: Kernel;
-let pool: UnpackPool;
+let pool: LayerPool;
 let trash: Trash;
 let layers: LayerStore;
 let blobs: BlobStore;
@@ -41,20 +42,31 @@ beforeEach(async () => {
   await makeStoreFolders(folders);
   const log = createLogger({ level: 'silent' });
   kernel = await startKernelWorker();
-  pool = createUnpackPool({ size: 1 });
+  pool = createLayerPool({ size: 1 });
   sync = await openStoreSync(folders.root, pool);
   trash = createTrash(folders.trash, kernel, log);
+  const roots = await openLayerRoots({
+    folders,
+    kernel,
+    pool,
+    recorded: () => undefined,
+    way: { kind: 'none', why: 'not tried' },
+    damaged: () => undefined,
+    log,
+  });
   layers = createLayerStore({
     folders,
     pool,
     trash,
+    roots,
+    form: 'folder',
     limits: defaultLimits,
     era: sync.era,
     recorded: () => undefined,
     isOwned: () => false,
   });
   blobs = createBlobStore(folders, () => false, sync.era);
-  const places = createLayerPlaces({ folders, trash, uses: () => false });
+  const places = createLayerPlaces({ folders, trash, uses: () => false, roots });
   deps = { folders, pool, layers, places, sync, publishing: createSerialQueue(), log };
 });
 afterEach(async () => {

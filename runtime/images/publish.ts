@@ -9,8 +9,8 @@ import type { LayerStore } from './layers.ts';
 import type { SerialQueue } from '../../base/queues/index.ts';
 import { notDurable } from './store-sync.ts';
 import type { StoreSync } from './store-sync.ts';
-import type { Move } from './unpack/protocol.ts';
-import type { UnpackPool } from './unpack/unpack-pool.ts';
+import type { Move } from './layer-workers/protocol.ts';
+import type { LayerPool } from './layer-workers/layer-pool.ts';
 
 /** Content to be published: of a pull, or of a layer that is restored. */
 export interface Staged {
@@ -24,7 +24,7 @@ export interface Staged {
 
 export interface PublishDeps {
   readonly folders: StoreFolders;
-  readonly pool: Pick<UnpackPool, 'publish'>;
+  readonly pool: Pick<LayerPool, 'publish'>;
   readonly layers: Pick<LayerStore, 'withdrawing'>;
   readonly places: LayerPlaces;
   readonly sync: StoreSync;

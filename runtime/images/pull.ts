@@ -31,7 +31,7 @@ import { forEachLimited, orAborted } from './serial.ts';
 import { traced } from '../tracing/spans.ts';
 import type { SharedFlight } from './shared-flight.ts';
 import type { PullRequest } from './types.ts';
-import type { UnpackPool } from './unpack/unpack-pool.ts';
+import type { LayerPool } from './layer-workers/layer-pool.ts';
 
 export interface PullDeps extends PublishDeps {
   readonly limits: ImageLimits;
@@ -40,7 +40,7 @@ export interface PullDeps extends PublishDeps {
   readonly blobs: BlobStore;
   readonly layers: LayerStore;
   readonly checks: Pick<LayerChecks, 'isChecked' | 'ensure'>;
-  readonly pool: UnpackPool;
+  readonly pool: LayerPool;
   readonly decisions: Decisions;
   readonly registryClient: Pick<RegistryClient, 'repositories'>;
   /** The registry client's own options, for fetches in a Worker. */

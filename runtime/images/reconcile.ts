@@ -2,13 +2,16 @@ import { access, readdir, rm } from 'node:fs/promises';
 import { settleInTurn } from '../state/settle.ts';
 import type { SettledAct, Unsettled } from '../state/settle.ts';
 import type { LayerChecks } from './layer-checks.ts';
+import { layerFileName } from './erofs/layer-folder.ts';
+import type { LayerRoots } from './layer-roots.ts';
 import { isReplaced } from './layer-places.ts';
 import type { SweepDeps } from './sweep.ts';
-import type { UnpackPool } from './unpack/unpack-pool.ts';
+import type { LayerPool } from './layer-workers/layer-pool.ts';
 
 export interface ReconcileDeps extends SweepDeps {
-  readonly pool: Pick<UnpackPool, 'busy'>;
+  readonly pool: Pick<LayerPool, 'busy'>;
   readonly checks: Pick<LayerChecks, 'doubt'>;
+  readonly roots: Pick<LayerRoots, 'forget' | 'isUsable'>;
   readonly sweep: () => Promise<void>;
 }
 
@@ -18,7 +21,7 @@ export interface ReconcileDeps extends SweepDeps {
  * @returns what is left, and why
  */
 export function reconcileStore(deps: ReconcileDeps, valid: ReadonlySet<string>): Promise<readonly Unsettled[]> {
-  const { folders, trash, rootfs, records, layers, blobs } = deps;
+  const { folders, trash, rootfs, records, layers, blobs, roots } = deps;
   const eachIn = (folder: string, act: (name: string) => Promise<void>): SettledAct => ({
     on: folder,
     act: async () => settleInTurn((await readdir(folder)).map((name) => ({ on: `${folder}/${name}`, act: () => act(name) }))),
@@ -49,11 +52,14 @@ export function reconcileStore(deps: ReconcileDeps, valid: ReadonlySet<string>):
     {
       on: folders.layers,
       act: async () => {
-        for (const { folder } of records.layers()) {
-          // Missing or unreadable: restored from its blob before it is used.
-          await access(`${folders.layers}/${folder}/fs`).catch(() => {
-            deps.checks.doubt(folder);
-          });
+        for (const { folder, form } of records.layers()) {
+          // Missing, unreadable, or in a form that cannot be used: restored from its blob before it is used.
+          const content = `${folders.layers}/${folder}/${form === 'erofs' ? layerFileName : 'fs'}`;
+          const isThere = await access(content).then(
+            () => true,
+            () => false,
+          );
+          if (!isThere || !roots.isUsable({ form })) deps.checks.doubt(folder);
         }
         await deps.sweep();
       },

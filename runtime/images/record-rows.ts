@@ -84,6 +84,22 @@ function nameOf(row: NameSqlRow, dossiers: Map<string, Dossier>): NameRow {
   };
 }
 
+/**
+ * The form of a layer is part of this column: a release before it takes an EROFS file for a damaged folder, and
+ * removes the image, where another schema would keep it from starting.
+ */
+const erofsPrefix = 'erofs:';
+
+/** Returns the value of the column `manifest_sha256`. */
+export function manifestColumn({ form, manifestSha256 }: Pick<LayerRow, 'form' | 'manifestSha256'>): string {
+  return form === 'erofs' ? `${erofsPrefix}${manifestSha256}` : manifestSha256;
+}
+
+function recordedForm(column: string): Pick<LayerRow, 'form' | 'manifestSha256'> {
+  if (!column.startsWith(erofsPrefix)) return { form: 'folder', manifestSha256: column };
+  return { form: 'erofs', manifestSha256: column.slice(erofsPrefix.length) };
+}
+
 function layerOf(row: LayerSqlRow): LayerRow {
   return {
     folder: row.folder,
@@ -91,7 +107,7 @@ function layerOf(row: LayerSqlRow): LayerRow {
     dependent: row.dependent === 1,
     blobDigest: row.blob_digest,
     blobSize: row.blob_size,
-    manifestSha256: row.manifest_sha256,
+    ...recordedForm(row.manifest_sha256),
     bytes: row.bytes,
     inodes: row.inodes,
   };

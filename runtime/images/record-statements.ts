@@ -1,6 +1,7 @@
 import type { Statement } from '../../base/storage/index.ts';
 import { withoutParts } from '../../trust/index.ts';
 import type { Dossier } from '../../trust/index.ts';
+import { manifestColumn } from './record-rows.ts';
 import type { Admission, LayerRow, NameRow } from './stored-image.ts';
 
 /**
@@ -71,11 +72,11 @@ export function nameStatement(row: NameRow, imageId: string): Statement {
  * A write that was reported as failed may have taken effect all the same: this statement replaces its row,
  * which is not in memory.
  */
-function layerStatement(row: LayerRow): Statement {
+export function layerStatement(row: LayerRow): Statement {
   return {
     sql: `INSERT INTO image_layer (folder, diff_id, dependent, blob_digest, blob_size, manifest_sha256, bytes, inodes) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
       ON CONFLICT (folder) DO UPDATE SET diff_id = excluded.diff_id, dependent = excluded.dependent, blob_digest = excluded.blob_digest,
         blob_size = excluded.blob_size, manifest_sha256 = excluded.manifest_sha256, bytes = excluded.bytes, inodes = excluded.inodes`,
-    params: [row.folder, row.diffId, Number(row.dependent), row.blobDigest, row.blobSize, row.manifestSha256, row.bytes, row.inodes],
+    params: [row.folder, row.diffId, Number(row.dependent), row.blobDigest, row.blobSize, manifestColumn(row), row.bytes, row.inodes],
   };
 }

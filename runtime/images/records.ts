@@ -2,7 +2,7 @@ import { largest } from '../../base/lists/index.ts';
 import type { Database, Statement } from '../../base/storage/index.ts';
 import { withoutParts } from '../../trust/index.ts';
 import { loadRecords } from './record-rows.ts';
-import { admissionStatements, dossierStatements, nameStatement, removalStatements } from './record-statements.ts';
+import { admissionStatements, dossierStatements, layerStatement, nameStatement, removalStatements } from './record-statements.ts';
 import { createSerialQueue } from '../../base/queues/index.ts';
 import type { Admission, LayerRow, NameRow, RenewedName, StoredImage } from './stored-image.ts';
 import type { ImageRecord } from './types.ts';
@@ -28,6 +28,8 @@ export interface ImageRecords {
   append(statements: readonly Statement[]): Promise<void>;
   removeImage(id: string): Promise<void>;
   removeLayers(folders: readonly string[]): Promise<void>;
+  /** Records that a layer is on the disk in another form. */
+  replaceLayer(row: LayerRow): Promise<void>;
 }
 
 export async function openImageRecords(database: Database): Promise<ImageRecords> {
@@ -120,6 +122,11 @@ export async function openImageRecords(database: Database): Promise<ImageRecords
         if (folders.length === 0) return;
         await database.write(folders.map((folder) => ({ sql: 'DELETE FROM image_layer WHERE folder = ?', params: [folder] })));
         for (const folder of folders) layers.delete(folder);
+      }),
+    replaceLayer: (row) =>
+      serial(async () => {
+        await database.write([layerStatement(row)]);
+        layers.set(row.folder, row);
       }),
   };
 }

@@ -8,6 +8,7 @@ import { errnoOf, imageError, wrapImageError } from './limits/failures.ts';
 import type { StoreFolders } from './folders.ts';
 import { joined, mayHold, noList, readLayerList } from './layer-list.ts';
 import type { LayerList } from './layer-list.ts';
+import type { LayerRoots } from './layer-roots.ts';
 import {
   dropMappedLayers,
   makeMappedRoot,
@@ -49,6 +50,7 @@ interface RootfsDeps {
   readonly folders: StoreFolders;
   readonly mappedRoots: MappedRoots;
   readonly kernel: Kernel;
+  readonly roots: Pick<LayerRoots, 'use' | 'areFolders'>;
 }
 
 /** One container's root file system. */
@@ -66,10 +68,11 @@ export async function openRootfsStore(
   folders: StoreFolders,
   mappedRoots: MappedRoots,
   kernel: Kernel,
+  roots: RootfsDeps['roots'],
   trash: Trash,
   log: Logger,
 ): Promise<RootfsStore> {
-  const deps: RootfsDeps = { folders, mappedRoots, kernel };
+  const deps: RootfsDeps = { folders, mappedRoots, kernel, roots };
   const held = new Map<string, LayerList>();
   const { run: inTurn } = createKeyedQueue();
   /** Interrupted before their lists were written: the layers below their mounts are unknown. */
@@ -138,7 +141,7 @@ export async function openRootfsStore(
 
 /** Mounts the overlay and writes the list of its layers. Mounted already: the same result. */
 async function mountOverlay(
-  { folders, mappedRoots, kernel }: RootfsDeps,
+  { folders, mappedRoots, kernel, roots }: RootfsDeps,
   { id, imageId, layers, mapping, context }: RootfsRequest,
 ): Promise<Rootfs> {
   const folder = folderOf(folders, id);
@@ -149,10 +152,8 @@ async function mountOverlay(
     if (mapping !== undefined) await dropMappedLayers(kernel, folder);
     return rootfs;
   }
-  const lower = layers.map((layer) => `${folders.layers}/${layer}/fs`).reverse();
-  const top = lower[0];
-  const mountTree = async (): Promise<void> => {
-    const root = await stat(top ?? folders.empty);
+  const mountTree = async (lower: readonly string[]): Promise<void> => {
+    const root = await stat(lower[0] ?? folders.empty);
     const make = {
       uid: mapping === undefined ? root.uid : mappedId(mapping.uids, root.uid),
       gid: mapping === undefined ? root.gid : mappedId(mapping.gids, root.gid),
@@ -167,15 +168,15 @@ async function mountOverlay(
         make,
         ...(context !== undefined && { context }),
       });
-    if (mapping === undefined) await overlay(top === undefined ? [folders.empty] : lower);
-    else await withMappedLayers({ kernel, folders, folder, userNamespace: mapping.userNamespace }, layers, overlay);
+    if (mapping === undefined) await overlay(lower.length === 0 ? [folders.empty] : lower);
+    else await withMappedLayers({ kernel, folders, roots, folder, userNamespace: mapping.userNamespace }, layers, lower, overlay);
   };
   const list = async (): Promise<void> => {
     await mkdir(folder, { recursive: true, mode: 0o700 });
     // Not synced: after a power cut the container is gone as well.
     await writeFile(`${folder}/layers.json`, JSON.stringify({ imageId, layers }), { mode: 0o600 });
   };
-  await settleAll([mountTree(), list()]);
+  await settleAll([roots.use([...layers].reverse(), mountTree), list()]);
   refuseUnsafe(rootfs.path, id);
   return rootfs;
 }

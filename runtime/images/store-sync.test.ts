@@ -19,7 +19,7 @@ import { makeStoreFolders, storeFolders } from ${JSON.stringify(import.meta.reso
 import { publish } from ${JSON.stringify(import.meta.resolve('./publish.ts'))};
 import { createSerialQueue } from ${JSON.stringify(import.meta.resolve('../../base/queues/index.ts'))};
 import { openStoreSync } from ${JSON.stringify(import.meta.resolve('./store-sync.ts'))};
-import { createUnpackPool } from ${JSON.stringify(import.meta.resolve('./unpack/unpack-pool.ts'))};
+import { createLayerPool } from ${JSON.stringify(import.meta.resolve('./layer-workers/layer-pool.ts'))};
 const folder = ${JSON.stringify(folder)};
 const [backing, disk] = [folder + '/backing', folder + '/disk'];
 for (const path of [backing, disk]) mkdirSync(path);
@@ -30,7 +30,7 @@ execFileSync('mkfs.ext4', ['-q', '-F', '-O', '^has_journal', '-E', 'lazy_itable_
 execFileSync('mount', ['-o', 'loop,errors=continue', backing + '/image', disk]);
 const folders = storeFolders(disk + '/images');
 await makeStoreFolders(folders);
-const pool = createUnpackPool({ size: 1 });
+const pool = createLayerPool({ size: 1 });
 const sync = await openStoreSync(folders.root, pool);
 const codeOf = (promise) => promise.then(() => 'ok', (error) => error.code);
 const parts = {

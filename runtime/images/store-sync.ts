@@ -2,7 +2,7 @@ import { constants } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { reasonOf } from '../../base/errors/index.ts';
 import { errnoOf, imageError } from './limits/failures.ts';
-import type { UnpackPool } from './unpack/unpack-pool.ts';
+import type { LayerPool } from './layer-workers/layer-pool.ts';
 
 /**
  * Detects whether the disk keeps the writes to the store. The kernel reports a lost write once to each
@@ -24,7 +24,7 @@ export interface StoreSync {
   close(): Promise<void>;
 }
 
-export async function openStoreSync(root: string, pool: Pick<UnpackPool, 'sync'>): Promise<StoreSync> {
+export async function openStoreSync(root: string, pool: Pick<LayerPool, 'sync'>): Promise<StoreSync> {
   const handle = await open(root, constants.O_RDONLY | constants.O_DIRECTORY);
   let era = 0;
   return {

@@ -1,21 +1,18 @@
 import type { Dossier } from '../../trust/index.ts';
+import type { LayerRecord } from './layer-workers/protocol.ts';
 import type { ImageConfig, ImageRecord } from './types.ts';
 
-/** An unpacked layer on disk. */
-export interface LayerRow {
+/** A layer on disk. */
+export interface LayerRow extends LayerRecord {
   /**
    * Folder below `layers`: the hex digits of the diff id, or of the chain id when the content depends on the
    * layers below.
    */
   readonly folder: string;
-  readonly diffId: string;
   /** The content depends on the layers below: it is valid only for this chain id. */
   readonly dependent: boolean;
   readonly blobDigest: string;
   readonly blobSize: number;
-  /** sha256 of the per-file manifest. */
-  readonly manifestSha256: string;
-  readonly bytes: number;
   readonly inodes: number;
 }
 

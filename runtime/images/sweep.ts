@@ -4,6 +4,7 @@ import { untilDone } from '../state/until-done.ts';
 import type { BlobStore } from './blobs.ts';
 import type { StoreFolders } from './folders.ts';
 import type { LayerPlaces } from './layer-places.ts';
+import type { LayerRoots } from './layer-roots.ts';
 import type { LayerStore } from './layers.ts';
 import type { ImageRecords } from './records.ts';
 import type { RootfsStore } from './rootfs.ts';
@@ -17,6 +18,7 @@ export interface SweepDeps {
   readonly blobs: BlobStore;
   readonly rootfs: RootfsStore;
   readonly places: LayerPlaces;
+  readonly roots: Pick<LayerRoots, 'forget'>;
   readonly trash: Trash;
 }
 
@@ -25,7 +27,7 @@ export interface SweepDeps {
  * folder without a row is never used. One call at a time.
  */
 export async function sweepLayers(deps: SweepDeps): Promise<void> {
-  const { records, layers, blobs, rootfs, trash, folders, places } = deps;
+  const { records, layers, blobs, rootfs, trash, folders, places, roots } = deps;
   await places.tidy();
   const orphans = [...records.layers()].filter(
     ({ folder }) => !records.isLayerOwned(folder) && !rootfs.uses(folder) && !layers.isClaimed(folder),
@@ -37,6 +39,7 @@ export async function sweepLayers(deps: SweepDeps): Promise<void> {
   await layers.withdraw(names, async () => {
     await records.removeLayers(names);
     for (const { folder, blobDigest } of orphans) {
+      roots.forget(folder);
       await trash.discard(`${folders.layers}/${folder}`);
       await blobs.dropUnowned(blobDigest);
     }

@@ -13,7 +13,7 @@ import type { Database } from '../../base/storage/index.ts';
 import { loadPolicy, loadSigningKey, signImage, verdictLogMigrations } from '../../trust/index.ts';
 import type { SigningKey, TrustPolicy } from '../../trust/index.ts';
 import { createImageStore } from './image-store.ts';
-import type { OpenImageStore } from './image-store.ts';
+import type { ImageStoreOptions, OpenImageStore } from './image-store.ts';
 import type { ImageLimits } from './limits/limits.ts';
 import { imageMigrations } from './schema.ts';
 
@@ -96,6 +96,14 @@ export async function pushImage(
   return { digest, id: pushed.digest, size: config.length };
 }
 
+/** Whether the tests of this process store layers as EROFS files. */
+export const storesFiles = process.env['PORTCULLIS_TEST_LAYERS'] === 'erofs';
+
+/** Returns the path of a file with the content of a layer: of one of its files, named by `name`, or of all. */
+export function contentOf(layer: string, name: string): string {
+  return storesFiles ? `${layer}/layer.erofs` : `${layer}/fs/${name}`;
+}
+
 export interface Kit {
   readonly folder: string;
   readonly root: string;
@@ -110,7 +118,7 @@ export interface Kit {
   /** Replaces the policy in force; the rules are YAML, and `k.pub` is the kit's key. */
   usePolicy(rules: string | undefined): Promise<void>;
   /** Closes the store and opens it again on the same files. */
-  reopen(): Promise<Kit>;
+  reopen(changes?: Parameters<typeof openKit>[1]): Promise<Kit>;
   /** `keep`: the folder stays. */
   close(options?: { readonly keep?: boolean }): Promise<void>;
 }
@@ -121,7 +129,14 @@ export interface Kit {
  */
 export async function openKit(
   host: string,
-  options: { readonly folder?: string; readonly limits?: Partial<ImageLimits> } = {},
+  options: {
+    readonly folder?: string;
+    readonly limits?: Partial<ImageLimits>;
+    /** The form of layers; by default that of the environment variable PORTCULLIS_TEST_LAYERS, or folders. */
+    readonly layers?: ImageStoreOptions['layers'];
+    /** Changes the kernel that the store gets. */
+    readonly kernel?: (kernel: Kernel) => Kernel;
+  } = {},
 ): Promise<Kit> {
   const folder = options.folder ?? mkdtempSync('/var/tmp/portcullis-images-');
   if (!existsSync(`${folder}/k.key`)) {
@@ -153,7 +168,8 @@ export async function openKit(
   const store = await createImageStore({
     root,
     database,
-    kernel,
+    kernel: options.kernel?.(kernel) ?? kernel,
+    layers: options.layers ?? (storesFiles ? 'erofs' : 'folders'),
     registryClient: client,
     registryOptions: {},
     policy: () => policy,
@@ -183,9 +199,9 @@ export async function openKit(
     reference: (name, tag = '1') => formatReference({ registry: host, repository: name, tag }),
     sign: async (name, digest) => void (await signImage({ repository: repository(name), digest, key, format: 'bundle', now: new Date() })),
     usePolicy,
-    async reopen() {
+    async reopen(changes = {}) {
       await end();
-      return openKit(host, { ...options, folder });
+      return openKit(host, { ...options, ...changes, folder });
     },
     async close(closing = {}) {
       await end();

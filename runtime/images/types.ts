@@ -1,5 +1,6 @@
 import type { Dossier, Platform, TrustServices, Verdict } from '../../trust/index.ts';
 import type { Unsettled } from '../state/settle.ts';
+import type { LayerForm } from './layer-workers/protocol.ts';
 import type { ImageConfig } from './manifest/image-config.ts';
 
 export type { ImageConfig } from './manifest/image-config.ts';
@@ -87,6 +88,15 @@ export interface EvidenceInUse {
   readonly imageId: string;
 }
 
+/** How new layers are stored, and how the kernel mounts layer files. */
+export interface LayerFormFacts {
+  readonly form: LayerForm;
+  /** Undefined: the kernel mounts none. */
+  readonly mountedBy?: 'file' | 'loop';
+  /** Why layers are folders. */
+  readonly why?: string;
+}
+
 /** The interface of the image store for the rest of the runtime: all content passes through it. */
 export interface ImageStore {
   pull(request: PullRequest): Promise<{ readonly image: ImageRecord; readonly verdict: Verdict }>;
@@ -141,6 +151,8 @@ export interface ImageStore {
    * already: the same result.
    */
   mountVolume(containerId: string, index: number, image: ImageRecord, mapping?: LayerMapping): Promise<string>;
+  /** The form of new layers on this machine. */
+  readonly layerForm: LayerFormFacts;
   /** Whether limits of writable layers are enforced here. */
   readonly limitsWrites: boolean;
   /**

@@ -2,7 +2,7 @@ import type { Row } from './row.ts';
 
 const folders = 'test/e2e/kernel-folders.test.ts';
 const unpackLimits = 'runtime/images/unpack/unpack-limits.test.ts';
-const unpackPool = 'runtime/images/unpack/unpack-pool.test.ts';
+const unpackPool = 'runtime/images/layer-workers/layer-pool.test.ts';
 const hostDoors = 'cni-plugins/engine/host-exposure.test.ts';
 const publish = 'cni-plugins/overlay/network-services/publish.test.ts';
 const policyFiles = 'cni-plugins/policy/kubernetes/folder.test.ts';

@@ -1,6 +1,6 @@
 import '../fixtures/private-namespaces.ts';
 import assert from 'node:assert/strict';
-import { chownSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { chownSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
@@ -30,6 +30,14 @@ const options = (hostId: number, more: NamespaceOptions = {}): NamespaceOptions 
 const securityOf = (hostId: number, more: NamespaceOptions = {}) => ({
   linux: { securityContext: { namespaceOptions: options(hostId, more) } },
 });
+
+/** Name, owner and time of change of each layer in the store: of its file, or of a file in its folder. */
+const fileOrFolderOf = (layers: string) =>
+  readdirSync(layers).map((name) => {
+    const file = join(layers, name, 'layer.erofs');
+    const { uid, ctimeMs } = statSync(existsSync(file) ? file : join(layers, name, 'fs/etc/passwd'));
+    return { name, uid, ctimeMs };
+  });
 
 describe('user namespaces', () => {
   let stage: Stage;
@@ -265,7 +273,7 @@ describe('user namespaces', () => {
 
   it('pods with different ids share the layers of their image', async () => {
     const layers = join(stage.folders.root, 'images/layers');
-    const owners = (): number[] => readdirSync(layers).map((name) => statSync(join(layers, name, 'fs/etc/passwd')).uid);
+    const before = fileOrFolderOf(layers);
     const pods = await Promise.all(
       [600_000, 700_000].map(async (hostId) => {
         const pod = await runPod(stage, `shares-${hostId}`, securityOf(hostId));
@@ -273,7 +281,8 @@ describe('user namespaces', () => {
       }),
     );
     for (const { id } of pods) assert.equal((await execute(stage, id, 'stat', '-c', '%u', '/etc/passwd')).stdout, '0\n');
-    assert.deepEqual(owners(), [0], 'one layer, as it was unpacked');
+    assert.deepEqual(fileOrFolderOf(layers), before, 'one layer, as it was pulled');
+    assert.equal(before.length, 1);
     await Promise.all(pods.map(({ pod }) => removePod(stage, pod)));
   });
 

@@ -20,15 +20,19 @@ export interface StandIn {
 /** The modules through which the image store calls the system. Everything above is product code. */
 const ofImages: readonly StandIn[] = [
   {
-    of: /\/runtime\/images\/([^/]+|unpack\/download)\.ts$|\/base\/storage\/atomic-file\.ts$/,
+    of: /\/runtime\/images\/([^/]+|layer-workers\/download)\.ts$|\/base\/storage\/atomic-file\.ts$/,
     imported: /^node:fs\/promises$/,
     standIn: 'fs-promises',
   },
-  { of: /\/runtime\/images\/(rootfs|unpack\/file-manifest|unpack\/unpack\.worker)\.ts$/, imported: /^node:fs$/, standIn: 'fs' },
+  { of: /\/runtime\/images\/(rootfs|unpack\/file-manifest|layer-workers\/layer\.worker)\.ts$/, imported: /^node:fs$/, standIn: 'fs' },
   { of: /\/runtime\/images\/.*\.ts$/, imported: /\/base\/kernel\/index\.ts$/, standIn: 'kernel' },
-  { of: /\/runtime\/images\/(shutdown-marker|unpack\/unpack-pool)\.ts$/, imported: /\/base\/process\/index\.ts$/, standIn: 'process' },
-  { of: /\/runtime\/images\/unpack\/unpack\.worker\.ts$/, imported: /^node:worker_threads$/, standIn: 'worker-threads' },
-  { of: /\/runtime\/images\/unpack\/unpack\.worker\.ts$/, imported: /\/unpack-layer\.ts$/, standIn: 'unpack-layer' },
+  {
+    of: /\/runtime\/images\/(shutdown-marker|layer-workers\/layer-pool)\.ts$/,
+    imported: /\/base\/process\/index\.ts$/,
+    standIn: 'process',
+  },
+  { of: /\/runtime\/images\/layer-workers\/layer\.worker\.ts$/, imported: /^node:worker_threads$/, standIn: 'worker-threads' },
+  { of: /\/runtime\/images\/layer-workers\/layer\.worker\.ts$/, imported: /\/unpack-layer\.ts$/, standIn: 'unpack-layer' },
 ];
 
 const servicesThread = /\/services\/control\/services\.worker\.ts$/;

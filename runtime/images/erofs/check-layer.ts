@@ -21,12 +21,21 @@ const maxMetadataBytes = 768 * 1024 * 1024;
 export function openLayerFile(path: string, record: LayerFileRecord): number {
   const fd = attempt(path, () => openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK));
   try {
-    attempt(path, () => checkMetadata(fd, path, record));
+    checkLayerFile(fd, path, record);
     return fd;
   } catch (thrown) {
     closeSync(fd);
     throw thrown;
   }
+}
+
+/**
+ * Does the same for a file that is open already. The caller keeps the descriptor.
+ * @param path for messages
+ * @throws IMAGES_STORE_FAILED
+ */
+export function checkLayerFile(fd: number, path: string, record: LayerFileRecord): void {
+  attempt(path, () => checkMetadata(fd, path, record));
 }
 
 /**

@@ -1,6 +1,6 @@
 import '../../../test/fixtures/private-namespaces.ts';
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import { closeSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
@@ -193,6 +193,20 @@ describe('the probe', mountable, () => {
     assert.ok(way.kind === 'none');
     assert.match(way.why, /loop: .*no such device/);
   });
+});
+
+it('on tmpfs, which EROFS cannot read itself, a loop device is used, also if the plan names the file', mountable, async () => {
+  const place = `${folder}/tmpfs`;
+  mkdirSync(place);
+  execFileSync('mount', ['-t', 'tmpfs', 'none', place]);
+  try {
+    const fd = await openLayer('tmpfs/layer');
+    assert.equal((await probeLayerMounts(kernel, place)).kind, 'loop');
+    closeSync(await mountLayer(kernel, fd, { kind: 'file', direct: true }));
+    closeSync(fd);
+  } finally {
+    execFileSync('umount', ['--lazy', place]);
+  }
 });
 
 it('a file that is no layer is not mounted', async () => {

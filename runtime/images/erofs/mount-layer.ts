@@ -1,11 +1,17 @@
 import { statfsSync } from 'node:fs';
-import { directReadUnit, kernelRelease } from '../../../base/kernel/index.ts';
+import { directReadUnit, isErrno, kernelRelease } from '../../../base/kernel/index.ts';
 import type { Kernel, KernelRelease } from '../../../base/kernel/index.ts';
 import { blockBytes } from './format.ts';
 
 /** How Linux mounts the layer files of a folder. */
 export type MountWay =
-  | { readonly kind: 'file' | 'loop'; readonly direct: boolean }
+  | {
+      readonly kind: 'file' | 'loop';
+      /** Whether reads bypass the page cache of the store's own file system, where that can do so. */
+      readonly direct: boolean;
+      /** Whether a mount needs a path to be a layer of overlayfs, or to be bound. */
+      readonly attached: boolean;
+    }
   | {
       readonly kind: 'none';
       /** Why it does not, for `portcullis doctor` and the log. */
@@ -30,6 +36,8 @@ const soundSeries: readonly (readonly [major: number, minor: number, patch: numb
   [6, 18, 44],
 ];
 const soundFrom = [7, 2] as const;
+/** From this release on, a mount that is attached nowhere can be a layer of overlayfs, and can be cloned. */
+const detachedFrom = [6, 15] as const;
 
 /**
  * Decides how layer files in a folder are mounted, by the kernel's release and the folder's file system. It is a plan:
@@ -42,7 +50,11 @@ export function mountWay({ major, minor, release }: KernelRelease, type: number)
   const patch = Number(/^\d+\.\d+\.(\d+)/.exec(release)?.[1] ?? 0);
   const sound = isFrom([major, minor], soundFrom) || soundSeries.some(([a, b, least]) => major === a && minor === b && patch >= least);
   // The kernel stacks two levels: the overlay of a container, and EROFS on a file. A loop device is no level.
-  return { kind: sound && type !== OVERLAYFS_SUPER_MAGIC ? 'file' : 'loop', direct: true };
+  return {
+    kind: sound && type !== OVERLAYFS_SUPER_MAGIC ? 'file' : 'loop',
+    direct: true,
+    attached: !isFrom([major, minor], detachedFrom),
+  };
 }
 
 /** Returns the way for the layer files in a folder of this machine. */
@@ -58,15 +70,31 @@ function isFrom([major, minor]: readonly [number, number], [leastMajor, leastMin
 /**
  * Mounts an open layer file, attached nowhere: the tree is at `/proc/self/fd/N`, and disappears with the last
  * descriptor, mount or container that uses it. Without direct reads the page cache would hold each page twice.
+ * Where the file's file system cannot be read by EROFS (tmpfs), a loop device is used also if a plan that was not
+ * tried names the file.
  * @param fd from `openLayerFile`: the kernel parses what is in the file
  * @param way one that mounts
  * @returns a descriptor of the mount, which the caller closes
  * @throws KERNEL_<errno>, with the kernel's reason where it gives one
  */
-export function mountLayer(
+export async function mountLayer(
   kernel: Pick<Kernel, 'openDetachedMount'>,
   fd: number,
-  { kind, direct }: Exclude<MountWay, { kind: 'none' }>,
+  { kind, direct }: Pick<Exclude<MountWay, { kind: 'none' }>, 'kind' | 'direct'>,
+): Promise<number> {
+  try {
+    return await mountBy(kernel, fd, { kind, direct });
+  } catch (thrown) {
+    if (kind === 'file' && isErrno(thrown, 'ENOTBLK')) return mountBy(kernel, fd, { kind: 'loop', direct });
+    throw thrown;
+  }
+}
+
+/** As {@link mountLayer}, in this way alone: for the probe. */
+export function mountBy(
+  kernel: Pick<Kernel, 'openDetachedMount'>,
+  fd: number,
+  { kind, direct }: Pick<Exclude<MountWay, { kind: 'none' }>, 'kind' | 'direct'>,
 ): Promise<number> {
   // A disk with blocks of 4 KiB reads no archive directly: files in it begin at multiples of 512 bytes.
   const unit = direct ? directReadUnit(fd) : 0;

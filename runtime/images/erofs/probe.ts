@@ -6,7 +6,7 @@ import { defaultLimits } from '../limits/limits.ts';
 import { createJobCell, createWorkClock } from '../unpack/work-clock.ts';
 import { openLayerFile } from './check-layer.ts';
 import { encodeLayer } from './encode-layer.ts';
-import { mountLayer, mountWayOf } from './mount-layer.ts';
+import { mountBy, mountWayOf } from './mount-layer.ts';
 import type { MountWay } from './mount-layer.ts';
 
 const fileName = 'probe';
@@ -38,7 +38,7 @@ export async function probeLayerMounts(kernel: Pick<Kernel, 'openDetachedMount'>
     try {
       const failures: string[] = [];
       for (const kind of planned.kind === 'file' ? (['file', 'loop'] as const) : (['loop'] as const)) {
-        const way = { kind, direct: planned.direct };
+        const way = { ...planned, kind };
         const failure = await tryMount(kernel, fd, way);
         if (failure === undefined) return way;
         failures.push(`${kind}: ${failure}`);
@@ -59,7 +59,7 @@ async function tryMount(
   way: Exclude<MountWay, { kind: 'none' }>,
 ): Promise<string | undefined> {
   try {
-    const mount = await mountLayer(kernel, fd, way);
+    const mount = await mountBy(kernel, fd, way);
     try {
       return readFileSync(`/proc/self/fd/${mount}/${fileName}`, 'utf8') === content ? undefined : 'a file has other content';
     } finally {

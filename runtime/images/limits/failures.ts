@@ -16,6 +16,8 @@ export type ImageErrorCode =
   | 'IMAGES_LAYER_TOO_LARGE'
   | 'IMAGES_LAYER_TRUNCATED'
   | 'IMAGES_LAYER_UNCHECKED'
+  | 'IMAGES_LAYER_UNMOUNTABLE'
+  | 'IMAGES_LAYERS_UNMOUNTABLE'
   | 'IMAGES_LAYER_UNSUPPORTED'
   | 'IMAGES_LAYER_UNWRITABLE'
   | 'IMAGES_NAME_NOT_RECORDED'
@@ -82,4 +84,13 @@ export function errnoOf(thrown: unknown): string | undefined {
   }
   if (thrown instanceof Error && 'code' in thrown && typeof thrown.code === 'string') return thrown.code;
   return undefined;
+}
+
+const passingErrors = new Set(['ENOSPC', 'EDQUOT', 'EROFS', 'EMFILE', 'ENFILE', 'ENOMEM', 'EAGAIN']);
+const passingKinds = new Set(['unavailable', 'cancelled', 'deadline']);
+
+/** Whether a failure says nothing about the content of the store: the same attempt may succeed later. */
+export function mayPass(thrown: unknown): boolean {
+  if (passingErrors.has(errnoOf(thrown) ?? '')) return true;
+  return isPortcullisError(thrown) && (thrown.code === 'IMAGES_DISK_FULL' || passingKinds.has(thrown.kind));
 }

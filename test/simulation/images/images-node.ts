@@ -3,7 +3,7 @@ import { createLogger } from '../../../base/log/index.ts';
 import { createImageStore } from '../../../runtime/images/index.ts';
 import type { OpenImageStore } from '../../../runtime/images/index.ts';
 import type { LayerMapping } from '../../../runtime/images/types.ts';
-import '../../../runtime/images/unpack/unpack.worker.ts';
+import '../../../runtime/images/layer-workers/layer.worker.ts';
 import type { TrustPolicy } from '../../../trust/index.ts';
 import { beginLife } from '../life.ts';
 import type { Life } from '../client.ts';

@@ -216,7 +216,7 @@ function damageLayer({ world, pick }: Play): void {
 }
 
 function endWorkers({ world }: Play): Promise<void> {
-  world.tell('  the unpack Workers end');
+  world.tell('  the Workers for layers end');
   loseWorkers();
   return Promise.resolve();
 }

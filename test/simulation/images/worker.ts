@@ -1,14 +1,14 @@
-import type { UnpackAnswer, UnpackCommand } from '../../../runtime/images/unpack/protocol.ts';
+import type { LayerAnswer, LayerCommand } from '../../../runtime/images/layer-workers/protocol.ts';
 import { thread } from '../thread.ts';
 import { machine } from './machine.ts';
 
 /**
- * A Worker of the unpack pool, with the members that the pool uses. All Workers run in the one thread of the
+ * A Worker of the layer pool, with the members that the pool uses. All Workers run in the one thread of the
  * simulation.
  */
 export interface SimulatedWorker {
   on(event: 'message' | 'error' | 'exit', listener: (value: never) => void): void;
-  postMessage(command: UnpackCommand): void;
+  postMessage(command: LayerCommand): void;
   ref(): void;
   unref(): void;
   terminate(): Promise<number>;
@@ -16,7 +16,7 @@ export interface SimulatedWorker {
 
 interface Running extends SimulatedWorker {
   readonly hasEnded: boolean;
-  hear(answer: UnpackAnswer): void;
+  hear(answer: LayerAnswer): void;
   /** Ends the Worker as a fault of the thread does. */
   end(): void;
 }
@@ -25,14 +25,14 @@ interface Running extends SimulatedWorker {
 const jobsOfWorker = 1_000_000;
 const workers = new Map<number, Running>();
 let serial = 0;
-let handler: ((command: UnpackCommand) => void) | undefined;
+let handler: ((command: LayerCommand) => void) | undefined;
 
 /** The end of the port that the Worker's code uses. */
 export const port = {
-  on: (_event: 'message', listener: (command: UnpackCommand) => void): void => {
+  on: (_event: 'message', listener: (command: LayerCommand) => void): void => {
     handler = listener;
   },
-  postMessage: (answer: UnpackAnswer): void => workers.get(Math.floor(answer.job / jobsOfWorker))?.hear(answer),
+  postMessage: (answer: LayerAnswer): void => workers.get(Math.floor(answer.job / jobsOfWorker))?.hear(answer),
 };
 
 export function startSimulatedWorker(): SimulatedWorker {

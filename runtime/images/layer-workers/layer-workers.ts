@@ -1,9 +1,9 @@
 import type { Worker } from 'node:worker_threads';
 import { lost } from './pending-job.ts';
 import type { Pending } from './pending-job.ts';
-import type { LayerProgress } from './layer-budget.ts';
-import type { UnpackAnswer } from './protocol.ts';
-import { cancelledError, overdueError, readWork } from './work-clock.ts';
+import type { LayerProgress } from '../unpack/layer-budget.ts';
+import type { LayerAnswer } from './protocol.ts';
+import { cancelledError, overdueError, readWork } from '../unpack/work-clock.ts';
 
 const jobsPerWorker = 2;
 /** A cancelled job stops within milliseconds, unless its Worker is stuck. */
@@ -11,14 +11,14 @@ const cancelGraceMs = 3_000;
 /** A job that was lost this often with the Worker of another job is not tried again. */
 const mostTries = 4;
 
-/** A Worker of the unpack pool, with the jobs that it runs, by their ids. */
+/** A Worker of the layer pool, with the jobs that it runs, by their ids. */
 export interface Member {
   readonly worker: Worker;
   readonly jobs: Map<number, Pending>;
 }
 
-/** What the Workers of the unpack pool need. */
-export interface UnpackWorkersDeps {
+/** What the Workers of the layer pool need. */
+export interface LayerWorkersDeps {
   readonly start: () => Worker;
   /** Maximum number of Workers, without those that were ended and still exist. */
   readonly size: number;
@@ -26,7 +26,7 @@ export interface UnpackWorkersDeps {
   readonly exitMs: number;
   readonly isClosed: () => boolean;
   /** Receives each message of a Worker. */
-  readonly answered: (member: Member, answer: UnpackAnswer) => void;
+  readonly answered: (member: Member, answer: LayerAnswer) => void;
   /** Receives a job that starts again, because its Worker was ended for another job. */
   readonly again: (job: Pending) => void;
   /** Called after each loss of a Worker: queued jobs may need another one. */
@@ -34,10 +34,10 @@ export interface UnpackWorkersDeps {
 }
 
 /**
- * The Workers of the unpack pool: those that take jobs, and those that were ended and still exist. A job whose
+ * The Workers of the layer pool: those that take jobs, and those that were ended and still exist. A job whose
  * Worker is lost is either given up or starts again.
  */
-export interface UnpackWorkers {
+export interface LayerWorkers {
   /** The Workers that take jobs. */
   readonly members: ReadonlySet<Member>;
   start(): Member;
@@ -53,7 +53,7 @@ export interface UnpackWorkers {
   close(): Promise<void>;
 }
 
-export function createUnpackWorkers(deps: UnpackWorkersDeps): UnpackWorkers {
+export function createLayerWorkers(deps: LayerWorkersDeps): LayerWorkers {
   const { size, exitMs, isClosed, answered, again, changed } = deps;
   const members = new Set<Member>();
   /** Workers that were ended and still exist. */
@@ -63,7 +63,7 @@ export function createUnpackWorkers(deps: UnpackWorkersDeps): UnpackWorkers {
     const worker = deps.start();
     const member: Member = { worker, jobs: new Map() };
     members.add(member);
-    worker.on('message', (message: UnpackAnswer) => {
+    worker.on('message', (message: LayerAnswer) => {
       answered(member, message);
     });
     worker.on('error', (error) => {
@@ -71,7 +71,7 @@ export function createUnpackWorkers(deps: UnpackWorkersDeps): UnpackWorkers {
     });
     worker.on('exit', () => {
       if (ending.has(member)) settleEnded(member, true);
-      else drop(member, new Error('the unpack Worker ended'));
+      else drop(member, new Error('the Worker for layers ended'));
     });
     worker.unref();
     return member;
@@ -155,7 +155,7 @@ export function createUnpackWorkers(deps: UnpackWorkersDeps): UnpackWorkers {
  * @param allowance milliseconds that a job may occupy its Worker
  */
 export function endStuckWorkers(
-  { members, end }: Pick<UnpackWorkers, 'members' | 'end'>,
+  { members, end }: Pick<LayerWorkers, 'members' | 'end'>,
   allowance: (progress: LayerProgress) => number,
 ): void {
   for (const member of members) {

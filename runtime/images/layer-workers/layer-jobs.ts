@@ -1,13 +1,13 @@
 import { errorFromJson } from '../../../base/errors/index.ts';
 import { createPending, lost, pickFairly, renew } from './pending-job.ts';
 import type { Pending } from './pending-job.ts';
-import type { UnpackAnswer, UnpackCommand, UnpackTask } from './protocol.ts';
-import type { Member, UnpackWorkers } from './unpack-workers.ts';
-import { stopJob } from './work-clock.ts';
+import type { LayerAnswer, LayerCommand, LayerTask } from './protocol.ts';
+import type { Member, LayerWorkers } from './layer-workers.ts';
+import { stopJob } from '../unpack/work-clock.ts';
 
-/** What the jobs of the unpack pool need. */
-export interface UnpackJobsDeps {
-  readonly workers: Pick<UnpackWorkers, 'members' | 'free'>;
+/** What the jobs of the layer pool need. */
+export interface LayerJobsDeps {
+  readonly workers: Pick<LayerWorkers, 'members' | 'free'>;
   /**
    * Maximum number of entries of layers that wait in memory for the layers below. Beyond it they are dropped,
    * and unpacked again when those layers are present.
@@ -19,7 +19,7 @@ export interface UnpackJobsDeps {
 }
 
 /** The answer to a task of one kind. */
-type AnswerOf<Kind extends UnpackAnswer['kind']> = UnpackAnswer & { readonly kind: Kind };
+type AnswerOf<Kind extends LayerAnswer['kind']> = LayerAnswer & { readonly kind: Kind };
 
 /** What a task needs beside its own description. */
 export interface JobOptions {
@@ -28,12 +28,12 @@ export interface JobOptions {
   readonly group?: object | undefined;
 }
 
-/** The jobs of the unpack pool: those that wait for a Worker, and those that a Worker has. */
-export interface UnpackJobs {
+/** The jobs of the layer pool: those that wait for a Worker, and those that a Worker has. */
+export interface LayerJobs {
   /** Runs a task in a Worker. Fails with the error of the Worker, or with the reason of the signal. */
-  run<Kind extends UnpackAnswer['kind']>(kind: Kind, task: UnpackTask, options?: JobOptions): Promise<AnswerOf<Kind>>;
+  run<Kind extends LayerAnswer['kind']>(kind: Kind, task: LayerTask, options?: JobOptions): Promise<AnswerOf<Kind>>;
   /** Receives a message of a Worker. */
-  answered(member: Member, message: UnpackAnswer): void;
+  answered(member: Member, message: LayerAnswer): void;
   /** Queues a job again, before all others. */
   again(job: Pending): void;
   /** Gives queued jobs to free Workers. */
@@ -42,12 +42,12 @@ export interface UnpackJobs {
   areQueued(): boolean;
 }
 
-export function createUnpackJobs({ workers, maxWaitingEntries, isClosed, changed }: UnpackJobsDeps): UnpackJobs {
+export function createLayerJobs({ workers, maxWaitingEntries, isClosed, changed }: LayerJobsDeps): LayerJobs {
   const { members } = workers;
   const queue: Pending[] = [];
   let nextJob = 1;
 
-  function answered(member: Member, message: UnpackAnswer): void {
+  function answered(member: Member, message: LayerAnswer): void {
     const job = member.jobs.get(message.job);
     if (job === undefined) return;
     if (message.kind === 'lowers?') {
@@ -100,7 +100,7 @@ export function createUnpackJobs({ workers, maxWaitingEntries, isClosed, changed
       if (job === undefined) break;
       member.jobs.set(job.id, job);
       member.worker.ref();
-      member.worker.postMessage({ ...job.task, job: job.id, cell: job.cell } satisfies UnpackCommand);
+      member.worker.postMessage({ ...job.task, job: job.id, cell: job.cell } satisfies LayerCommand);
     }
   }
 
@@ -115,9 +115,9 @@ export function createUnpackJobs({ workers, maxWaitingEntries, isClosed, changed
     }
   }
 
-  async function run<Kind extends UnpackAnswer['kind']>(
+  async function run<Kind extends LayerAnswer['kind']>(
     kind: Kind,
-    task: UnpackTask,
+    task: LayerTask,
     { lowers = noLowers, signal, group = {} }: JobOptions = {},
   ): Promise<AnswerOf<Kind>> {
     if (isClosed()) throw lost(new Error('the image store is closed'));
@@ -157,7 +157,7 @@ function waitingEntries(members: Iterable<Member>): number {
 function sendLowers(member: Member, job: Pending): void {
   job.lowers().then(
     (lowers) => {
-      member.worker.postMessage({ kind: 'lowers', job: job.id, lowers } satisfies UnpackCommand);
+      member.worker.postMessage({ kind: 'lowers', job: job.id, lowers } satisfies LayerCommand);
     },
     (thrown: unknown) => {
       job.verdict = thrown;
@@ -168,5 +168,5 @@ function sendLowers(member: Member, job: Pending): void {
 
 function cancelIn(member: Member, job: Pending): void {
   stopJob(job.cell);
-  member.worker.postMessage({ kind: 'cancel', job: job.id } satisfies UnpackCommand);
+  member.worker.postMessage({ kind: 'cancel', job: job.id } satisfies LayerCommand);
 }

@@ -5,17 +5,17 @@ import type { RegistryClient } from '../../../base/distribution/index.ts';
 import { errorToJson } from '../../../base/errors/index.ts';
 import { fsyncDir, syncfsOf } from '../../../base/kernel/index.ts';
 import { errnoOf, wrapImageError } from '../limits/failures.ts';
-import { verifyFiles } from './file-manifest.ts';
+import { verifyFiles } from '../unpack/file-manifest.ts';
 import { download } from './download.ts';
-import type { BlobFetch, Publication, UnpackAnswer, UnpackCommand, UnpackStart } from './protocol.ts';
-import { unpackLayer } from './unpack-layer.ts';
-import { cancelledError, createWorkClock } from './work-clock.ts';
+import type { BlobFetch, Publication, LayerAnswer, LayerCommand, LayerStart } from './protocol.ts';
+import { unpackLayer } from '../unpack/unpack-layer.ts';
+import { cancelledError, createWorkClock } from '../unpack/work-clock.ts';
 
 /**
- * Unpacks and checks layers off the main thread. Several jobs may run at once; they take turns at each chunk.
+ * Fetches, unpacks, encodes and checks layers off the main thread. Several jobs may run at once; they take turns at each chunk.
  */
 const port = parentPort;
-if (port === null) throw new Error('unpack.worker runs as a Worker');
+if (port === null) throw new Error('layer.worker runs as a Worker');
 
 interface Job {
   readonly abort: AbortController;
@@ -23,11 +23,11 @@ interface Job {
 }
 const jobs = new Map<number, Job>();
 
-const answer = (message: UnpackAnswer): void => {
+const answer = (message: LayerAnswer): void => {
   port.postMessage(message);
 };
 
-port.on('message', (command: UnpackCommand) => {
+port.on('message', (command: LayerCommand) => {
   const job = jobs.get(command.job);
   switch (command.kind) {
     case 'cancel':
@@ -42,18 +42,25 @@ port.on('message', (command: UnpackCommand) => {
     case 'sync':
     case 'publish':
     case 'verify':
+    case 'check':
       void run(command);
   }
 });
 
-async function run(command: UnpackStart): Promise<void> {
+async function run(command: LayerStart): Promise<void> {
   const job: Job = { abort: new AbortController(), lowers: Promise.withResolvers() };
   // Rejected by a cancellation for which no job may be waiting.
   job.lowers.promise.catch(() => undefined);
   jobs.set(command.job, job);
   try {
     if (command.kind === 'verify') {
-      answer({ kind: 'verified', job: command.job, bad: verify(command) });
+      answer({ kind: 'verified', job: command.job, bad: await verify(command) });
+      return;
+    }
+    if (command.kind === 'check') {
+      const { fd, path, record } = command;
+      (await import('../erofs/stored-layer.ts')).checkStoredLayer(fd, path, record);
+      answer({ kind: 'checked', job: command.job });
       return;
     }
     if (command.kind === 'fetch') {
@@ -78,7 +85,9 @@ async function run(command: UnpackStart): Promise<void> {
       return job.lowers.promise;
     };
     const clock = createWorkClock(command.cell, command.request.diffId);
-    const layer = await unpackLayer(command.request, askLowers, clock, job.abort.signal);
+    // Loaded with the first layer of its form.
+    const write = command.form === 'erofs' ? (await import('../erofs/stored-layer.ts')).storeLayer : unpackLayer;
+    const layer = await write(command.request, askLowers, clock, job.abort.signal);
     answer({ kind: 'unpacked', job: command.job, layer });
   } catch (thrown) {
     const on = subjectOf(command);
@@ -95,7 +104,7 @@ async function run(command: UnpackStart): Promise<void> {
   }
 }
 
-function subjectOf(command: UnpackStart): string {
+function subjectOf(command: LayerStart): string {
   switch (command.kind) {
     case 'fetch':
       return command.fetch.descriptor.digest;
@@ -103,6 +112,8 @@ function subjectOf(command: UnpackStart): string {
       return command.request.diffId;
     case 'verify':
       return command.layer;
+    case 'check':
+      return command.path;
     case 'sync':
       return command.root;
     case 'publish':
@@ -150,8 +161,12 @@ function renameOnce(from: string, to: string): void {
   }
 }
 
-function verify(command: UnpackCommand & { readonly kind: 'verify' }): string[] {
-  const manifest = readFileSync(`${command.layer}/files.ndjson`, 'utf8');
-  if (hash('sha256', manifest, 'hex') !== command.manifestSha256) return ['files.ndjson'];
-  return verifyFiles(`${command.layer}/fs`, manifest);
+async function verify({ layer, record }: LayerCommand & { readonly kind: 'verify' }): Promise<string[]> {
+  if (record.form === 'erofs') {
+    (await import('../erofs/stored-layer.ts')).verifyStoredLayer(layer, record);
+    return [];
+  }
+  const manifest = readFileSync(`${layer}/files.ndjson`, 'utf8');
+  if (hash('sha256', manifest, 'hex') !== record.manifestSha256) return ['files.ndjson'];
+  return verifyFiles(`${layer}/fs`, manifest);
 }

@@ -1,17 +1,17 @@
 import { imageError } from '../limits/failures.ts';
-import { createJobCell } from './work-clock.ts';
-import type { JobCell } from './work-clock.ts';
-import type { UnpackAnswer, UnpackTask } from './protocol.ts';
+import { createJobCell } from '../unpack/work-clock.ts';
+import type { JobCell } from '../unpack/work-clock.ts';
+import type { LayerAnswer, LayerTask } from './protocol.ts';
 
-/** One job of the unpack pool, from the request to the answer. */
+/** One job of the layer pool, from the request to the answer. */
 export interface Pending {
   readonly id: number;
-  readonly task: UnpackTask;
+  readonly task: LayerTask;
   readonly lowers: () => Promise<readonly string[]>;
   readonly signal: AbortSignal | undefined;
   /** Groups the jobs of one pull. */
   readonly group: object;
-  readonly settle: PromiseWithResolvers<UnpackAnswer>;
+  readonly settle: PromiseWithResolvers<LayerAnswer>;
   /** The object of the job, for messages. */
   readonly on: string;
   /** The cell of this try. */

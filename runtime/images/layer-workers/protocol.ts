@@ -1,8 +1,8 @@
 import type { Credentials, Reference, RegistryClientOptions } from '../../../base/distribution/index.ts';
 import type { SerialisedError } from '../../../base/errors/index.ts';
 import type { BlobDescriptor } from '../manifest/json.ts';
-import type { UnpackRequest, UnpackedLayer } from './unpack-layer.ts';
-import type { JobCell } from './work-clock.ts';
+import type { UnpackedLayer, UnpackRequest } from '../unpack/unpack-layer.ts';
+import type { JobCell } from '../unpack/work-clock.ts';
 
 /**
  * A blob is linked, not renamed: others may be reading it under its first name, which is removed with its
@@ -34,29 +34,44 @@ export interface BlobFetch {
   readonly path: string;
 }
 
+/** The form of a layer on disk: a folder with its files, or one EROFS file. */
+export type LayerForm = 'folder' | 'erofs';
+
+/** What the store records of a layer on disk, and compares with it. */
+export interface LayerRecord {
+  readonly form: LayerForm;
+  readonly diffId: string;
+  /** sha256, in hex: of the list of files of a folder; of everything but the archive of an EROFS file. */
+  readonly manifestSha256: string;
+  /** The length of an EROFS file; of a folder, the sum of its files. */
+  readonly bytes: number;
+}
+
 /** A task of a Worker of the pool. */
-export type UnpackTask =
-  | { readonly kind: 'unpack'; readonly request: UnpackRequest }
+export type LayerTask =
+  | { readonly kind: 'unpack'; readonly request: UnpackRequest; readonly form: LayerForm }
   | { readonly kind: 'fetch'; readonly fetch: BlobFetch }
   | { readonly kind: 'sync'; readonly fd: number; readonly root: string }
   | { readonly kind: 'publish'; readonly publication: Publication }
-  | { readonly kind: 'verify'; readonly layer: string; readonly manifestSha256: string };
+  | { readonly kind: 'verify'; readonly layer: string; readonly record: LayerRecord }
+  | { readonly kind: 'check'; readonly fd: number; readonly path: string; readonly record: LayerRecord };
 
 /** A task, and the memory that the job shares with the main thread. */
-export type UnpackStart = UnpackTask & { readonly job: number; readonly cell: JobCell };
+export type LayerStart = LayerTask & { readonly job: number; readonly cell: JobCell };
 
-/** From the main thread to an unpack Worker. */
-export type UnpackCommand =
-  | UnpackStart
+/** From the main thread to a Worker of the pool. */
+export type LayerCommand =
+  | LayerStart
   | { readonly kind: 'lowers'; readonly job: number; readonly lowers: readonly string[] }
   | { readonly kind: 'cancel'; readonly job: number };
 
-/** From an unpack Worker to the main thread. */
-export type UnpackAnswer =
+/** From a Worker of the pool to the main thread. */
+export type LayerAnswer =
   | { readonly kind: 'unpacked'; readonly job: number; readonly layer: UnpackedLayer }
   | { readonly kind: 'fetched'; readonly job: number }
   | { readonly kind: 'lowers?'; readonly job: number; readonly entries: number }
   | { readonly kind: 'synced'; readonly job: number }
   | { readonly kind: 'published'; readonly job: number }
   | { readonly kind: 'verified'; readonly job: number; readonly bad: readonly string[] }
+  | { readonly kind: 'checked'; readonly job: number }
   | { readonly kind: 'failed'; readonly job: number; readonly error: SerialisedError };

@@ -1,14 +1,14 @@
 import { availableParallelism } from 'node:os';
 import { startWorker } from '../../../base/process/index.ts';
-import type { LayerProgress } from './layer-budget.ts';
-import type { BlobFetch, Publication } from './protocol.ts';
-import { createUnpackJobs } from './unpack-jobs.ts';
-import type { UnpackRequest, UnpackedLayer } from './unpack-layer.ts';
-import { createUnpackWorkers, endStuckWorkers } from './unpack-workers.ts';
-import { unpackAllowance } from './work-clock.ts';
+import type { LayerProgress } from '../unpack/layer-budget.ts';
+import type { BlobFetch, LayerForm, LayerRecord, Publication } from './protocol.ts';
+import { createLayerJobs } from './layer-jobs.ts';
+import type { UnpackRequest, UnpackedLayer } from '../unpack/unpack-layer.ts';
+import { createLayerWorkers, endStuckWorkers } from './layer-workers.ts';
+import { unpackAllowance } from '../unpack/work-clock.ts';
 
-/** Unpack Workers: started when there is work, stopped when there has been none for a while. */
-export interface UnpackPool {
+/** The Workers for layers: started when there is work, stopped when there has been none for a while. */
+export interface LayerPool {
   /** Starts a Worker now, so that it is ready when the first layer arrives. */
   warm(): void;
   /**
@@ -19,7 +19,7 @@ export interface UnpackPool {
   unpack(
     request: UnpackRequest,
     lowers: () => Promise<readonly string[]>,
-    options?: { readonly signal?: AbortSignal; readonly group?: object },
+    options?: { readonly form?: LayerForm; readonly signal?: AbortSignal; readonly group?: object },
   ): Promise<UnpackedLayer>;
   /** Fails with the errors of the registry client. */
   fetch(fetch: BlobFetch, signal: AbortSignal): Promise<void>;
@@ -29,13 +29,22 @@ export interface UnpackPool {
    */
   sync(fd: number, root: string): Promise<void>;
   publish(publication: Publication): Promise<void>;
-  /** Returns the names of files that differ from the layer's manifest; empty when the layer is whole. */
-  verify(layer: string, manifestSha256: string): Promise<readonly string[]>;
+  /**
+   * Returns the names of files that differ from the record of a layer; empty when the layer is whole.
+   * @throws IMAGES_STORE_FAILED for a layer file that is damaged, which has no names
+   */
+  verify(layer: string, record: LayerRecord): Promise<readonly string[]>;
+  /**
+   * Checks the metadata of an open EROFS file against its record: the kernel may parse it then.
+   * @param fd a descriptor of this process
+   * @throws IMAGES_STORE_FAILED when it is another file, or damaged, or cannot be read
+   */
+  check(fd: number, path: string, record: LayerRecord): Promise<void>;
   busy(): boolean;
   close(): Promise<void>;
 }
 
-export interface UnpackPoolOptions {
+export interface LayerPoolOptions {
   readonly size?: number;
   /** Milliseconds that a layer may occupy a Worker, after which the Worker is ended. */
   readonly allowance?: (progress: LayerProgress) => number;
@@ -54,14 +63,14 @@ const watchMs = 500;
 /** The Worker itself enforces the allowance; it is ended when it fails to do so for this time. */
 const overdueGraceMs = 10_000;
 
-export function createUnpackPool(options: UnpackPoolOptions = {}): UnpackPool {
+export function createLayerPool(options: LayerPoolOptions = {}): LayerPool {
   const { exitMs = 10_000, maxWaitingEntries = 200_000 } = options;
   const size = options.size ?? Math.min(4, availableParallelism());
   const allowance = options.allowance ?? ((progress) => unpackAllowance(progress) + overdueGraceMs);
   let closed = false;
   const isClosed = (): boolean => closed;
-  const workers = createUnpackWorkers({
-    start: () => startWorker(import.meta.url, './unpack.worker.ts'),
+  const workers = createLayerWorkers({
+    start: () => startWorker(import.meta.url, './layer.worker.ts'),
     size,
     exitMs,
     isClosed,
@@ -69,7 +78,7 @@ export function createUnpackPool(options: UnpackPoolOptions = {}): UnpackPool {
     again: (job) => jobs.again(job),
     changed: schedule,
   });
-  const jobs = createUnpackJobs({ workers, maxWaitingEntries, isClosed, changed: schedule });
+  const jobs = createLayerJobs({ workers, maxWaitingEntries, isClosed, changed: schedule });
   const timers = createPoolTimers(workers.retire, () => endStuckWorkers(workers, allowance));
   const { run } = jobs;
 
@@ -87,8 +96,8 @@ export function createUnpackPool(options: UnpackPoolOptions = {}): UnpackPool {
       if (workers.members.size === 0 && !closed) workers.start();
       schedule();
     },
-    unpack: async (request, lowers, { signal, group } = {}) =>
-      (await run('unpacked', { kind: 'unpack', request }, { lowers, signal, group })).layer,
+    unpack: async (request, lowers, { form = 'folder', signal, group } = {}) =>
+      (await run('unpacked', { kind: 'unpack', request, form }, { lowers, signal, group })).layer,
     async fetch(fetch, signal) {
       await run('fetched', { kind: 'fetch', fetch }, { signal });
     },
@@ -98,7 +107,10 @@ export function createUnpackPool(options: UnpackPoolOptions = {}): UnpackPool {
     async publish(publication) {
       await run('published', { kind: 'publish', publication });
     },
-    verify: async (layer, manifestSha256) => (await run('verified', { kind: 'verify', layer, manifestSha256 })).bad,
+    verify: async (layer, record) => (await run('verified', { kind: 'verify', layer, record })).bad,
+    async check(fd, path, record) {
+      await run('checked', { kind: 'check', fd, path, record });
+    },
     busy: () => jobs.areQueued() || workers.haveJobs(),
     async close() {
       closed = true;

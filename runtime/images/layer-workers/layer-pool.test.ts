@@ -8,20 +8,21 @@ import { makeStoreFolders, storeFolders } from '../folders.ts';
 import { chainIds } from '../chain-ids.ts';
 import type { LayerPosition } from '../chain-ids.ts';
 import type { LayerClaim } from '../claimed-layers.ts';
+import { openLayerRoots } from '../layer-roots.ts';
 import { createLayerStore } from '../layers.ts';
 import { defaultLimits } from '../limits/limits.ts';
 import { sha256 } from '../test-kit.ts';
 import { createTrash } from '../trash.ts';
 import { createPending, pickFairly } from './pending-job.ts';
-import { rawTar } from './tar.fixture.ts';
-import type { RawEntry } from './tar.fixture.ts';
-import type { UnpackRequest, UnpackedLayer } from './unpack-layer.ts';
-import { createUnpackPool } from './unpack-pool.ts';
-import type { UnpackPool, UnpackPoolOptions } from './unpack-pool.ts';
-import { createJobCell, createWorkClock, stopJob, unpackAllowance } from './work-clock.ts';
-import { codeIs, layerFolderOfEachTest, range } from './unpack.fixture.ts';
+import { rawTar } from '../unpack/tar.fixture.ts';
+import type { RawEntry } from '../unpack/tar.fixture.ts';
+import type { UnpackRequest, UnpackedLayer } from '../unpack/unpack-layer.ts';
+import { createLayerPool } from './layer-pool.ts';
+import type { LayerPool, LayerPoolOptions } from './layer-pool.ts';
+import { createJobCell, createWorkClock, stopJob, unpackAllowance } from '../unpack/work-clock.ts';
+import { codeIs, layerFolderOfEachTest, range } from '../unpack/unpack.fixture.ts';
 
-let pools: UnpackPool[] = [];
+let pools: LayerPool[] = [];
 // Before the folder of its layers is removed.
 afterEach(async () => {
   for (const pool of pools) await pool.close();
@@ -29,8 +30,8 @@ afterEach(async () => {
 });
 const layers = layerFolderOfEachTest('unpack-pool');
 
-function poolOf(options: UnpackPoolOptions): UnpackPool {
-  const pool = createUnpackPool(options);
+function poolOf(options: LayerPoolOptions): LayerPool {
+  const pool = createLayerPool(options);
   pools.push(pool);
   return pool;
 }
@@ -45,7 +46,7 @@ const slow: readonly RawEntry[] = range(folders, (index) => ({ name: `d${index}/
 const slowBelow: readonly RawEntry[] = range(folders, (index) => ({ name: `d${index}`, type: '5' }));
 
 /** Returns the roots of many layers below, all the same. */
-async function manyLowers(pool: UnpackPool): Promise<readonly string[]> {
+async function manyLowers(pool: LayerPool): Promise<readonly string[]> {
   const below = requestOf(slowBelow, true);
   await pool.unpack(below, noLowers);
   return range(layersBelow, () => `${below.staging}/fs`);
@@ -101,10 +102,22 @@ test('a layer that exceeds its deadline loses its Worker; other layers restart, 
   const trash = createTrash(store.trash, kernel, createLogger({ level: 'silent' }));
   await trash.empty();
   const pool = poolOf({ size: 1, allowance: () => 800 });
+  const log = createLogger({ level: 'silent' });
+  const roots = await openLayerRoots({
+    folders: store,
+    kernel,
+    pool,
+    recorded: () => undefined,
+    way: { kind: 'none', why: 'not tried' },
+    damaged: () => undefined,
+    log,
+  });
   const layerStore = createLayerStore({
     folders: store,
     pool,
     trash,
+    roots,
+    form: 'folder',
     limits: defaultLimits,
     era: () => 0,
     recorded: () => undefined,
@@ -121,7 +134,7 @@ test('a layer that exceeds its deadline loses its Worker; other layers restart, 
     );
   };
   // Another pool, which gives it enough time, unpacks the layer below.
-  const patient = createUnpackPool({ size: 1 });
+  const patient = createLayerPool({ size: 1 });
   const lowers = await manyLowers(patient);
   await patient.close();
   const lower: LayerClaim = {
@@ -130,7 +143,7 @@ test('a layer that exceeds its deadline loses its Worker; other layers restart, 
     published: () => undefined,
     begun: 0,
     release: () => Promise.resolve(),
-    openRoot: () => import('node:fs/promises').then(({ open }) => open(lowers[0] ?? '', 'r')),
+    openRoot: () => Promise.resolve({ path: lowers[0] ?? '', close: () => Promise.resolve() }),
   };
   const [, above] = chainIds(['sha256:below', sha256(rawTar(slow))]);
   const [first] = chainIds([sha256(rawTar(small))]);
@@ -195,7 +208,7 @@ test('pulls take turns, whatever the count of their layers', () => {
   const many = {};
   const one = {};
   const job = (id: number, group: object): ReturnType<typeof createPending> =>
-    createPending({ id, group, task: { kind: 'verify', layer: '', manifestSha256: '' }, lowers: noLowers, signal: undefined });
+    createPending({ id, group, task: { kind: 'sync', fd: 0, root: '' }, lowers: noLowers, signal: undefined });
   const queue = [...range(500, (id) => job(id, many)), job(1000, one)];
   const underWay = [job(2000, many)];
   assert.equal(pickFairly(queue, underWay)?.id, 1000);

@@ -1,0 +1,71 @@
+import { closeSync, mkdirSync, rmSync } from 'node:fs';
+import { unwritable } from '../unpack/layer-error.ts';
+import type { UnpackRequest, UnpackedLayer } from '../unpack/unpack-layer.ts';
+import type { WorkClock } from '../unpack/work-clock.ts';
+import { checkArchive, checkLayerFile, openLayerFile } from './check-layer.ts';
+import { encodeLayer } from './encode-layer.ts';
+import type { LayerFileRecord } from './encode-layer.ts';
+import { layerFileName } from './layer-folder.ts';
+
+/** The folder and the file. */
+const inodesOnDisk = 2;
+
+/** What the store records of such a layer. */
+export interface StoredLayerRecord {
+  readonly diffId: string;
+  /** sha256, in hex, of everything in the file that is not the archive. */
+  readonly manifestSha256: string;
+  /** Length of the file. */
+  readonly bytes: number;
+}
+
+/**
+ * Writes a layer as one file into a fresh folder. Takes and returns what `unpackLayer` does.
+ * @throws what {@link encodeLayer} throws
+ */
+export async function storeLayer(
+  { staging, ...request }: UnpackRequest,
+  askLowers: (entries: number) => Promise<readonly string[]>,
+  clock: WorkClock,
+  signal: AbortSignal,
+): Promise<UnpackedLayer> {
+  clock.turn(() => {
+    makeFolder(staging);
+  });
+  const path = `${staging}/${layerFileName}`;
+  const { dependent, metadataSha256, bytes } = await encodeLayer({ ...request, path }, askLowers, clock, signal);
+  return { dependent, manifestSha256: metadataSha256, bytes, inodes: inodesOnDisk };
+}
+
+/** Checks the metadata of an open layer file. @throws IMAGES_STORE_FAILED */
+export function checkStoredLayer(fd: number, path: string, record: StoredLayerRecord): void {
+  checkLayerFile(fd, path, fileRecord(record));
+}
+
+/**
+ * Checks all bytes of a layer in a folder. Reads all of it.
+ * @throws IMAGES_STORE_FAILED when a byte differs from what was recorded
+ */
+export function verifyStoredLayer(folder: string, record: StoredLayerRecord): void {
+  const path = `${folder}/${layerFileName}`;
+  const fd = openLayerFile(path, fileRecord(record));
+  try {
+    checkArchive(fd, path, record);
+  } finally {
+    closeSync(fd);
+  }
+}
+
+function fileRecord({ diffId, manifestSha256, bytes }: StoredLayerRecord): LayerFileRecord {
+  return { diffId, metadataSha256: manifestSha256, bytes };
+}
+
+function makeFolder(path: string): void {
+  try {
+    // Left by a Worker that was ended in the middle of this layer.
+    rmSync(path, { recursive: true, force: true });
+    mkdirSync(path, { recursive: true, mode: 0o700 });
+  } catch (thrown) {
+    throw unwritable(thrown, 'layer');
+  }
+}
