@@ -31,8 +31,7 @@ export async function chooseLayerForm(
   log: Pick<Logger, 'warn' | 'info' | 'debug'>,
 ): Promise<ChosenForm> {
   const hasFiles = [...recorded].some(({ form }) => form === 'erofs');
-  if (wanted === 'folders' && !hasFiles)
-    return { form: 'folder', way: { kind: 'none', why: 'layers are configured to be folders' } };
+  if (wanted === 'folders' && !hasFiles) return { form: 'folder', way: { kind: 'none', why: 'layers are configured to be folders' } };
   const isNeeded = wanted === 'erofs' || hasFiles;
   const way = await probeLayerMounts(kernel, folders.staging).catch((thrown: unknown): MountWay => {
     const why = reasonOf(thrown);
