@@ -138,3 +138,21 @@ test('files that could not be removed for lack of descriptors are removed when s
   assert.deepEqual(readdirSync(trashFolder), []);
   await trash.settled();
 });
+
+test('files of another file system than the trash folder are removed where they are', async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'portcullis-trash-'));
+  const other = join(folder, 'other');
+  for (const name of ['trash', 'other']) mkdirSync(join(folder, name));
+  execFileSync('mount', ['-t', 'tmpfs', 'portcullis-test', other]);
+  const kernel = await startKernelWorker();
+  t.after(async () => {
+    await kernel.close();
+    execFileSync('umount', [other]);
+    rmSync(folder, { recursive: true });
+  });
+  mkdirSync(join(other, 'container/upper'), { recursive: true });
+  writeFileSync(join(other, 'container/upper/file'), 'x');
+  const trash = createTrash(join(folder, 'trash'), kernel, createLogger({ level: 'silent' }));
+  await trash.discard(join(other, 'container'));
+  assert.deepEqual(readdirSync(other), []);
+});

@@ -55,8 +55,8 @@ export function createTrash(folder: string, kernel: Pick<Kernel, 'removeTree' | 
       } catch (thrown) {
         const errno = errnoOf(thrown);
         if (errno === 'ENOENT') return;
-        // On a full disk the trash folder may have no room for another name.
-        if (errno === 'ENOSPC' || errno === 'EDQUOT') return kernel.removeTree(path);
+        // On a full disk the trash folder may have no room for another name. Writable layers may be on a file system of their own.
+        if (errno === 'ENOSPC' || errno === 'EDQUOT' || errno === 'EXDEV') return kernel.removeTree(path);
         throw thrown;
       }
       remove(target);
