@@ -35,8 +35,9 @@ export interface BlobStore {
    * Returns a blob from the store, from a fetch in progress, or fetched from `sources` in order. Several
    * pulls share one fetch; if it fails, each other pull tries again with its own sources (and credentials).
    * Every fetch starts at byte 0.
+   * @param isLocal the sources are no registry: the bytes do not count as fetched
    */
-  claim(descriptor: BlobDescriptor, sources: readonly BlobSource[], signal: AbortSignal): Promise<BlobClaim>;
+  claim(descriptor: BlobDescriptor, sources: readonly BlobSource[], signal: AbortSignal, isLocal?: boolean): Promise<BlobClaim>;
   /** Removes a published blob unless it is owned or claimed. */
   dropUnowned(digest: string): Promise<void>;
   isClaimed(digest: string): boolean;
@@ -67,12 +68,12 @@ export function createBlobStore(
   let serial = 0;
   const placeOf = (digest: string): string => `${folders.blobs}/${hexOf(digest)}`;
 
-  function begin(descriptor: BlobDescriptor, sources: readonly BlobSource[]): ClaimedBlob {
+  function begin(descriptor: BlobDescriptor, sources: readonly BlobSource[], isLocal: boolean): ClaimedBlob {
     const blob = newBlob(descriptor, `${folders.ingest}/${hexOf(descriptor.digest)}.${process.pid}.${serial++}`, era(), 'fetching');
     blob.ready = fetchTo(blob, sources).then(
       () => {
         blob.state = 'ingested';
-        onFetched(descriptor.size);
+        if (!isLocal) onFetched(descriptor.size);
       },
       async (thrown: unknown) => {
         if (claimed.get(descriptor.digest) === blob) claimed.delete(descriptor.digest);
@@ -125,12 +126,12 @@ export function createBlobStore(
   }
 
   return {
-    async claim(descriptor, sources, signal) {
+    async claim(descriptor, sources, signal, isLocal = false) {
       for (;;) {
         signal.throwIfAborted();
         const there = claimed.get(descriptor.digest);
         const known = there?.state === 'published' || there?.begun === era() ? there : undefined;
-        const blob = known ?? (isOwned(descriptor.digest) ? fromDisk(descriptor) : begin(descriptor, sources));
+        const blob = known ?? (isOwned(descriptor.digest) ? fromDisk(descriptor) : begin(descriptor, sources, isLocal));
         blob.claims++;
         try {
           await orAborted(blob.ready, signal);

@@ -30,7 +30,18 @@ export function tryImageName(text: string): ImageName | undefined {
   }
 }
 
-export function digestName(name: ImageName, digest: string): string {
+/** Returns the names under which a pull of `name` is recorded; `asked`: the caller wrote it. */
+export function namesOf(name: ImageName, digest: string): { readonly name: string; readonly asked: boolean }[] {
+  const byDigest = digestName(name, digest);
+  return name.text === byDigest
+    ? [{ name: byDigest, asked: true }]
+    : [
+        { name: name.text, asked: true },
+        { name: byDigest, asked: false },
+      ];
+}
+
+function digestName(name: ImageName, digest: string): string {
   const { registry, repository } = name.reference;
   return formatReference({ registry, repository, digest });
 }

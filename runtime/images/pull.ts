@@ -3,6 +3,7 @@ import type { PortcullisError } from '../../base/errors/index.ts';
 import type { Credentials, RegistryClient, RegistryClientOptions, RegistryRepository } from '../../base/distribution/index.ts';
 import { canonicalJson, createNegativeCache, gather, previousAnswer } from '../../trust/index.ts';
 import type { NegativeCache, Dossier, Platform, SignedReference, TrustPolicy, TrustServices, Verdict } from '../../trust/index.ts';
+import { absentBlobs, claimArtifactLayer, imageIdOf } from './artifact-layer.ts';
 import { blobSources } from './blob-sources.ts';
 import type { BlobOrigin } from './blob-sources.ts';
 import type { BlobClaim, BlobStore } from './blobs.ts';
@@ -16,13 +17,14 @@ import { hexOf } from './folders.ts';
 import type { LayerChecks } from './layer-checks.ts';
 import type { LayerStore } from './layers.ts';
 import type { ImageLimits } from './limits/limits.ts';
+import { artifactConfig } from './manifest/artifact-manifest.ts';
 import { parseImageConfig } from './manifest/image-config.ts';
 import type { ParsedConfig } from './manifest/image-config.ts';
 import type { BlobDescriptor } from './manifest/json.ts';
-import { credentialsFor, digestName, parseImageName } from './image-name.ts';
+import { credentialsFor, namesOf, parseImageName } from './image-name.ts';
 import type { ImageName } from './image-name.ts';
 import type { ImageRecords } from './records.ts';
-import type { ImageDocument, NameRow, StoredImage } from './stored-image.ts';
+import type { ImageDocument, StoredImage } from './stored-image.ts';
 import { publish } from './publish.ts';
 import type { PublishDeps } from './publish.ts';
 import { firstAnswer, resolveImage } from './resolve.ts';
@@ -176,7 +178,8 @@ async function fetchAndDecide(
 ): Promise<Admitted> {
   const asked = await resolveAsked(deps, request, name, policy, signal);
   const { resolved, signed, credentials, places, platform } = asked;
-  const absent = resolved.manifest.layers.filter((layer) => !deps.records.hasBlob(layer.digest));
+  request.onResolved?.(resolved.manifest.layers);
+  const absent = absentBlobs(deps, resolved);
   // The first failure ends the other tasks, and all have ended before this function does: nothing continues
   // after a failed pull.
   const failures: unknown[] = [];
@@ -240,10 +243,11 @@ async function fetchConfig(
   platform: Platform,
   signal: AbortSignal,
 ): Promise<{ readonly configBytes: Uint8Array; readonly parsed: ParsedConfig }> {
-  const { config, layers } = manifest;
+  const { artifact, config, layers } = manifest;
   const { value } = await firstAnswer(places, config.digest, signal, (place) =>
     place.blobBytes(config, deps.limits.maxConfigBytes, signal),
   );
+  if (artifact !== undefined) return { configBytes: value, parsed: { config: artifactConfig(artifact.type), diffIds: [] } };
   return { configBytes: value, parsed: parseImageConfig(value, config.digest, layers.length, platform) };
 }
 
@@ -271,7 +275,9 @@ async function unpackAndRecord(deps: PullDeps, admitted: Admitted, holdings: Hol
   const { verdict } = decided;
   const { config, layers } = resolved.manifest;
   const positions = chainIds(parsed.diffIds);
-  await unpackLayers(deps, positions, admitted, holdings, signal);
+  const fetchFiles = (): Promise<void> => fetchBlobs(deps, layers, admitted.origin, holdings, signal);
+  if (resolved.manifest.artifact === undefined) await unpackLayers(deps, positions, admitted, holdings, signal);
+  else await claimArtifactLayer(deps, resolved, holdings, fetchFiles, signal);
   signal.throwIfAborted();
   await publish(deps, [...holdings.blobs.values(), ...holdings.layers]);
   // From here on nothing is cancelled: the record follows.
@@ -286,7 +292,7 @@ async function unpackAndRecord(deps: PullDeps, admitted: Admitted, holdings: Hol
   const image = await deps.records.admit(
     {
       image: {
-        id: config.digest,
+        id: imageIdOf(resolved),
         manifestDigest: resolved.manifestDigest,
         digest: resolved.digest,
         size: layers.reduce((sum, layer) => sum + layer.size, config.size),
@@ -308,16 +314,6 @@ async function unpackAndRecord(deps: PullDeps, admitted: Admitted, holdings: Hol
     'image pulled',
   );
   return image;
-}
-
-function namesOf(name: ImageName, digest: string): Pick<NameRow, 'name' | 'asked'>[] {
-  const byDigest = digestName(name, digest);
-  return name.text === byDigest
-    ? [{ name: byDigest, asked: true }]
-    : [
-        { name: name.text, asked: true },
-        { name: byDigest, asked: false },
-      ];
 }
 
 /** Unpacks the lowest layer first; a layer that depends on the layers below gets their claims. */

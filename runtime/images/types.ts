@@ -45,6 +45,8 @@ export interface PullRequest {
   readonly namespace: string;
   readonly platform?: Platform;
   readonly signal?: AbortSignal;
+  /** Receives the blobs of the layers once the manifest is known. Never throws. */
+  readonly onResolved?: (blobs: readonly { readonly digest: string; readonly size: number }[]) => void;
 }
 
 export interface Rootfs {

@@ -43,6 +43,7 @@ export function imageInfo(record: ImageRecord): Record<string, string> {
       manifestDigest,
       digest,
       layers: record.layers,
+      ...(config.artifactType !== undefined && { artifactType: config.artifactType }),
       verdictId,
       unverified,
       dossierId: dossier.id,

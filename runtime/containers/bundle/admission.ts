@@ -18,7 +18,7 @@ export interface AdmittedImage {
  * Finds the image and decides again, offline, for the namespace of this pod. A kubelet skips PullImage for an
  * image that is present, so an admission for another namespace or under an older policy proves nothing here
  * (design: decide again at CreateContainer).
- * @throws PortcullisError RUNTIME_IMAGE_NOT_FOUND; IMAGES_DENIED, IMAGES_UNDECIDED and other errors of the
+ * @throws PortcullisError RUNTIME_IMAGE_NOT_FOUND, RUNTIME_IMAGE_IS_ARTIFACT; IMAGES_DENIED, IMAGES_UNDECIDED and other errors of the
  * image store if the image is not admitted
  */
 export async function admitForRun(images: ImageStore, config: ContainerConfig, sandbox: SandboxRecord): Promise<Admission> {
@@ -34,6 +34,7 @@ export async function admitForRun(images: ImageStore, config: ContainerConfig, s
       fix: 'pull it first',
     });
   }
+  if (image.config.artifactType !== undefined) throw isArtifact(asked, image.config.artifactType);
   const namespace = sandbox.config.metadata?.namespace ?? '';
   const verdict = await images.decideForRun({ image, userSpecified: config.image?.userSpecifiedImage ?? '', namespace });
   const volumes = await admitVolumes(images, config, sandbox);
@@ -43,4 +44,15 @@ export async function admitForRun(images: ImageStore, config: ContainerConfig, s
     verdictId: verdict.id,
     token: { image, verdict, volumes } satisfies AdmittedImage,
   };
+}
+
+function isArtifact(asked: string, type: string): PortcullisError {
+  return new PortcullisError({
+    code: 'RUNTIME_IMAGE_IS_ARTIFACT',
+    kind: 'invalid',
+    attempted: 'create container from image',
+    on: asked,
+    why: `it is no image but an artifact of the type ${JSON.stringify(type.slice(0, 128))}: it has files, and no program to run`,
+    fix: 'name an image, and mount the artifact as an image volume',
+  });
 }

@@ -3,6 +3,7 @@ import type { ErrorKind } from '../../../base/errors/index.ts';
 
 /** Stable error codes of `runtime/images`. */
 export type ImageErrorCode =
+  | 'IMAGES_BAD_ARTIFACT'
   | 'IMAGES_BAD_CONFIG'
   | 'IMAGES_BAD_INDEX'
   | 'IMAGES_BAD_MANIFEST'

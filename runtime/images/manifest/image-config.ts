@@ -16,6 +16,8 @@ export interface ImageConfig {
   readonly volumes: readonly string[];
   readonly labels: Readonly<Record<string, string>>;
   readonly stopSignal: string;
+  /** Only of an artifact, which has files and cannot run: its type. */
+  readonly artifactType?: string;
 }
 
 export interface ParsedConfig {

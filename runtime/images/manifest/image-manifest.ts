@@ -1,5 +1,7 @@
 import { imageError } from '../limits/failures.ts';
 import type { ImageLimits } from '../limits/limits.ts';
+import { checkArtifactSize, parseArtifact } from './artifact-manifest.ts';
+import type { ArtifactContent } from './artifact-manifest.ts';
 import { malformed, parseDescriptor, parseObject } from './json.ts';
 import type { BlobDescriptor } from './json.ts';
 import { configTypes, isForeignLayer, layerTypes } from './media-types.ts';
@@ -8,12 +10,14 @@ export interface ImageManifest {
   readonly config: BlobDescriptor;
   /** Lowest first. */
   readonly layers: readonly BlobDescriptor[];
+  /** Set when the manifest describes no image: its layers are files. */
+  readonly artifact?: ArtifactContent;
 }
 
 /**
- * Reads an image manifest (image-spec, manifest.md; Docker schema 2). Refuses a document that could also be
- * read as an index (CVE-2021-41190), and foreign layers (CVE-2020-15157). Throws IMAGES_BAD_MANIFEST,
- * IMAGES_TOO_LARGE.
+ * Reads the manifest of an image or of an artifact (image-spec, manifest.md; Docker schema 2). The type of its configuration
+ * decides which of both it is. Refuses a document that could also be read as an index (CVE-2021-41190), and
+ * foreign layers (CVE-2020-15157). Throws IMAGES_BAD_ARTIFACT, IMAGES_BAD_MANIFEST, IMAGES_TOO_LARGE.
  */
 export function parseManifest(bytes: Uint8Array, digest: string, limits: ImageLimits): ImageManifest {
   const manifest = parseObject(bytes, 'IMAGES_BAD_MANIFEST', digest);
@@ -22,12 +26,15 @@ export function parseManifest(bytes: Uint8Array, digest: string, limits: ImageLi
   if (manifest['schemaVersion'] !== 2 || !Array.isArray(manifest['layers']))
     throw malformed('IMAGES_BAD_MANIFEST', digest, 'it has no list of layers');
   const config = parseDescriptor(manifest['config'], 'IMAGES_BAD_MANIFEST', digest, 'the configuration');
-  if (!configTypes.has(config.mediaType))
-    throw malformed('IMAGES_BAD_MANIFEST', digest, `it is no image but an artifact: its configuration is ${printable(config.mediaType)}`);
   if (config.size > limits.maxConfigBytes)
     throw tooLarge(digest, `its configuration has ${config.size} bytes; the limit is ${limits.maxConfigBytes}`);
   const listed: readonly unknown[] = manifest['layers'];
   if (listed.length > limits.maxLayers) throw tooLarge(digest, `it has ${listed.length} layers; the limit is ${limits.maxLayers}`);
+  if (!configTypes.has(config.mediaType)) {
+    const { artifact, blobs } = parseArtifact(manifest, listed, config.mediaType, digest);
+    checkArtifactSize(blobs, digest, limits);
+    return { config: plain(config), layers: blobs.map(plain), artifact };
+  }
   const layers = listed.map((entry, index) => parseLayer(entry, digest, `layer ${index + 1}`, limits));
   const total = layers.reduce((sum, layer) => sum + layer.size, 0);
   if (total > limits.maxImageBytes) throw tooLarge(digest, `its layers have ${total} bytes together; the limit is ${limits.maxImageBytes}`);

@@ -31,7 +31,11 @@ const manifests: readonly (readonly [string, unknown, string])[] = [
   ['a list', [], 'IMAGES_BAD_MANIFEST'],
   ['schema 1', { schemaVersion: 1, fsLayers: [] }, 'IMAGES_BAD_MANIFEST'],
   ['an index as well', { ...manifest, manifests: [] }, 'IMAGES_BAD_MANIFEST'],
-  ['an artifact', { ...manifest, config: { ...config, mediaType: 'application/vnd.oci.empty.v1+json' } }, 'IMAGES_BAD_MANIFEST'],
+  [
+    'an artifact without files',
+    { ...manifest, config: { ...config, mediaType: 'application/vnd.oci.empty.v1+json' } },
+    'IMAGES_BAD_ARTIFACT',
+  ],
   ['a sha512 layer', { ...manifest, layers: [{ ...layer, digest: `sha512:${'d'.repeat(128)}` }] }, 'IMAGES_BAD_MANIFEST'],
   ['a digest that is a path', { ...manifest, layers: [{ ...layer, digest: 'sha256:../../x' }] }, 'IMAGES_BAD_MANIFEST'],
   ['a negative size', { ...manifest, layers: [{ ...layer, size: -1 }] }, 'IMAGES_BAD_MANIFEST'],

@@ -1,0 +1,121 @@
+import { randomUUID } from 'node:crypto';
+import { rename, rm } from 'node:fs/promises';
+import { writeArtifactArchive } from './artifact-archive.ts';
+import type { BlobClaim, BlobStore } from './blobs.ts';
+import type { LayerClaim } from './claimed-layers.ts';
+import { hexOf } from './folders.ts';
+import type { StoreFolders } from './folders.ts';
+import type { LayerChecks } from './layer-checks.ts';
+import type { LayerStore } from './layers.ts';
+import type { BlobDescriptor } from './manifest/json.ts';
+import type { ImageRecords } from './records.ts';
+import type { ResolvedImage } from './resolve.ts';
+import { orAborted } from './serial.ts';
+import { notDurable } from './store-sync.ts';
+import type { StoreSync } from './store-sync.ts';
+
+/** What an artifact's layer needs of the image store. */
+export interface ArtifactDeps {
+  readonly folders: StoreFolders;
+  readonly records: Pick<ImageRecords, 'byId' | 'hasBlob'>;
+  readonly blobs: Pick<BlobStore, 'claim'>;
+  readonly layers: Pick<LayerStore, 'claimRecorded' | 'unpack'>;
+  readonly checks: Pick<LayerChecks, 'isChecked' | 'ensure'>;
+  readonly sync: Pick<StoreSync, 'era'>;
+}
+
+/** The claims of a pull. */
+interface Holdings {
+  readonly blobs: Map<string, BlobClaim>;
+  readonly layers: LayerClaim[];
+}
+
+type Resolved = Pick<ResolvedImage, 'manifest' | 'manifestDigest'>;
+
+/**
+ * Returns the id of an image: the digest of its configuration. Many artifacts have the same, empty configuration, so the id of an
+ * artifact is the digest of its manifest.
+ */
+export function imageIdOf({ manifest, manifestDigest }: Resolved): string {
+  return manifest.artifact === undefined ? manifest.config.digest : manifestDigest;
+}
+
+/** Returns the blobs that a pull has to fetch: those of no recorded layer, and none of a recorded artifact. */
+export function absentBlobs({ records }: Pick<ArtifactDeps, 'records'>, { manifest, manifestDigest }: Resolved): readonly BlobDescriptor[] {
+  if (manifest.artifact !== undefined) return records.byId(manifestDigest) === undefined ? manifest.layers : [];
+  return manifest.layers.filter((layer) => !records.hasBlob(layer.digest));
+}
+
+/**
+ * Claims the one layer of an artifact, which contains all of its files. The layer is unpacked from an archive that is written here,
+ * and the archive is kept as the blob of the layer. So everything that holds for the layers of images holds for it, too: its limits,
+ * the checks after an unclean stop, user namespaces and removal.
+ * @param fetch claims the blobs of the files in `holdings`; they are released when the archive has their bytes
+ */
+export async function claimArtifactLayer(
+  deps: ArtifactDeps,
+  resolved: Resolved,
+  holdings: Holdings,
+  fetch: () => Promise<void>,
+  signal: AbortSignal,
+): Promise<void> {
+  const diffId = deps.records.byId(resolved.manifestDigest)?.layers[0]?.diffId;
+  const recorded = diffId === undefined ? undefined : await claimWhole(deps, diffId, signal);
+  if (recorded !== undefined) {
+    holdings.layers.push(recorded);
+    return;
+  }
+  await fetch();
+  const archive = await claimArchive(deps, resolved, holdings, signal);
+  holdings.blobs.set(archive.digest, archive);
+  const { digest } = archive;
+  const layer = await claimWhole(deps, digest, signal);
+  holdings.layers.push(layer ?? (await deps.layers.unpack({ diffId: digest, chainId: digest }, archive, [], signal)));
+}
+
+/** Claims a recorded layer once it is known to be whole; undefined when there is none. */
+async function claimWhole({ checks, layers }: ArtifactDeps, diffId: string, signal: AbortSignal): Promise<LayerClaim | undefined> {
+  const folder = [hexOf(diffId)];
+  while (!checks.isChecked(folder)) await orAborted(checks.ensure(folder), signal);
+  return layers.claimRecorded({ diffId, chainId: diffId });
+}
+
+/** Writes the archive, claims it as a blob, and releases the blobs of the files. */
+async function claimArchive(
+  { folders, blobs, sync }: ArtifactDeps,
+  { manifest }: Resolved,
+  holdings: Holdings,
+  signal: AbortSignal,
+): Promise<BlobClaim> {
+  const begun = sync.era();
+  const files = manifest.layers.map(({ digest, size }, index) => {
+    const blob = holdings.blobs.get(digest)?.path;
+    const path = manifest.artifact?.paths[index];
+    if (blob === undefined || path === undefined) throw new Error('a file of the artifact was not fetched');
+    return { path, blob, size };
+  });
+  // The name begins with that of a blob that this pull has claimed: the clean-up at a start removes all others.
+  const scratch = `${folders.ingest}/${hexOf(manifest.layers[0]?.digest ?? '')}.${process.pid}.${randomUUID()}`;
+  try {
+    const { digest, size } = await writeArtifactArchive(files, scratch, signal);
+    const take = async (path: string): Promise<void> => {
+      if (sync.era() !== begun) throw notDurable(folders.root, 'writes were lost while the archive of the artifact was written');
+      await rename(scratch, path);
+    };
+    const archive = await blobs.claim({ digest, size, mediaType: 'application/vnd.oci.image.layer.v1.tar' }, [take], signal, true);
+    await releaseFiles(manifest.layers, digest, holdings);
+    return archive;
+  } finally {
+    // Another pull may have claimed the same archive first.
+    await rm(scratch, { force: true });
+  }
+}
+
+async function releaseFiles(files: readonly BlobDescriptor[], archive: string, { blobs }: Holdings): Promise<void> {
+  for (const { digest } of files) {
+    const claim = blobs.get(digest);
+    if (claim === undefined || digest === archive) continue;
+    blobs.delete(digest);
+    await claim.release();
+  }
+}
