@@ -24,7 +24,6 @@ import type { ImageLimits } from './limits/limits.ts';
 import { pullImage, tryPull } from './pull.ts';
 import type { PullDeps } from './pull.ts';
 import { openImageRecords } from './records.ts';
-import type { ImageRecords } from './records.ts';
 import { reconcileStore } from './reconcile.ts';
 import { evidenceInUse, renewEvidenceOf } from './renew.ts';
 import { openVolumeStore, withVolumes } from './image-volume.ts';
@@ -36,6 +35,7 @@ import { createSerialQueue } from '../../base/queues/index.ts';
 import { createSharedFlight } from './shared-flight.ts';
 import { openShutdownMarker } from './shutdown-marker.ts';
 import type { ShutdownMarker } from './shutdown-marker.ts';
+import { createStoreUsage } from './store-usage.ts';
 import { openStoreSync } from './store-sync.ts';
 import { createSweeper, sweepLayers } from './sweep.ts';
 import type { SweepDeps } from './sweep.ts';
@@ -107,6 +107,7 @@ export async function createImageStore(options: ImageStoreOptions): Promise<Open
   const deps = await openStoreDeps(options, sweeper.sweep);
   const { folders, platform, records, checks, decisions, services, rootfs, volumes, quotas, mappedRoots } = deps;
   const { sweep } = sweeper;
+  const used = createStoreUsage(folders, records);
 
   return {
     async pull(request) {
@@ -149,7 +150,7 @@ export async function createImageStore(options: ImageStoreOptions): Promise<Open
     },
     reconcile: (valid) => reconcileStore({ ...deps, sweep }, valid),
     checkLayers: checks.all,
-    usage: () => Promise.resolve({ mountpoint: root, ...usageOf(records) }),
+    usage: async () => ({ mountpoint: root, ...(await used()) }),
     close: () => (closed ??= closeStore(deps)),
   };
 }
@@ -252,18 +253,4 @@ async function withLayers<T>(
     }
     await checks.ensure(needed);
   }
-}
-
-/** Returns the bytes and inodes of all layers and blobs. A blob that several layers share counts once. */
-function usageOf(records: Pick<ImageRecords, 'layers'>): { readonly usedBytes: number; readonly inodesUsed: number } {
-  let usedBytes = 0;
-  let inodesUsed = 0;
-  const blobSizes = new Map<string, number>();
-  for (const row of records.layers()) {
-    usedBytes += row.bytes;
-    inodesUsed += row.inodes;
-    blobSizes.set(row.blobDigest, row.blobSize);
-  }
-  for (const size of blobSizes.values()) usedBytes += size;
-  return { usedBytes, inodesUsed: inodesUsed + blobSizes.size };
 }

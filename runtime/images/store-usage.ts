@@ -1,0 +1,53 @@
+import { stat } from 'node:fs/promises';
+import { errnoOf } from './limits/failures.ts';
+import type { StoreFolders } from './folders.ts';
+import type { ImageRecords } from './records.ts';
+
+/** What the images use on the disk: layers with the lists of their files, and compressed blobs. */
+export interface StoreUsage {
+  readonly usedBytes: number;
+  readonly inodesUsed: number;
+}
+
+const diskBlock = 4096;
+
+/**
+ * Returns the function that sums what the recorded layers use. Nothing is walked: the records contain the sizes of the files. The
+ * size of a list of files never changes, and is read once.
+ */
+export function createStoreUsage(folders: Pick<StoreFolders, 'layers'>, records: Pick<ImageRecords, 'layers'>): () => Promise<StoreUsage> {
+  let known = new Map<string, number>();
+
+  return async () => {
+    const rows = [...records.layers()];
+    const lists = new Map<string, number>();
+    for (const { folder, manifestSha256 } of rows) {
+      const path = `${folders.layers}/${folder}/files.ndjson`;
+      const key = `${folder} ${manifestSha256}`;
+      const size = known.get(key) ?? (await sizeOf(path));
+      if (size !== undefined) lists.set(key, size);
+    }
+    known = lists;
+    let usedBytes = 0;
+    let inodesUsed = 0;
+    for (const { bytes, inodes } of rows) {
+      // The folder of the layer, and the list of its files.
+      usedBytes += bytes + diskBlock;
+      inodesUsed += inodes + 2;
+    }
+    // A blob that several layers share counts once.
+    const blobs = new Map(rows.map(({ blobDigest, blobSize }) => [blobDigest, blobSize]));
+    for (const size of [...lists.values(), ...blobs.values()]) usedBytes += Math.ceil(size / diskBlock) * diskBlock;
+    return { usedBytes, inodesUsed: inodesUsed + blobs.size };
+  };
+}
+
+/** Undefined: the layer was removed in this moment, or its list is missing and will be restored. */
+async function sizeOf(path: string): Promise<number | undefined> {
+  try {
+    return (await stat(path)).size;
+  } catch (thrown) {
+    if (errnoOf(thrown) === 'ENOENT' || errnoOf(thrown) === 'ENOTDIR') return undefined;
+    throw thrown;
+  }
+}
