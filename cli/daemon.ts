@@ -31,20 +31,21 @@ async function serve(options: Options): Promise<number> {
   if (options.printConfig !== true) requireRoot('start the daemon', 'create containers, mounts and networks');
   const file = options.config as string | undefined;
   const flags = daemonFlagsOf(options);
-  const config = await loadDaemonConfig(file === undefined ? { flags } : { file, flags });
+  const load = (): Promise<DaemonConfig> => loadDaemonConfig(file === undefined ? { flags } : { file, flags });
+  const config = await load();
   if (options.printConfig === true) print(options.output, config, formatDaemonConfig(config));
-  else await untilStopped(config);
+  else await untilStopped(config, load);
   return 0;
 }
 
 /** Time from the last step of a stop until the process is ended. */
 const patienceAfterStopMs = 2_000;
 
-async function untilStopped(config: DaemonConfig): Promise<void> {
+async function untilStopped(config: DaemonConfig, reloadConfig: () => Promise<DaemonConfig>): Promise<void> {
   const stop = new Promise((resolve) => {
     for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, resolve);
   });
-  const daemon = await startDaemon(config);
+  const daemon = await startDaemon(config, { reloadConfig });
   await stop;
   // A second signal while stopping ends the process at once.
   for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => process.exit(4));

@@ -36,6 +36,7 @@ import { createVerboseInfo } from './services/verbose-status.ts';
 import { openRecords } from './state/records.ts';
 import { openDaemonVerdictLog } from './database/verdict-log.ts';
 import { attachedSandboxes } from './sweep.ts';
+import { createPinReload } from './pin-reload.ts';
 import { openPodSide } from './pod-side.ts';
 import { openPolicySide } from './policy-side.ts';
 import { createCriHandlers } from './cri-handlers.ts';
@@ -55,6 +56,8 @@ export interface Daemon {
 export interface DaemonDeps {
   /** Compiles profiles and proves the result. */
   readonly prover?: Prover;
+  /** Reads the configuration again; called at SIGHUP. Absent: it does not change. */
+  readonly reloadConfig?: () => Promise<DaemonConfig>;
 }
 
 /**
@@ -64,7 +67,11 @@ export interface DaemonDeps {
  * @throws PortcullisError when a required part is unavailable; a broken policy or network only shows in
  * Status
  */
-export async function startDaemon(config: DaemonConfig, { prover = proverIn(config.root) }: DaemonDeps, undo: Undo): Promise<Daemon> {
+export async function startDaemon(
+  config: DaemonConfig,
+  { prover = proverIn(config.root), reloadConfig }: DaemonDeps,
+  undo: Undo,
+): Promise<Daemon> {
   const log = createLogger({ level: config.logLevel });
   favourMainThread(log);
   collectWorkersEarly();
@@ -99,6 +106,7 @@ export async function startDaemon(config: DaemonConfig, { prover = proverIn(conf
       ...recordFacts(sandboxRecords, containerRecords, () => pods.containers.unmonitored()),
       images: () => countByVerdict(images.list(), ({ unverified }) => unverified),
       imageBytes: async () => (await images.usage()).usedBytes,
+      pulls: () => images.pulls(),
       namespacePool: () => pods.pool.size,
       namespacePoolTarget: config.namespacePool,
       ...networkFacts(network),
@@ -112,7 +120,7 @@ export async function startDaemon(config: DaemonConfig, { prover = proverIn(conf
     },
     checks,
   });
-  const { store, images } = await openImageSide(config, {
+  const { store, images, pins } = await openImageSide(config, {
     ...{ database, kernel, registries, registryOptions, policy, verdictLog, log },
     mappedRoots: folders.mappedRoots,
     observer: observability.runtime,
@@ -178,10 +186,12 @@ export async function startDaemon(config: DaemonConfig, { prover = proverIn(conf
   void store.checkLayers();
   redecision.request();
   const manager = openServiceManager({ environment: process.env, pid: process.pid, healthy: createHealth(checks), log });
+  const reloadPins = createPinReload({ pins, reloadConfig, log });
   const reload = (): void => {
     observability.reopen();
     // Also when the files have not changed.
     void policy.reload().then(enforcement.request);
+    void reloadPins();
   };
   process.on('SIGHUP', reload);
   log.info({ socket: config.socket, pid: process.pid, handlers: [...handlers.keys()].filter((name) => name !== '') }, 'serving CRI v1');

@@ -7,8 +7,8 @@ import type { Database } from '../base/storage/index.ts';
 import { hostPlatform } from '../trust/index.ts';
 import type { VerdictLog } from '../trust/index.ts';
 import type { DaemonConfig } from './config/types.ts';
-import { createImageStore } from './images/index.ts';
-import type { OpenImageStore } from './images/index.ts';
+import { createImageStore, createPins, withPins, withProgress, withPullTurns } from './images/index.ts';
+import type { OpenImageStore, Pins, ProgressSource } from './images/index.ts';
 import type { RuntimeObserver } from './observability/facts.ts';
 import { tellExceptions, watchImages } from './observability/watch-runtime.ts';
 import type { PolicyHolder } from './policy/policy-watch.ts';
@@ -21,9 +21,11 @@ export interface ImageSide {
   readonly store: OpenImageStore;
   /**
    * The same store for CRI calls and containers: it renews evidence before a run fails for it, and counts and
-   * logs what it decides.
+   * logs what it decides. It limits the pulls at a time, reports their progress, and marks pinned images.
    */
-  readonly images: OpenImageStore;
+  readonly images: OpenImageStore & ProgressSource;
+  /** The images that a kubelet does not remove to free space. */
+  readonly pins: Pins;
 }
 
 export interface ImageSideDeps {
@@ -62,5 +64,8 @@ export async function openImageSide(config: DaemonConfig, deps: ImageSideDeps): 
       onFetched: (bytes) => observer?.fetched(bytes),
     }),
   );
-  return { store, images: tellExceptions(watchImages(renewForRun(store, renewals), observer), log, observer) };
+  const pins = createPins(config.images.pinned);
+  const known = withProgress(withPins(renewForRun(store, renewals), pins), { root: join(config.root, 'images'), log });
+  const paced = withPullTurns(known, config.images.maxParallelPulls);
+  return { store, images: tellExceptions(watchImages(paced, observer), log, observer), pins };
 }

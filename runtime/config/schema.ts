@@ -1,6 +1,7 @@
 import type { ConfigSchema } from './config-schema.ts';
 import { sizePattern } from './bytes.ts';
 import { enforcementSchema } from './enforcement-schema.ts';
+import { imagesSchema } from './images-schema.ts';
 import { networkSchema } from './network-schema.ts';
 import { auditSchema, metricsSchema, tracingSchema } from './observability-schema.ts';
 import { registriesSchema } from './registries-schema.ts';
@@ -82,6 +83,7 @@ export const configSchema: ConfigSchema = {
     },
     network: networkSchema,
     registries: registriesSchema,
+    images: imagesSchema,
     runtimes: {
       type: 'object',
       description: 'OCI runtimes by handler name. A pod selects a handler by its RuntimeClass.',

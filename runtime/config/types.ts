@@ -75,6 +75,12 @@ export interface DaemonConfig {
     /** Folders with the layout of `/etc/containers/certs.d`. */
     readonly certificates: readonly string[];
   };
+  readonly images: {
+    /** Patterns of references. Read again at SIGHUP. */
+    readonly pinned: readonly string[];
+    /** 0: no limit. */
+    readonly maxParallelPulls: number;
+  };
   /** OCI runtimes by handler name. */
   readonly runtimes: Readonly<Record<string, { readonly path: string }>>;
   /** The handler of a pod that names none. */

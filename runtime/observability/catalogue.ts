@@ -33,6 +33,8 @@ export const metricCatalogue = {
   pulls: metric('image_pulls_total', 'counter', 'Pulls by outcome: admitted, denied, undecided, cancelled, failed.', ['outcome']),
   pullDuration: metric('image_pull_duration_seconds', 'histogram', 'How long pulls took.', ['outcome'], pullSeconds),
   fetchedBytes: metric('image_fetched_bytes_total', 'counter', 'Bytes of image content fetched from registries, whatever the decision.'),
+  pullsRunning: metric('image_pulls_running', 'gauge', 'Pulls that are receiving content, or wait for the rest of a pull.'),
+  pullBytes: metric('image_pull_bytes', 'gauge', 'Bytes of the layers of these pulls, compressed: received, missing.', ['state']),
   verdicts: metric('verdicts_total', 'counter', 'Verdicts on images: admit, deny, undecided; act: pull, run.', ['outcome', 'act']),
   verifications: metric(
     'signature_verifications_total',

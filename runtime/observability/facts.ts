@@ -46,6 +46,8 @@ export interface DaemonFacts {
   unmonitoredContainers(): number;
   images(): Readonly<Record<'true' | 'false', number>>;
   imageBytes(): Promise<number>;
+  /** The pulls that know their manifest. */
+  pulls(): Promise<readonly { readonly bytes: number; readonly bytesReceived: number }[]>;
   namespacePool(): number;
   readonly namespacePoolTarget: number;
   networkReady(): Promise<boolean>;

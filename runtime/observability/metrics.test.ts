@@ -22,6 +22,11 @@ const facts: DaemonFacts = {
   containers: () => ({ created: 0, running: 3, exited: 4 }),
   images: () => ({ true: 5, false: 1 }),
   imageBytes: () => Promise.resolve(1000),
+  pulls: () =>
+    Promise.resolve([
+      { bytes: 100, bytesReceived: 30 },
+      { bytes: 50, bytesReceived: 50 },
+    ]),
   namespacePool: () => 3,
   namespacePoolTarget: 4,
   networkFigures: () =>

@@ -117,13 +117,14 @@ function readers(
     for (const [value, count] of Object.entries(counts)) set(definition, count, { [label]: value });
   };
   return async () => {
-    const [network, figures, names, services, denials, usage, descriptors] = await Promise.all([
+    const [network, figures, names, services, denials, usage, pulls, descriptors] = await Promise.all([
       facts.networkReady().catch(() => false),
       facts.networkFigures().catch(() => ({ attachments: [], leases: [], repairs: 0, linksLost: 0, linksAltered: 0, policies: undefined })),
       facts.nameFigures().catch(() => undefined),
       facts.serviceFigures().catch(() => undefined),
       facts.networkDenials().catch(() => []),
       facts.imageBytes().catch(() => 0),
+      facts.pulls().catch(() => []),
       readdir('/proc/self/fd').then(
         (names) => names.length,
         () => 0,
@@ -142,6 +143,9 @@ function readers(
     set(c.containersUnmonitored, facts.unmonitoredContainers());
     each(c.images, 'verified', facts.images());
     set(c.imageBytes, usage);
+    const received = pulls.reduce((sum, pull) => sum + pull.bytesReceived, 0);
+    set(c.pullsRunning, pulls.length);
+    each(c.pullBytes, 'state', { received, missing: pulls.reduce((sum, pull) => sum + pull.bytes, -received) });
     set(c.poolSize, facts.namespacePool());
     set(c.poolTarget, facts.namespacePoolTarget);
     set(c.networkReady, Number(network));

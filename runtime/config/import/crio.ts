@@ -127,7 +127,7 @@ export const crioRules: readonly Rule[] = [
   { path: ['runtime', 'infra_ctr_cpuset'], map: inherent('a pod needs no pause container') },
   { path: ['runtime', 'hostnetwork_disable_selinux'], map: left('labels are those that a pod asks for') },
   { path: ['runtime', 'timezone'], map: left('the pod says its TZ') },
-  { path: ['image', 'pinned_images'], map: left('a kubelet’s garbage collection spares what is in use') },
+  { path: ['image', 'pinned_images'], map: set('images.pinned') },
   { path: ['image', 'default_transport'], map: inherent('images come from registries') },
   { path: ['image', 'image_volumes'], map: inherent('a declared volume is a folder of the container') },
   { path: ['image', 'pull_progress_timeout'], map: inherent('a pull ends when a registry sends nothing for 30 s') },

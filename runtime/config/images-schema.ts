@@ -1,0 +1,27 @@
+import type { ConfigSchema } from './config-schema.ts';
+
+/** The key `images` of `config.yaml`. */
+export const imagesSchema: ConfigSchema = {
+  type: 'object',
+  description: 'Images and artifacts on this node.',
+  additionalProperties: false,
+  properties: {
+    pinned: {
+      type: 'array',
+      description:
+        'Images that a kubelet does not remove to free space: a whole reference such as `registry.example.com/app:1`, the beginning of one before `*`, or a part of one between two `*`. Beginnings and parts are compared with full names, such as `docker.io/library/busybox:1`. Read again at SIGHUP. RemoveImage removes a pinned image all the same.',
+      items: { type: 'string', maxLength: 1024, pattern: '^([A-Za-z0-9._:/@\\[\\]-]+\\*?|\\*[A-Za-z0-9._:/@\\[\\]-]+\\*|\\*)$' },
+      maxItems: 256,
+      uniqueItems: true,
+      default: [],
+    },
+    maxParallelPulls: {
+      type: 'integer',
+      minimum: 0,
+      maximum: 1000,
+      description:
+        'Maximum number of pulls at a time; further pulls wait. With 1, pulls are serial. With 0, there is no limit apart from the kubelet’s.',
+      default: 0,
+    },
+  },
+};

@@ -1,0 +1,142 @@
+import { readdir, stat } from 'node:fs/promises';
+import type { Logger } from '../../base/log/index.ts';
+import { errnoOf } from './limits/failures.ts';
+import { hexOf, storeFolders } from './folders.ts';
+import type { StoreFolders } from './folders.ts';
+import type { BlobDescriptor } from './manifest/json.ts';
+import type { ImageStore } from './types.ts';
+
+/** How far a pull has come. Sizes in bytes, as in the manifest: compressed. */
+export interface PullProgress {
+  /** As the caller wrote it. */
+  readonly reference: string;
+  readonly seconds: number;
+  readonly bytes: number;
+  readonly bytesReceived: number;
+  readonly layers: number;
+  readonly layersReceived: number;
+}
+
+/** The image store, with the progress of its pulls. */
+export interface ProgressSource {
+  /** Returns the pulls that know their manifest, the oldest first. */
+  pulls(): Promise<readonly PullProgress[]>;
+}
+
+interface Pull {
+  readonly reference: string;
+  readonly begunMs: number;
+  /** By digest: a manifest may list one blob twice. */
+  readonly sizes: ReadonlyMap<string, number>;
+}
+
+/** A pull that takes longer is reported in the log, and again each time this has passed. */
+const reportMs = 10_000;
+/** With more pulls at a time, one line reports their sum. */
+const mostLines = 4;
+
+export interface ProgressOptions {
+  /** Folder of the image store. */
+  readonly root: string;
+  readonly log: Pick<Logger, 'info' | 'debug'>;
+  readonly reportMs?: number;
+}
+
+/**
+ * Returns the image store, which logs how far long pulls have come. The progress is read from the sizes of the files that are being
+ * received, at most once in ten seconds and only during pulls: it costs the pulls themselves nothing.
+ */
+export function withProgress<Store extends ImageStore>(images: Store, options: ProgressOptions): Store & ProgressSource {
+  const folders = storeFolders(options.root);
+  const { log } = options;
+  const active = new Set<Pull>();
+  let timer: NodeJS.Timeout | undefined;
+
+  const report = async (): Promise<void> => {
+    const long = (await progressOf(folders, active)).filter(({ seconds }) => seconds * 1000 >= (options.reportMs ?? reportMs));
+    if (long.length <= mostLines) for (const pull of long) log.info(pull, 'image is being pulled');
+    else log.info({ pulls: long.length, ...sumOf(long) }, 'images are being pulled');
+  };
+  const watch = (): void => {
+    timer ??= setInterval(() => {
+      report().catch((error: unknown) => log.debug({ error: String(error) }, 'the progress of pulls could not be read'));
+    }, options.reportMs ?? reportMs).unref();
+  };
+
+  return {
+    ...images,
+    pulls: () => progressOf(folders, active),
+    pull: async (request) => {
+      let pull: Pull | undefined;
+      try {
+        return await images.pull({
+          ...request,
+          onResolved(blobs) {
+            request.onResolved?.(blobs);
+            pull = { reference: request.reference.slice(0, 300), begunMs: performance.now(), sizes: sizesOf(blobs) };
+            active.add(pull);
+            watch();
+          },
+        });
+      } finally {
+        if (pull !== undefined) active.delete(pull);
+        if (active.size === 0) {
+          clearInterval(timer);
+          timer = undefined;
+        }
+      }
+    },
+  };
+}
+
+/** Returns the sum over all pulls. */
+export function sumOf(pulls: readonly PullProgress[]): Pick<PullProgress, 'bytes' | 'bytesReceived'> {
+  const sum = (part: (pull: PullProgress) => number): number => pulls.reduce((total, pull) => total + part(pull), 0);
+  return { bytes: sum(({ bytes }) => bytes), bytesReceived: sum(({ bytesReceived }) => bytesReceived) };
+}
+
+function sizesOf(blobs: readonly Pick<BlobDescriptor, 'digest' | 'size'>[]): ReadonlyMap<string, number> {
+  return new Map(blobs.map(({ digest, size }) => [digest, size]));
+}
+
+async function progressOf(folders: StoreFolders, pulls: Iterable<Pull>): Promise<readonly PullProgress[]> {
+  const asked = [...pulls];
+  if (asked.length === 0) return [];
+  const received = await receivedBytes(folders, new Set(asked.flatMap(({ sizes }) => [...sizes.keys()])));
+  return asked.map(({ reference, begunMs, sizes }) => {
+    const parts = [...sizes].map(([digest, size]) => ({ size, here: Math.min(received.get(digest) ?? 0, size) }));
+    return {
+      reference,
+      seconds: Math.round((performance.now() - begunMs) / 100) / 10,
+      bytes: parts.reduce((sum, { size }) => sum + size, 0),
+      bytesReceived: parts.reduce((sum, { here }) => sum + here, 0),
+      layers: parts.length,
+      layersReceived: parts.filter(({ size, here }) => here === size).length,
+    };
+  });
+}
+
+/** Returns the size of the file of each blob: in its place, or being received. */
+async function receivedBytes(folders: StoreFolders, digests: ReadonlySet<string>): Promise<ReadonlyMap<string, number>> {
+  const files = (await readdir(folders.ingest)).map((name) => ({
+    digest: `sha256:${name.slice(0, 64)}`,
+    path: `${folders.ingest}/${name}`,
+  }));
+  const places = [...digests].map((digest) => ({ digest, path: `${folders.blobs}/${hexOf(digest)}` }));
+  const sizes = new Map<string, number>();
+  for (const { digest, path } of [...files.filter((file) => digests.has(file.digest)), ...places]) {
+    const size = await sizeOf(path);
+    sizes.set(digest, Math.max(size, sizes.get(digest) ?? 0));
+  }
+  return sizes;
+}
+
+async function sizeOf(path: string): Promise<number> {
+  try {
+    return (await stat(path)).size;
+  } catch (thrown) {
+    // Not received yet, or moved to its place in this moment.
+    if (errnoOf(thrown) === 'ENOENT') return 0;
+    throw thrown;
+  }
+}
