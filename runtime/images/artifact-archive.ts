@@ -1,6 +1,6 @@
-import pLimit from 'p-limit';
 import { connectThread, startWorker } from '../../base/process/index.ts';
 import { orAborted } from './serial.ts';
+import { createTurns } from './turns.ts';
 
 /** One file of an artifact, and the blob with its bytes. */
 export interface ArchivedFile {
@@ -16,7 +16,7 @@ export type ArchiveCalls = {
 };
 
 /** Archives are bound by the disk: more at a time would only need more Workers. */
-const turn = pLimit(2);
+const turns = createTurns(2);
 
 /**
  * Writes the files of an artifact into one archive in a Worker, always with the same bytes for the same files: a layer of an image
@@ -24,29 +24,40 @@ const turn = pLimit(2);
  * @param to a path that does not exist yet; a failure may leave a part of the archive there
  * @throws IMAGES_STORE_FAILED, IMAGES_DISK_FULL; the reason of `signal`
  */
-export function writeArtifactArchive(
+export async function writeArtifactArchive(
   files: readonly ArchivedFile[],
   to: string,
   signal: AbortSignal,
 ): Promise<{ readonly digest: string; readonly size: number }> {
-  return turn(async () => {
-    signal.throwIfAborted();
-    const worker = startWorker(import.meta.url, './artifact-archive.worker.ts');
-    const blame = {
-      code: 'IMAGES_STORE_FAILED',
-      kind: 'internal',
-      attempted: 'write archive of artifact',
-      on: to,
-      fix: 'pull again; if it repeats, see the log of the daemon',
-    } as const;
-    const thread = connectThread<ArchiveCalls>(worker, { blame });
-    try {
-      return await orAborted(thread.call('write', files, to), signal);
-    } finally {
-      // Its file is removed by the caller: the Worker must have stopped writing by then.
-      await worker.terminate();
-    }
-  });
+  await turns.enter(signal);
+  try {
+    return await writeInWorker(files, to, signal);
+  } finally {
+    turns.leave();
+  }
+}
+
+async function writeInWorker(
+  files: readonly ArchivedFile[],
+  to: string,
+  signal: AbortSignal,
+): Promise<{ readonly digest: string; readonly size: number }> {
+  signal.throwIfAborted();
+  const worker = startWorker(import.meta.url, './artifact-archive.worker.ts');
+  const blame = {
+    code: 'IMAGES_STORE_FAILED',
+    kind: 'internal',
+    attempted: 'write archive of artifact',
+    on: to,
+    fix: 'pull again; if it repeats, see the log of the daemon',
+  } as const;
+  const thread = connectThread<ArchiveCalls>(worker, { blame });
+  try {
+    return await orAborted(thread.call('write', files, to), signal);
+  } finally {
+    // Its file is removed by the caller: the Worker must have stopped writing by then.
+    await worker.terminate();
+  }
 }
 
 const block = 512;

@@ -12,7 +12,7 @@ import type { ImageStore, PullRequest } from './types.ts';
 const digestOf = (character: string): string => `sha256:${character.repeat(64)}`;
 
 /** A store whose pulls know their manifest at once, and end when the test says so. */
-function heldStore(t: TestContext) {
+function heldStore(t: TestContext, reportMs?: number) {
   const root = mkdtempSync(join(tmpdir(), 'pc-progress-'));
   t.after(() => rmSync(root, { recursive: true }));
   const folders = storeFolders(root);
@@ -31,7 +31,7 @@ function heldStore(t: TestContext) {
   };
   const lines: object[] = [];
   const log = { info: (fields: object) => void lines.push(fields), debug: () => undefined } as never;
-  const images = withProgress({ pull } as unknown as ImageStore, { root, log, reportMs: 20 });
+  const images = withProgress({ pull } as unknown as ImageStore, { root, log, ...(reportMs !== undefined && { reportMs }) });
   return { folders, images, lines, end: () => resolve(undefined) };
 }
 
@@ -50,7 +50,7 @@ test('a pull reports the bytes and layers that it has received, and nothing when
 });
 
 test('many long pulls give one line at a time, and no line follows their end', async (t) => {
-  const { images, lines, end } = heldStore(t);
+  const { images, lines, end } = heldStore(t, 20);
   const pulls = Array.from({ length: 40 }, () => images.pull({ reference: 'r', namespace: '' }));
   while (lines.length < 2) await sleep(5);
   assert.deepEqual(Object.keys(lines[0] ?? {}), ['pulls', 'bytes', 'bytesReceived']);

@@ -51,9 +51,15 @@ export function withProgress<Store extends ImageStore>(images: Store, options: P
   const { log } = options;
   const active = new Set<Pull>();
   let timer: NodeJS.Timeout | undefined;
+  let reading: Promise<readonly PullProgress[]> | undefined;
+  // One at a time: on a disk that hangs, further readings would take up the threads of the process.
+  const read = (): Promise<readonly PullProgress[]> =>
+    (reading ??= progressOf(folders, active).finally(() => {
+      reading = undefined;
+    }));
 
   const report = async (): Promise<void> => {
-    const long = (await progressOf(folders, active)).filter(({ seconds }) => seconds * 1000 >= (options.reportMs ?? reportMs));
+    const long = (await read()).filter(({ seconds }) => seconds * 1000 >= (options.reportMs ?? reportMs));
     if (long.length <= mostLines) for (const pull of long) log.info(pull, 'image is being pulled');
     else log.info({ pulls: long.length, ...sumOf(long) }, 'images are being pulled');
   };
@@ -65,7 +71,7 @@ export function withProgress<Store extends ImageStore>(images: Store, options: P
 
   return {
     ...images,
-    pulls: () => progressOf(folders, active),
+    pulls: read,
     pull: async (request) => {
       let pull: Pull | undefined;
       try {

@@ -1,5 +1,5 @@
 import { wrapImageError } from './limits/failures.ts';
-import { orAborted } from './serial.ts';
+import { createTurns } from './turns.ts';
 import type { ImageStore } from './types.ts';
 
 /**
@@ -8,39 +8,11 @@ import type { ImageStore } from './types.ts';
  */
 export function withPullTurns<Store extends Pick<ImageStore, 'pull'>>(images: Store, most: number): Store {
   if (most === 0) return images;
-  const waiting = new Set<() => void>();
-  let running = 0;
-
-  const leave = (): void => {
-    const [next] = waiting;
-    if (next === undefined) {
-      running -= 1;
-      return;
-    }
-    // The turn passes to the next pull: the number of running pulls stays the same.
-    waiting.delete(next);
-    next();
-  };
-  const enter = async (signal: AbortSignal | undefined): Promise<void> => {
-    if (running < most) {
-      running += 1;
-      return;
-    }
-    const { promise, resolve } = Promise.withResolvers<void>();
-    waiting.add(resolve);
-    try {
-      await orAborted(promise, signal);
-    } catch (thrown) {
-      // The turn may have come together with the cancellation.
-      if (!waiting.delete(resolve)) leave();
-      throw thrown;
-    }
-  };
-
+  const turns = createTurns(most);
   return {
     ...images,
     pull: async (request) => {
-      await enter(request.signal).catch((thrown: unknown) => {
+      await turns.enter(request.signal).catch((thrown: unknown) => {
         throw wrapImageError(thrown, {
           code: 'IMAGES_CANCELLED',
           kind: 'cancelled',
@@ -52,7 +24,7 @@ export function withPullTurns<Store extends Pick<ImageStore, 'pull'>>(images: St
       try {
         return await images.pull(request);
       } finally {
-        leave();
+        turns.leave();
       }
     },
   };

@@ -1,4 +1,5 @@
 import { stat } from 'node:fs/promises';
+import { createSerialQueue } from '../../base/queues/index.ts';
 import { errnoOf } from './limits/failures.ts';
 import type { StoreFolders } from './folders.ts';
 import type { ImageRecords } from './records.ts';
@@ -17,8 +18,10 @@ const diskBlock = 4096;
  */
 export function createStoreUsage(folders: Pick<StoreFolders, 'layers'>, records: Pick<ImageRecords, 'layers'>): () => Promise<StoreUsage> {
   let known = new Map<string, number>();
+  // One at a time: on a disk that hangs, further calls would take up the threads of the process.
+  const inTurn = createSerialQueue();
 
-  return async () => {
+  const measure = async (): Promise<StoreUsage> => {
     const rows = [...records.layers()];
     const lists = new Map<string, number>();
     for (const { folder, manifestSha256 } of rows) {
@@ -40,6 +43,7 @@ export function createStoreUsage(folders: Pick<StoreFolders, 'layers'>, records:
     for (const size of [...lists.values(), ...blobs.values()]) usedBytes += Math.ceil(size / diskBlock) * diskBlock;
     return { usedBytes, inodesUsed: inodesUsed + blobs.size };
   };
+  return () => inTurn(measure);
 }
 
 /** Undefined: the layer was removed in this moment, or its list is missing and will be restored. */
