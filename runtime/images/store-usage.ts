@@ -24,7 +24,7 @@ export function createStoreUsage(folders: Pick<StoreFolders, 'layers'>, records:
   const measure = async (): Promise<StoreUsage> => {
     const rows = [...records.layers()];
     const lists = new Map<string, number>();
-    for (const { folder, manifestSha256 } of rows) {
+    for (const { folder, manifestSha256 } of rows.filter(({ form }) => form === 'folder')) {
       const path = `${folders.layers}/${folder}/files.ndjson`;
       const key = `${folder} ${manifestSha256}`;
       const size = known.get(key) ?? (await sizeOf(path));
@@ -33,10 +33,10 @@ export function createStoreUsage(folders: Pick<StoreFolders, 'layers'>, records:
     known = lists;
     let usedBytes = 0;
     let inodesUsed = 0;
-    for (const { bytes, inodes } of rows) {
-      // The folder of the layer, and the list of its files.
-      usedBytes += bytes + diskBlock;
-      inodesUsed += inodes + 2;
+    for (const { form, bytes, inodes } of rows) {
+      // The folder of the layer, and the list of its files. The record of a layer file counts its folder.
+      usedBytes += Math.ceil(bytes / diskBlock) * diskBlock + diskBlock;
+      inodesUsed += form === 'folder' ? inodes + 2 : inodes;
     }
     // A blob that several layers share counts once.
     const blobs = new Map(rows.map(({ blobDigest, blobSize }) => [blobDigest, blobSize]));
