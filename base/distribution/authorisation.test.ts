@@ -313,8 +313,8 @@ describe('mirrors', () => {
     const theirs = { username: 'origin', password: 'secret' };
     for (const credentials of [undefined, user]) {
       const client = createRegistryClient({
-        mirrors: new Map([
-          ['docker.io', { url: `${mirror.url}/hub/`, origin: true, ...(credentials === undefined ? {} : { credentials }) }],
+        rules: new Map([
+          ['docker.io', { mirrors: [{ url: `${mirror.url}/hub/`, ...(credentials === undefined ? {} : { credentials }) }] }],
         ]),
       });
       opened.push(client);
@@ -336,7 +336,7 @@ describe('mirrors', () => {
 
   it('stand alone when they say origin: false', async () => {
     const mirror = await serve((_request, response) => answering(response));
-    const client = createRegistryClient({ mirrors: new Map([['registry.k8s.io', { url: mirror.url, origin: false }]]) });
+    const client = createRegistryClient({ rules: new Map([['registry.k8s.io', { mirrors: [{ url: mirror.url }], origin: false }]]) });
     opened.push(client);
     const places = client.repositories(parseReference('registry.k8s.io/pause:3.10'));
     assert.deepEqual(
@@ -353,7 +353,7 @@ describe('mirrors', () => {
   it('given wrongly are refused without showing what was given', () => {
     for (const url of ['', 'mirror:5000', 'ftp://m', 'http://user:hidden@m', 'http://m/?x=hidden']) {
       assert.throws(
-        () => createRegistryClient({ mirrors: new Map([['r.io', { url, origin: false }]]) }),
+        () => createRegistryClient({ rules: new Map([['r.io', { mirrors: [{ url }], origin: false }]]) }),
         (error: Error & { code?: string }) => {
           assert.equal(error.code, 'DISTRIBUTION_BAD_MIRROR');
           assert.ok(!error.message.includes('hidden'));

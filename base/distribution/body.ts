@@ -1,10 +1,8 @@
 import { parseJson } from '../json/index.ts';
-import { splitDigest, startDigest } from './digest.ts';
 import { distributionError, quoted } from './failure.ts';
 import type { Task } from './failure.ts';
 import { networkFailure } from './network-failure.ts';
 import type { HttpAnswer } from '../http/index.ts';
-import type { Descriptor } from './descriptor.ts';
 
 /** Returns Content-Type without its parameters, in lower case; empty if there is none. */
 export function contentType(answer: HttpAnswer): string {
@@ -15,6 +13,13 @@ export function isHtml(answer: HttpAnswer): boolean {
   return ['text/html', 'application/xhtml+xml'].includes(contentType(answer));
 }
 
+/** @throws PortcullisError DISTRIBUTION_BAD_ANSWER for a web page */
+export function refuseHtml(answer: HttpAnswer, task: Task): void {
+  if (!isHtml(answer)) return;
+  answer.destroy();
+  throw distributionError('DISTRIBUTION_BAD_ANSWER', task, `${answer.url.host} answers with a web page (${contentType(answer)})`);
+}
+
 /** Reads at most `limit` bytes. A longer body is not read, and its connection is closed. */
 export async function readBody(answer: HttpAnswer, limit: number, task: Task, signal?: AbortSignal): Promise<Uint8Array> {
   try {
@@ -22,45 +27,6 @@ export async function readBody(answer: HttpAnswer, limit: number, task: Task, si
   } catch (error) {
     throw networkFailure(error, answer.url, task, signal);
   }
-}
-
-/** Yields the body as it arrives, and checks its size and digest against the descriptor. */
-export async function* verifiedBody(
-  answer: HttpAnswer,
-  { digest, size }: Pick<Descriptor, 'digest' | 'size'>,
-  task: Task,
-  signal?: AbortSignal,
-): AsyncGenerator<Uint8Array, void, undefined> {
-  const { algorithm = 'sha256', hex = '' } = splitDigest(digest) ?? {};
-  const hash = startDigest(algorithm);
-  let seen = 0;
-  try {
-    for await (const chunk of answer.chunks(Infinity)) {
-      seen += chunk.length;
-      if (seen > size)
-        throw distributionError(
-          'DISTRIBUTION_SIZE_MISMATCH',
-          task,
-          `${answer.url.host} sends more than the ${size} bytes of its descriptor`,
-          { details: { digest, size } },
-        );
-      hash.update(chunk);
-      yield chunk;
-    }
-  } catch (error) {
-    const failure = networkFailure(error, answer.url, task, signal);
-    if (failure.code !== 'DISTRIBUTION_UNREACHABLE') throw failure;
-    throw distributionError('DISTRIBUTION_UNREACHABLE', task, `${failure.failure.why} after ${seen} of ${size} bytes`, {
-      details: { digest, size, seen },
-      cause: error,
-    });
-  }
-  if (seen !== size)
-    throw distributionError('DISTRIBUTION_SIZE_MISMATCH', task, `${answer.url.host} sent ${seen} of the ${size} bytes of its descriptor`, {
-      details: { digest, size, seen },
-    });
-  const actual = hash.digest('hex');
-  if (actual !== hex) throw digestMismatch(task, answer.url.host, digest, `${algorithm}:${actual}`);
 }
 
 export function digestMismatch(task: Task, host: string, expected: string, actual: string) {

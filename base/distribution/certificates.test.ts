@@ -45,7 +45,7 @@ describe('certificates by host', () => {
       await writeFile(join(certs, host, name), from.includes('-') ? from : await readFile(join(folder, from)));
     const client = createRegistryClient({
       certificateFolders: [join(certs, 'absent'), certs],
-      mirrors: new Map([['mirrored', { url: `https://${host}`, origin: false }]]),
+      rules: new Map([['mirrored', { mirrors: [{ url: `https://${host}` }], origin: false }]]),
     });
     try {
       const [place] = client.repositories({ registry, repository: 'app' });

@@ -1,14 +1,17 @@
 import { createAuthorisation } from './authorisation.ts';
 import { createCertificates } from './certificates.ts';
+import { distributionError } from './failure.ts';
+import type { Task } from './failure.ts';
 import { createHostRules } from './hosts.ts';
 import type { Endpoint } from './hosts.ts';
+import { asksOrigin, blockedPrefix, ruleFor } from './name-rules.ts';
 import { createPull } from './pull.ts';
 import { createKeyedQueue } from '../queues/index.ts';
 import { createPush } from './push.ts';
 import { createReferrers } from './referrers.ts';
 import { createSession } from './session.ts';
 import { createTransport } from './transport.ts';
-import type { Credentials, RegistryClient, RegistryClientOptions, RegistryRepository } from './types.ts';
+import type { Credentials, RegistryClient, RegistryClientOptions, RegistryRepository, RegistryRule } from './types.ts';
 
 /** Longer than a writer of fallback tags keeps the list that it has read, on a busy machine. */
 const defaultSettleMs = 250;
@@ -20,40 +23,67 @@ const defaultSettleMs = 250;
 export function createRegistryClient(options: RegistryClientOptions = {}): RegistryClient {
   const certificates = createCertificates(options.certificateFolders ?? []);
   const rules = createHostRules(options.insecureHosts ?? [], certificates.names);
+  const named: ReadonlyMap<string, RegistryRule> = options.rules ?? new Map();
   const mirrors = new Map(
-    [...(options.mirrors ?? [])].map(([registry, mirror]) => [registry, { ...mirror, endpoint: rules.mirror(registry, mirror) }]),
+    [...named].map(([prefix, rule]) => [prefix, (rule.mirrors ?? []).map((mirror) => ({ ...mirror, ...rules.mirror(prefix, mirror) }))]),
   );
   const transport = createTransport(options, rules, certificates);
   const documentTimeout = options.timeouts?.document ?? 60_000;
   const authorisation = createAuthorisation(transport, rules, documentTimeout);
 
+  const attempts = options.retry?.attempts ?? 3;
   const { run: takeTurns } = createKeyedQueue();
 
-  function repositoryAt(endpoint: Endpoint, name: string, credentials: Credentials | undefined): RegistryRepository {
-    const repository = `${endpoint.prefix}${name}`;
+  function repositoryAt(
+    endpoint: Endpoint,
+    repository: string,
+    credentials: Credentials | undefined,
+    answersTags = true,
+  ): RegistryRepository {
     const session = createSession(
       { origin: endpoint.origin, host: endpoint.host, repository, credentials },
       transport,
       authorisation,
       documentTimeout,
     );
-    const pull = createPull(session, documentTimeout);
+    const pull = createPull(session, { documentTimeout, attempts, answersTags });
     return {
       host: endpoint.host,
       repository,
+      answersTags,
       ...pull,
-      referrers: createReferrers(session, pull.manifest, documentTimeout),
-      ...createPush(session, pull, takeTurns, options.tagSettleMs ?? defaultSettleMs),
+      referrers: createReferrers(session, pull.manifest, documentTimeout, attempts),
+      // A list that other clients write at the same time is read again without such waits (write-conflicts.ts).
+      ...createPush(
+        session,
+        createPull(session, { documentTimeout, attempts: 1, answersTags }),
+        takeTurns,
+        options.tagSettleMs ?? defaultSettleMs,
+      ),
     };
   }
 
   return {
     repositories({ registry, repository }, credentials) {
-      const mirror = mirrors.get(registry);
-      const places = mirror === undefined ? [] : [repositoryAt(mirror.endpoint, repository, mirror.credentials)];
-      if (mirror?.origin !== false) places.push(repositoryAt(rules.origin(registry), repository, credentials));
+      const task: Task = { attempted: 'find the sources', on: `of ${registry}/${repository}` };
+      const blocked = (prefix: string, what = 'the name'): Error =>
+        distributionError('DISTRIBUTION_BLOCKED', task, `the configuration blocks ${what}: ${prefix} is blocked`, { details: { prefix } });
+      const refused = blockedPrefix(named, { registry, repository });
+      if (refused !== undefined) throw blocked(refused);
+      const found = ruleFor(named, { registry, repository });
+      let last: string | undefined;
+      const places = (mirrors.get(found?.prefix ?? '') ?? []).flatMap((mirror) => {
+        const there = `${mirror.prefix}${found?.rest ?? ''}`.replace(/\/$/, '');
+        if (there === '') throw distributionError('DISTRIBUTION_BAD_MIRROR', task, `its mirror ${mirror.host} has no path for this name`);
+        const barred = blockedPrefix(named, { registry: mirror.host, repository: there });
+        last = barred ?? last;
+        return barred === undefined ? [repositoryAt(mirror, there, mirror.credentials, mirror.tags)] : [];
+      });
+      if (found?.rule.origin !== false) places.push(repositoryAt(rules.origin(registry), repository, credentials));
+      else if (places.length === 0 && last !== undefined) throw blocked(last, 'its only mirrors');
       return places;
     },
+    asksOrigin: (name) => asksOrigin(named, name),
     close: () => transport.close(),
   };
 }

@@ -9,6 +9,7 @@ export type DistributionCode =
   | 'DISTRIBUTION_BAD_MIRROR'
   | 'DISTRIBUTION_BAD_REDIRECT'
   | 'DISTRIBUTION_BAD_REFERENCE'
+  | 'DISTRIBUTION_BLOCKED'
   | 'DISTRIBUTION_CANCELLED'
   | 'DISTRIBUTION_DIGEST_MISMATCH'
   | 'DISTRIBUTION_NOT_FOUND'
@@ -41,6 +42,7 @@ const catalogue: Readonly<Record<DistributionCode, Pick<Failure, 'kind' | 'fix' 
   DISTRIBUTION_BAD_MIRROR: { kind: 'invalid', fix: 'give the mirror as http://HOST[:PORT][/PREFIX] or https://…' },
   DISTRIBUTION_BAD_REDIRECT: { kind: 'denied', fix: 'ask the registry’s operator: it sends clients to an address that is not allowed' },
   DISTRIBUTION_BAD_REFERENCE: { kind: 'invalid', fix: 'write it as [HOST[:PORT]/]NAME[:TAG][@DIGEST]' },
+  DISTRIBUTION_BLOCKED: { kind: 'denied', fix: 'use an image from a registry that is not blocked, or change registries.prefixes' },
   DISTRIBUTION_CANCELLED: { kind: 'cancelled', fix: 'repeat the request if it is still needed' },
   DISTRIBUTION_DIGEST_MISMATCH: {
     kind: 'data-loss',

@@ -32,8 +32,8 @@ export function createHostRules(insecureHosts: readonly string[], hasCertificate
       return { origin: `${secure ? 'https' : 'http'}://${host}`, host, prefix: '' };
     },
 
-    mirror(registry: string, { url: text }: Mirror): Endpoint {
-      const task: Task = { attempted: 'use mirror', on: `of ${registry}` };
+    mirror(of: string, { url: text }: Mirror): Endpoint {
+      const task: Task = { attempted: 'use mirror', on: `of ${of}` };
       const url = URL.parse(text);
       if (url === null || !['http:', 'https:'].includes(url.protocol))
         throw distributionError('DISTRIBUTION_BAD_MIRROR', task, 'its URL is not one of http or https');

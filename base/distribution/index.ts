@@ -6,6 +6,9 @@ export type { DigestAlgorithm } from './digest.ts';
 export { manifestByteLimit, mediaTypes, parseManifest } from './manifest.ts';
 export type { ImageIndex, ImageManifest, Manifest } from './manifest.ts';
 export { parseDescriptor } from './descriptor.ts';
+export { ruleFor } from './name-rules.ts';
+export type { RuleMatch } from './name-rules.ts';
+export { isServerDown } from './passing-failure.ts';
 export { createServiceTokens } from './service-tokens.ts';
 export type { ServiceQuestion, ServiceTokens } from './service-tokens.ts';
 export { fallbackTag } from './referrers.ts';
@@ -18,6 +21,7 @@ export type {
   RegistryClient,
   RegistryClientOptions,
   RegistryRepository,
+  RegistryRule,
   SharedList,
 } from './types.ts';
 export type { Descriptor, Platform } from './descriptor.ts';

@@ -1,10 +1,11 @@
 import { parseJson } from '../json/index.ts';
-import { contentType, digestMismatch, isHtml, readBody, verifiedBody } from './body.ts';
+import { createBlob } from './blob.ts';
+import { contentType, digestMismatch, readBody, refuseHtml } from './body.ts';
 import { digestOf, splitDigest } from './digest.ts';
 import { distributionError } from './failure.ts';
 import type { Task } from './failure.ts';
 import { manifestByteLimit, mediaTypes, parseManifest } from './manifest.ts';
-import { transferMs } from './session.ts';
+import { askAgain } from './retry.ts';
 import type { Session } from './session.ts';
 import type { HttpAnswer } from '../http/index.ts';
 import type { FetchedManifest, RegistryRepository } from './types.ts';
@@ -16,10 +17,19 @@ const manifestTypes: readonly string[] = Object.values(mediaTypes);
 const vagueTypes = ['', 'application/json', 'application/octet-stream', 'text/plain'];
 const tagForm = /^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$/;
 
+export interface PullOptions {
+  /** Milliseconds for one bounded document. */
+  readonly documentTimeout: number;
+  /** The number of attempts for a request whose answer breaks off. */
+  readonly attempts: number;
+  /** false: tags are not found here, and no request is sent for them. */
+  readonly answersTags: boolean;
+}
+
 /** Implements reading: distribution-spec §"Pull". */
 export function createPull(
   session: Session,
-  documentTimeout: number,
+  { documentTimeout, attempts, answersTags }: PullOptions,
 ): Pick<RegistryRepository, 'resolve' | 'manifest' | 'blob' | 'blobBytes'> {
   const nameOf = (wanted: string): string => `${session.host}/${session.repository}${wanted.includes(':') ? '@' : ':'}${wanted}`;
   const bounded = (signal: AbortSignal | undefined): AbortSignal => {
@@ -27,16 +37,22 @@ export function createPull(
     return signal === undefined ? limit : AbortSignal.any([signal, limit]);
   };
 
+  const blob = createBlob(session, attempts);
+
+  /** @throws PortcullisError DISTRIBUTION_NOT_FOUND for a tag at a mirror that is not asked about tags */
+  function checkTag(wanted: string, task: Task): void {
+    if (answersTags || splitDigest(wanted) !== undefined) return;
+    throw distributionError('DISTRIBUTION_NOT_FOUND', task, `the mirror ${session.host} is configured for digests only, and this is a tag`);
+  }
+
   async function resolve(wanted: string, signal?: AbortSignal): Promise<Descriptor> {
     const task: Task = { attempted: 'resolve', on: nameOf(wanted) };
     checkName(wanted, task);
-    const answer = await session.request({
-      method: 'HEAD',
-      path: `manifests/${wanted}`,
-      headers: { accept },
-      signal: bounded(signal),
-      task,
-    });
+    checkTag(wanted, task);
+    const limit = bounded(signal);
+    const answer = await askAgain(attempts, limit, () =>
+      session.request({ method: 'HEAD', path: `manifests/${wanted}`, headers: { accept }, signal: limit, task }),
+    );
     await answer.discard();
     const digest = answer.header('docker-content-digest') ?? '';
     const size = answer.length;
@@ -58,6 +74,7 @@ export function createPull(
     const name = typeof wanted === 'string' ? wanted : wanted.digest;
     const task: Task = { attempted: 'fetch manifest', on: nameOf(name) };
     checkName(name, task);
+    checkTag(name, task);
     if (typeof wanted !== 'string' && wanted.size > manifestByteLimit) {
       throw distributionError(
         'DISTRIBUTION_TOO_LARGE',
@@ -66,10 +83,12 @@ export function createPull(
       );
     }
     const limit = bounded(signal);
-    const answer = await session.request({ method: 'GET', path: `manifests/${name}`, headers: { accept }, signal: limit, task });
-    if (answer.status !== 200) return session.unexpected(answer, task);
-    refuseHtml(answer, task);
-    const bytes = await readBody(answer, manifestByteLimit, task, limit);
+    const { answer, bytes } = await askAgain(attempts, limit, async () => {
+      const answered = await session.request({ method: 'GET', path: `manifests/${name}`, headers: { accept }, signal: limit, task });
+      if (answered.status !== 200) return session.unexpected(answered, task);
+      refuseHtml(answered, task);
+      return { answer: answered, bytes: await readBody(answered, manifestByteLimit, task, limit) };
+    });
     if (typeof wanted !== 'string' && bytes.length !== wanted.size) {
       throw distributionError(
         'DISTRIBUTION_SIZE_MISMATCH',
@@ -99,33 +118,6 @@ export function createPull(
     return { bytes, mediaType, digest, content: parseManifest(bytes, mediaType, task), ...(etag === undefined ? {} : { etag }) };
   }
 
-  async function blob(descriptor: Pick<Descriptor, 'digest' | 'size'>, signal?: AbortSignal): Promise<AsyncIterable<Uint8Array>> {
-    const task: Task = { attempted: 'fetch blob', on: nameOf(descriptor.digest) };
-    if (splitDigest(descriptor.digest) === undefined) throw distributionError('DISTRIBUTION_BAD_DIGEST', task, 'that is no digest');
-    const answer = await session.request({
-      method: 'GET',
-      path: `blobs/${descriptor.digest}`,
-      totalMs: transferMs(descriptor.size),
-      signal,
-      task,
-    });
-    if (answer.status !== 200) return session.unexpected(answer, task);
-    refuseHtml(answer, task);
-    const announced = answer.length;
-    if (announced !== undefined && announced !== descriptor.size) {
-      answer.destroy();
-      throw distributionError(
-        'DISTRIBUTION_SIZE_MISMATCH',
-        task,
-        `${answer.url.host} announces ${announced} bytes, its descriptor says ${descriptor.size}`,
-        {
-          details: { ...descriptor },
-        },
-      );
-    }
-    return verifiedBody(answer, descriptor, task, signal);
-  }
-
   async function blobBytes(descriptor: Pick<Descriptor, 'digest' | 'size'>, limit: number, signal?: AbortSignal): Promise<Uint8Array> {
     if (descriptor.size > limit) {
       const task: Task = { attempted: 'fetch blob', on: nameOf(descriptor.digest) };
@@ -147,12 +139,6 @@ export function createPull(
 function checkName(name: string, task: Task): void {
   if (splitDigest(name) !== undefined || tagForm.test(name)) return;
   throw distributionError('DISTRIBUTION_BAD_REFERENCE', task, 'that is neither a tag nor a digest');
-}
-
-function refuseHtml(answer: HttpAnswer, task: Task): void {
-  if (!isHtml(answer)) return;
-  answer.destroy();
-  throw distributionError('DISTRIBUTION_BAD_ANSWER', task, `${answer.url.host} answers with a web page (${contentType(answer)})`);
 }
 
 function manifestType(answer: HttpAnswer, bytes: Uint8Array, task: Task): string {

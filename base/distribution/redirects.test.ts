@@ -93,8 +93,8 @@ it('a mirror on this machine, by a name, redirects to storage on this machine', 
     '127.0.0.1',
     (_request, response) => void response.writeHead(307, { location: `http://near.test:${storage.port}/` }).end(),
   );
-  const mirrors = new Map([['docker.io', { url: `http://near.test:${registry.port}`, origin: false }]]);
-  const client = createRegistryClient({ mirrors, insecureHosts: ['near.test'] });
+  const rules = new Map([['docker.io', { mirrors: [{ url: `http://near.test:${registry.port}` }], origin: false }]]);
+  const client = createRegistryClient({ rules, insecureHosts: ['near.test'] });
   opened.push(() => client.close());
   const [place] = client.repositories({ registry: 'docker.io', repository: 'library/app' });
   assert.equal(Buffer.from((await place?.blobBytes(blob, 10)) ?? []).toString(), 'secret');

@@ -6,6 +6,7 @@ import { distributionError } from './failure.ts';
 import type { Task } from './failure.ts';
 import { isPortcullisError } from '../errors/index.ts';
 import { manifestByteLimit, mediaTypes } from './manifest.ts';
+import { askAgain } from './retry.ts';
 import type { Session } from './session.ts';
 import type { HttpAnswer } from '../http/index.ts';
 import type { Referrers, RegistryRepository } from './types.ts';
@@ -30,6 +31,7 @@ export function createReferrers(
   session: Session,
   manifest: RegistryRepository['manifest'],
   documentTimeout: number,
+  attempts: number,
 ): RegistryRepository['referrers'] {
   return async (digest, options = {}) => {
     const { artifactType, limit = descriptorLimit } = options;
@@ -52,30 +54,50 @@ export function createReferrers(
     let path: string | URL | undefined = `referrers/${digest}${query}`;
     for (let page = 0; path !== undefined; page++) {
       if (page >= pageLimit) return { via: 'referrers', descriptors: found, complete: false };
-      const answer: HttpAnswer = await session.request({ method: 'GET', path, headers: { accept: mediaTypes.ociIndex }, signal, task });
-      if (page === 0 && withoutApi.includes(answer.status)) {
-        await answer.discard();
+      const asked: string | URL = path;
+      const isFirst = page === 0;
+      const read: Page | undefined = await askAgain(attempts, signal, () => fetchPage(session, asked, isFirst, signal, task));
+      if (read === undefined) {
         const descriptors = await fallback(digest, manifest, signal);
         return { via: 'fallback-tag', complete: take(descriptors), descriptors: found };
       }
-      if (answer.status !== 200) return session.unexpected(answer, task);
-      const type = contentType(answer);
-      if (type !== mediaTypes.ociIndex && type !== 'application/json') {
-        answer.destroy();
-        throw distributionError(
-          'DISTRIBUTION_BAD_ANSWER',
-          task,
-          `${session.host} answers with Content-Type "${type}", which is no list of referrers`,
-        );
-      }
-      const next = nextPage(answer, task);
-      if (!take(readPage(await readBody(answer, manifestByteLimit, task, signal), session.host, task))) {
-        return { via: 'referrers', descriptors: found, complete: false };
-      }
-      path = next;
+      if (!take(read.descriptors)) return { via: 'referrers', descriptors: found, complete: false };
+      path = read.next;
     }
     return { via: 'referrers', descriptors: found, complete: true } satisfies Referrers;
   };
+}
+
+interface Page {
+  readonly descriptors: readonly Descriptor[];
+  readonly next: URL | undefined;
+}
+
+/** Returns nothing if the registry has no such API, which only the first page shows. */
+async function fetchPage(
+  session: Session,
+  path: string | URL,
+  isFirst: boolean,
+  signal: AbortSignal,
+  task: Task,
+): Promise<Page | undefined> {
+  const answer = await session.request({ method: 'GET', path, headers: { accept: mediaTypes.ociIndex }, signal, task });
+  if (isFirst && withoutApi.includes(answer.status)) {
+    await answer.discard();
+    return undefined;
+  }
+  if (answer.status !== 200) return session.unexpected(answer, task);
+  const type = contentType(answer);
+  if (type !== mediaTypes.ociIndex && type !== 'application/json') {
+    answer.destroy();
+    throw distributionError(
+      'DISTRIBUTION_BAD_ANSWER',
+      task,
+      `${session.host} answers with Content-Type "${type}", which is no list of referrers`,
+    );
+  }
+  const next = nextPage(answer, task);
+  return { descriptors: readPage(await readBody(answer, manifestByteLimit, task, signal), session.host, task), next };
 }
 
 async function fallback(digest: string, manifest: RegistryRepository['manifest'], signal: AbortSignal): Promise<readonly Descriptor[]> {

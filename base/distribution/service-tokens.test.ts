@@ -104,8 +104,8 @@ describe('tokens for a service beside a registry', () => {
       requests += 1;
       response.writeHead(401, { 'www-authenticate': bearer(realm) }).end();
     });
-    const mirrors = new Map([[new URL(registry).host, { url: 'http://127.0.0.9:1', origin: false }]]);
-    await answerTo(tokensOf({ mirrors }), question(await challenging('127.0.0.2', bearer(realm)), registry));
+    const rules = new Map([[new URL(registry).host, { mirrors: [{ url: 'http://127.0.0.9:1' }], origin: false }]]);
+    await answerTo(tokensOf({ rules }), question(await challenging('127.0.0.2', bearer(realm)), registry));
     assert.deepEqual([requests, asked.map(({ authorization }) => authorization)], [0, [undefined]]);
   });
 

@@ -5,6 +5,7 @@ import { parseChallenges } from './challenge.ts';
 import { distributionError } from './failure.ts';
 import type { Task } from './failure.ts';
 import { createHostRules } from './hosts.ts';
+import { asksOrigin } from './name-rules.ts';
 import { createTransport } from './transport.ts';
 import type { HttpAnswer } from '../http/index.ts';
 import type { Credentials, RegistryClientOptions } from './types.ts';
@@ -57,7 +58,6 @@ export function createServiceTokens(options: RegistryClientOptions = {}): Servic
    * /v2/`.
    */
   async function askRegistry(registry: string): Promise<URL | undefined> {
-    if (options.mirrors?.get(registry)?.origin === false) return undefined;
     const { origin } = rules.origin(registry);
     const task: Task = { attempted: 'ask for the token service', on: registry };
     const answered = await transport.send({
@@ -73,7 +73,8 @@ export function createServiceTokens(options: RegistryClientOptions = {}): Servic
     return realmOf(answered);
   }
 
-  function tokenServiceOf(registry: string): Promise<URL | undefined> {
+  function tokenServiceOf(registry: string, repository: string): Promise<URL | undefined> {
+    if (!asksOrigin(options.rules, { registry, repository })) return Promise.resolve(undefined);
     const known = named.get(registry);
     if (known !== undefined && performance.now() < known.until) return known.url;
     const url = askRegistry(registry).catch(() => {
@@ -85,13 +86,16 @@ export function createServiceTokens(options: RegistryClientOptions = {}): Servic
     return url;
   }
 
-  async function mayHave(registry: string, receiver: URL): Promise<boolean> {
+  async function mayHave(registry: string, repository: string, receiver: URL): Promise<boolean> {
     if (!rules.mayAsk(receiver)) return false;
     if (receiver.hostname === new URL(rules.origin(registry).origin).hostname) return true;
-    const own = await tokenServiceOf(registry);
+    const own = await tokenServiceOf(registry, repository);
     return own !== undefined && own.origin === receiver.origin && own.pathname === receiver.pathname;
   }
 
+  /** Notary's name for a repository begins with the registry. */
+  const repositoryAt = ({ repository, pull }: ServiceQuestion): string =>
+    pull !== undefined && repository.startsWith(`${pull.registry}/`) ? repository.slice(pull.registry.length + 1) : repository;
   const grantOf = ({ service, repository }: ServiceQuestion): Grant => ({
     origin: service.origin,
     repository,
@@ -130,7 +134,8 @@ export function createServiceTokens(options: RegistryClientOptions = {}): Servic
       }
       const pull = pullGrant(question);
       const receiver = realmOf(refused) ?? question.service;
-      const mine = pull !== undefined && question.pull !== undefined && (await mayHave(question.pull.registry, receiver));
+      const mine =
+        pull !== undefined && question.pull !== undefined && (await mayHave(question.pull.registry, repositoryAt(question), receiver));
       return authorisation.answer(mine ? pull : ownGrant(question), refused, task, used);
     },
     close: () => transport.close(),

@@ -6,6 +6,7 @@ import { distributionError } from './failure.ts';
 import type { Task } from './failure.ts';
 import type { HostRules } from './hosts.ts';
 import { networkFailure } from './network-failure.ts';
+import { backOff, isPassingStatus } from './passing-failure.ts';
 import type { RegistryClientOptions } from './types.ts';
 
 const redirectLimit = 5;
@@ -18,7 +19,7 @@ export interface HttpRequest {
   readonly signal?: AbortSignal | undefined;
   /** Milliseconds for one attempt, including its body. */
   readonly totalMs: number;
-  /** A request to a busy server (429, 503) is not retried, because its content would be out of date. */
+  /** The request is sent once: its content would be out of date, or the caller tries again itself. */
   readonly once?: boolean;
   /** The server that named the URL, if the URL does not come from the configuration or the reference. */
   readonly ledBy?: URL | undefined;
@@ -60,9 +61,11 @@ export function createTransport(options: RegistryClientOptions, rules: HostRules
   }
 
   async function send(request: HttpRequest): Promise<HttpAnswer> {
+    const writes = request.method !== 'GET' && request.method !== 'HEAD';
+    const most = request.once === true ? 1 : attempts;
     for (let attempt = 1; ; attempt++) {
       const answer = await exchange(request);
-      if ((answer.status !== 429 && answer.status !== 503) || attempt >= (request.once === true ? 1 : attempts)) return answer;
+      if (attempt >= most || !isPassingStatus(answer.status, writes)) return answer;
       const delay = retryDelay(answer.header('retry-after'), attempt);
       // If a registry asks for a longer delay, the caller decides whether to wait.
       if (delay > maxDelayMs) return answer;
@@ -80,7 +83,7 @@ export function createTransport(options: RegistryClientOptions, rules: HostRules
  * Returns the milliseconds of Retry-After (RFC 9110, §10.2.3: seconds or a date), otherwise a growing delay.
  */
 function retryDelay(header: string | undefined, attempt: number): number {
-  const guess = 200 * 2 ** attempt * (0.75 + Math.random() / 2);
+  const guess = backOff(attempt);
   if (header === undefined) return guess;
   if (/^\d{1,9}$/.test(header.trim())) return Number(header) * 1000;
   const date = Date.parse(header);

@@ -17,21 +17,32 @@ export interface Credentials {
 
 export interface Mirror {
   /**
-   * `http://127.0.0.1:5000` or `https://mirror.example.com/prefix`: a path precedes the repository's name.
+   * `http://127.0.0.1:5000` or `https://mirror.example.com/prefix`. Host and path replace the prefix of the
+   * rule: the path precedes the rest of the repository's name.
    */
   readonly url: string;
-  /** false: no request is sent to the origin. */
-  readonly origin: boolean;
+  /** false: the mirror serves content by digest, and is never asked what a tag means. Default: true. */
+  readonly tags?: boolean;
   /** Credentials of the mirror. The origin's credentials are never sent to it. */
   readonly credentials?: Credentials;
 }
 
+/** Where the content of the names with one prefix comes from. */
+export interface RegistryRule {
+  /** true: no request is sent for these names, neither to a mirror nor to the origin. Default: false. */
+  readonly blocked?: boolean;
+  /** In the order in which they are asked. */
+  readonly mirrors?: readonly Mirror[];
+  /** false: no request is sent to the origin. Default: true. */
+  readonly origin?: boolean;
+}
+
 export interface RegistryClientOptions {
   /**
-   * Keyed by registry host as written in normalised references: `docker.io`, `registry.k8s.io`,
-   * `localhost:5000`.
+   * Keyed by the beginning of normalised names: `docker.io`, `localhost:5000`, `quay.io/team`, or
+   * `*.example.com` for every host below a domain. Only the rule with the longest matching key applies.
    */
-  readonly mirrors?: ReadonlyMap<string, Mirror>;
+  readonly rules?: ReadonlyMap<string, RegistryRule>;
   /**
    * Hosts (`registry.lan` or `registry.lan:5000`) for which plain HTTP is allowed, in addition to loopback
    * hosts.
@@ -48,8 +59,9 @@ export interface RegistryClientOptions {
    */
   readonly timeouts?: { readonly connect?: number; readonly headers?: number; readonly idle?: number; readonly document?: number };
   /**
-   * For 429 and 503: the total number of attempts (3), and the longest wait before an attempt in milliseconds
-   * (10000).
+   * The number of attempts (3) for an answer of 429 or 503, and, except for writes, of 500, 502 and 504 or a
+   * connection that breaks. For a blob, only attempts without progress count. The longest wait before an
+   * attempt in milliseconds (10000).
    */
   readonly retry?: { readonly attempts?: number; readonly maxDelayMs?: number };
   readonly userAgent?: string;
@@ -63,12 +75,14 @@ export interface RegistryClientOptions {
 /** Use one client per process: it keeps connections and tokens. Usable from any thread. */
 export interface RegistryClient {
   /**
-   * Returns the endpoints for this repository, in order: the mirror, then the origin (omitted if the mirror
-   * has `origin: false`).
+   * Returns the endpoints for this repository, in order: the mirrors, then the origin (omitted if the rule has
+   * `origin: false`). Mirrors whose own name there is blocked are omitted.
    * @param credentials bound to the reference's registry
-   * @throws PortcullisError DISTRIBUTION_BAD_MIRROR
+   * @throws PortcullisError DISTRIBUTION_BLOCKED, DISTRIBUTION_BAD_MIRROR
    */
   repositories(reference: Pick<Reference, 'registry' | 'repository'>, credentials?: Credentials): readonly RegistryRepository[];
+  /** Returns whether the origin of a name is asked at all. */
+  asksOrigin(reference: Pick<Reference, 'registry' | 'repository'>): boolean;
   /** Closes every connection. Pending requests fail. */
   close(): Promise<void>;
 }
@@ -113,6 +127,8 @@ export interface RegistryRepository {
   readonly host: string;
   /** The name at this endpoint (a mirror may have a prefix). */
   readonly repository: string;
+  /** false: a mirror for content by digest. It is not asked about tags: they count as not found there. */
+  readonly answersTags: boolean;
   /**
    * Returns the descriptor of a tag or digest: HEAD, falling back to GET. The bytes are checked only when
    * they are fetched.
@@ -126,9 +142,16 @@ export interface RegistryRepository {
   manifest(wanted: string | Pick<Descriptor, 'digest' | 'size' | 'mediaType'>, signal?: AbortSignal): Promise<FetchedManifest>;
   /**
    * Yields the bytes as they arrive. Fails as soon as there are too many, and at the end if digest or size
-   * differ. The caller must iterate over it, or abort `signal`.
+   * differ. If the connection breaks, the rest is requested with Range (RFC 9110, section 14). The caller must
+   * iterate over it, or abort `signal`.
+   * @param begun the first bytes of the blob, as an earlier fetch left them: they count for size and digest,
+   * and only the bytes behind them are requested and yielded
    */
-  blob(descriptor: Pick<Descriptor, 'digest' | 'size'>, signal?: AbortSignal): Promise<AsyncIterable<Uint8Array>>;
+  blob(
+    descriptor: Pick<Descriptor, 'digest' | 'size'>,
+    signal?: AbortSignal,
+    begun?: AsyncIterable<Uint8Array>,
+  ): Promise<AsyncIterable<Uint8Array>>;
   /** Fetches a blob. Refuses a descriptor of more than `limit` bytes before it sends a request. */
   blobBytes(descriptor: Pick<Descriptor, 'digest' | 'size'>, limit: number, signal?: AbortSignal): Promise<Uint8Array>;
   /**

@@ -1,5 +1,6 @@
 import { append } from '../../base/lists/index.ts';
 import { ways } from '../findings/ways.ts';
+import { registryProblems } from './registry-rules.ts';
 import type { DaemonConfig } from './types.ts';
 
 /**
@@ -22,9 +23,7 @@ export function checkConsistency(config: DaemonConfig): string[] {
     problems.push(`socket: ${config.socket} is longer than the 107 bytes that a unix socket's path may have`);
   const { certFile, keyFile } = config.streaming.tls;
   if ((certFile === '') !== (keyFile === '')) problems.push('streaming.tls: certFile and keyFile belong together; give both or none');
-  for (const [host, mirror] of Object.entries(config.registries.mirrors)) {
-    if (!URL.canParse(mirror.url)) problems.push(`registries.mirrors.${host}.url: ${mirror.url} is not a URL`);
-  }
+  append(problems, registryProblems(config.registries));
   if (config.audit.required && config.audit.path === '') problems.push('audit.required: there is no audit.path; give one');
   if (config.tracing.endpoint !== '' && !URL.canParse(config.tracing.endpoint))
     problems.push(`tracing.endpoint: ${config.tracing.endpoint} is not a URL`);

@@ -74,6 +74,12 @@ policy: [/etc/portcullis/policy]
 registries:
   mirrors:
     registry.k8s.io: { url: 'https://mirror.example.com', origin: false }
+  prefixes:
+    '*.untrusted.example': { blocked: true }
+    docker.io/library:
+      mirrors:
+        - { url: 'https://cache.example.com/hub/library', tags: false }
+        - { url: 'https://mirror.example.com/library', authFile: /etc/portcullis/mirror.json }
 runtimes:
   crun: { path: /usr/bin/crun }
   runc: { path: /usr/sbin/runc }
@@ -87,6 +93,8 @@ function describe(schema: ConfigSchema, prefix: string): string[] {
     const name = `${prefix}${key}`;
     const row = `| \`${name}\` | ${typeText(property)} | ${defaultText(property)} | ${property.description} |`;
     if (property.properties !== undefined) return [row, ...describe(property, `${name}.`)];
+    const item = property.type === 'array' ? (property.items as ConfigSchema) : undefined;
+    if (item?.properties !== undefined) return [row, ...describe(item, `${name}[].`)];
     const entry = property.type === 'object' ? (property.additionalProperties as ConfigSchema) : undefined;
     return entry === undefined ? [row] : [row, ...describe(entry, `${name}.NAME.`)];
   });

@@ -2,8 +2,36 @@ import type { ConfigSchema } from './config-schema.ts';
 
 const path = { type: 'string', format: 'path', minLength: 1, maxLength: 4096 } as const;
 
+const name = '[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?';
+const host = `(\\[[0-9A-Fa-f:]+\\]|${name})(:[0-9]{1,5})?`;
+
 /** A registry’s host in the form HOST[:PORT]. */
-export const hostPattern = '^(\\[[0-9A-Fa-f:]+\\]|[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?)(:[0-9]{1,5})?$';
+export const hostPattern = `^${host}$`;
+
+/** The beginning of a name: HOST[:PORT][/PATH], or *.DOMAIN. */
+export const prefixPattern = `^(\\*\\.${name}|${host}(/[a-z0-9]+([._-]+[a-z0-9]+)*)*)$`;
+
+const mirrorUrl = { type: 'string', pattern: '^https?://[^\\s?#@]+$', maxLength: 1024 } as const;
+
+const mirrorOfPrefix: ConfigSchema = {
+  type: 'object',
+  description: 'A mirror.',
+  additionalProperties: false,
+  required: ['url'],
+  properties: {
+    url: {
+      ...mirrorUrl,
+      description:
+        'URL of the mirror, with the path that replaces the prefix: with `https://mirror.example.com/cache` for the prefix `quay.io/team`, the mirror has `quay.io/team/app` as `cache/app`. With `http://`, the mirror is reached over plain HTTP.',
+    },
+    tags: {
+      type: 'boolean',
+      description:
+        'Whether the mirror is asked which digest a tag has. A mirror with `false` only serves content by digest, also content of an image whose tag another source resolved. Default: `true`.',
+    },
+    authFile: { ...path, description: 'As `registries.mirrors.NAME.authFile`.' },
+  },
+};
 
 /** The key `registries` of `config.yaml`. */
 export const registriesSchema: ConfigSchema = {
@@ -13,7 +41,7 @@ export const registriesSchema: ConfigSchema = {
   properties: {
     mirrors: {
       type: 'object',
-      description: 'Mirrors by registry host, such as `registry.k8s.io`.',
+      description: 'Registries with one mirror, by registry host, such as `registry.k8s.io`. `registries.prefixes` has more possibilities.',
       propertyNames: { pattern: hostPattern },
       additionalProperties: {
         type: 'object',
@@ -21,8 +49,7 @@ export const registriesSchema: ConfigSchema = {
         required: ['url'],
         properties: {
           url: {
-            type: 'string',
-            pattern: '^https?://[^\\s?#@]+$',
+            ...mirrorUrl,
             description: 'URL of the mirror, such as `https://mirror.example.com`. With `http://`, the mirror is reached over plain HTTP.',
           },
           origin: {
@@ -34,6 +61,37 @@ export const registriesSchema: ConfigSchema = {
             ...path,
             description:
               'File with credentials for the mirror’s host, in the format of `docker login` and `podman login --authfile`. It is read when the daemon starts. Credentials from a kubelet are for the registry itself, and are never sent to a mirror. The authorities and client certificates of the mirror’s host belong in `registries.certificates`. The mirror’s certificate is always checked.',
+          },
+        },
+      },
+      default: {},
+    },
+    prefixes: {
+      type: 'object',
+      description:
+        'Settings by the beginning of image names: `HOST[:PORT][/PATH]`, such as `quay.io/team`, or `*.DOMAIN` for all hosts below a domain. Only the longest entry that matches applies, and a name belongs in either `mirrors` or `prefixes`.',
+      propertyNames: { pattern: prefixPattern, maxLength: 511 },
+      additionalProperties: {
+        type: 'object',
+        additionalProperties: false,
+        properties: {
+          blocked: {
+            type: 'boolean',
+            description:
+              'Whether these images are refused. A pull then fails with `DISTRIBUTION_BLOCKED` before any connection, and no mirror is asked for them. A host without a port stands for all its ports. Mirrors at a blocked name are left out. Images that are present, and redirects, are not affected.',
+            default: false,
+          },
+          mirrors: {
+            type: 'array',
+            description: 'Mirrors, in the order in which they are asked.',
+            maxItems: 16,
+            items: mirrorOfPrefix,
+            default: [],
+          },
+          origin: {
+            type: 'boolean',
+            description: 'Whether content that the mirrors lack is requested from the registry itself.',
+            default: true,
           },
         },
       },

@@ -1,6 +1,25 @@
 import type { LogLevel } from '../../base/log/index.ts';
 
-/** A mirror of one registry host. */
+/** One of the mirrors of a prefix. */
+export interface PrefixMirrorConfig {
+  /** As in {@link MirrorConfig}: host and path replace the prefix. */
+  readonly url: string;
+  /** False: the mirror serves content by digest, and is never asked what a tag means. Default: true. */
+  readonly tags?: boolean;
+  /** File with the mirror's own credentials, in the format of `docker login`. */
+  readonly authFile?: string;
+}
+
+/** What applies to images whose name begins with a prefix. */
+export interface PrefixConfig {
+  readonly blocked: boolean;
+  /** In the order in which they are asked. */
+  readonly mirrors: readonly PrefixMirrorConfig[];
+  /** False: the registry itself is never contacted. */
+  readonly origin: boolean;
+}
+
+/** The only mirror of one registry host. */
 export interface MirrorConfig {
   /**
    * `https://HOST[:PORT][/PREFIX]`, or `http://…`: a mirror with `http://` may be contacted over plain HTTP.
@@ -70,6 +89,8 @@ export interface DaemonConfig {
   readonly registries: {
     /** By registry host. */
     readonly mirrors: Readonly<Record<string, MirrorConfig>>;
+    /** By the beginning of a name: `HOST[:PORT][/PATH]`, or `*.DOMAIN`. */
+    readonly prefixes: Readonly<Record<string, PrefixConfig>>;
     /** Hosts that may be contacted over plain HTTP. Loopback is always allowed. */
     readonly insecure: readonly string[];
     /** Folders with the layout of `/etc/containers/certs.d`. */

@@ -1,5 +1,6 @@
 import { ruleMatchesReference } from '../../trust/index.ts';
 import type { TrustPolicy } from '../../trust/index.ts';
+import { registryRulesOf } from '../config/registry-rules.ts';
 import type { DaemonConfig } from '../config/types.ts';
 import { found } from '../findings/ways.ts';
 import type { Found, WayCode } from '../findings/ways.ts';
@@ -49,13 +50,13 @@ export function nodeFindings(
   return findings;
 }
 
-/** Returns the names of registries that are contacted over plain HTTP beyond this machine. */
-function plainHosts({ registries: { insecure, mirrors } }: Pick<DaemonConfig, 'registries'>): ReadonlySet<string> {
-  const mirrored = Object.entries(mirrors).flatMap(([host, { url }]) => {
-    const { protocol, hostname } = new URL(url);
-    return protocol === 'http:' && !isLoopback(hostname) ? [host] : [];
+/** Returns the beginnings of names whose images are fetched over plain HTTP beyond this machine. */
+function plainHosts({ registries }: Pick<DaemonConfig, 'registries'>): ReadonlySet<string> {
+  const mirrored = [...registryRulesOf(registries)].flatMap(([prefix, { mirrors }]) => {
+    const isPlain = mirrors.map(({ url }) => new URL(url)).some(({ protocol, hostname }) => protocol === 'http:' && !isLoopback(hostname));
+    return isPlain ? [prefix.replace(/^\*/, 'any')] : [];
   });
-  return new Set([...insecure.filter((host) => !isLoopback(host)), ...mirrored]);
+  return new Set([...registries.insecure.filter((host) => !isLoopback(host)), ...mirrored]);
 }
 
 function isLoopback(host: string): boolean {

@@ -1,6 +1,7 @@
 import type { Logger } from '../../base/log/index.ts';
 import type { Database } from '../../base/storage/index.ts';
-import { parseReference } from '../../base/distribution/index.ts';
+import { parseReference, ruleFor } from '../../base/distribution/index.ts';
+import { registryRulesOf } from '../config/registry-rules.ts';
 import type { DaemonConfig } from '../config/types.ts';
 import type { ContainerRecord } from '../containers/record.ts';
 import type { EventHub } from '../events/hub.ts';
@@ -85,8 +86,8 @@ export function startEnforcement(config: DaemonConfig, parts: Deps): Enforcement
   };
 }
 
-/** Returns the URL of the mirror, if only the mirror is contacted for the registry of this reference. */
+/** Returns the URL of the first mirror, if only mirrors are contacted for this reference. */
 function onlyMirror({ registries }: Pick<DaemonConfig, 'registries'>, reference: string): string | undefined {
-  const mirror = registries.mirrors[parseReference(reference).registry];
-  return mirror !== undefined && !mirror.origin ? mirror.url : undefined;
+  const rule = ruleFor(registryRulesOf(registries), parseReference(reference))?.rule;
+  return rule === undefined || rule.origin ? undefined : rule.mirrors[0]?.url;
 }

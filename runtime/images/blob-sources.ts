@@ -33,7 +33,7 @@ export function blobSources(
   const { digest, size } = descriptor;
   return ordered.map((repository): BlobSource => {
     if (registry === undefined || size < workerBytes) {
-      return async (path, signal) => download(await repository.blob(descriptor, signal), path);
+      return (path, signal) => download(repository, { digest, size }, path, signal);
     }
     const place = places.indexOf(repository);
     return (path, signal) => pool.fetch({ registry, reference, credentials, place, descriptor: { digest, size }, path }, signal);

@@ -1,4 +1,7 @@
-import { rm } from 'node:fs/promises';
+import { rm, stat } from 'node:fs/promises';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { isServerDown } from '../../base/distribution/index.ts';
+import { isPortcullisError } from '../../base/errors/index.ts';
 import { wrapImageError } from './limits/failures.ts';
 import { hexOf } from './folders.ts';
 import type { StoreFolders } from './folders.ts';
@@ -7,8 +10,8 @@ import { orAborted } from './serial.ts';
 import type { Move } from './layer-workers/protocol.ts';
 
 /**
- * Fetches a blob into a file, from its first byte. Fails when digest or size differ (base/distribution checks
- * both while it streams).
+ * Fetches a blob into a file. If the file exists, it holds the first bytes of the blob, and only the rest is
+ * fetched. Fails when digest or size differ (base/distribution checks both while it streams).
  */
 export type BlobSource = (path: string, signal: AbortSignal) => Promise<void>;
 
@@ -34,7 +37,8 @@ export interface BlobStore {
   /**
    * Returns a blob from the store, from a fetch in progress, or fetched from `sources` in order. Several
    * pulls share one fetch; if it fails, each other pull tries again with its own sources (and credentials).
-   * Every fetch starts at byte 0.
+   * A fetch tries each source in turn, and each goes on where the one before it ended. Wrong content is
+   * discarded, and fetched once more. While servers are down, it waits for them, up to 31 s without progress.
    * @param isLocal the sources are no registry: the bytes do not count as fetched
    */
   claim(descriptor: BlobDescriptor, sources: readonly BlobSource[], signal: AbortSignal, isLocal?: boolean): Promise<BlobClaim>;
@@ -57,12 +61,14 @@ interface ClaimedBlob {
  * @param isOwned whether a recorded layer owns the blob
  * @param era grows when the disk has lost writes: no pull joins a fetch that began in an earlier era
  * @param onFetched receives the bytes of each blob that was fetched from a registry
+ * @param waits milliseconds before each further attempt while servers are down
  */
 export function createBlobStore(
   folders: StoreFolders,
   isOwned: (digest: string) => boolean,
   era: () => number,
   onFetched: (bytes: number) => void = () => undefined,
+  waits: readonly number[] = downWaits,
 ): BlobStore {
   const claimed = new Map<string, ClaimedBlob>();
   let serial = 0;
@@ -70,7 +76,7 @@ export function createBlobStore(
 
   function begin(descriptor: BlobDescriptor, sources: readonly BlobSource[], isLocal: boolean): ClaimedBlob {
     const blob = newBlob(descriptor, `${folders.ingest}/${hexOf(descriptor.digest)}.${process.pid}.${serial++}`, era(), 'fetching');
-    blob.ready = fetchTo(blob, sources).then(
+    blob.ready = fetchTo(blob, sources, waits).then(
       () => {
         blob.state = 'ingested';
         if (!isLocal) onFetched(descriptor.size);
@@ -156,16 +162,33 @@ function newBlob(descriptor: BlobDescriptor, path: string, begun: number, state:
   return { descriptor, path, begun, state, claims: 0, abort: new AbortController(), ready: Promise.resolve() };
 }
 
-async function fetchTo(blob: ClaimedBlob, sources: readonly BlobSource[]): Promise<void> {
+/** Milliseconds before each further round over all sources while a server is down: 31 s together. */
+const downWaits = [1_000, 2_000, 4_000, 8_000, 16_000] as const;
+/** A round that fetches as much counts as progress: the waiting begins again. */
+const roundProgress = 1024 * 1024;
+/** However often a server goes down and comes back. Each round hashes again what is here. */
+const mostRounds = 20;
+
+async function fetchTo(blob: ClaimedBlob, sources: readonly BlobSource[], waits: readonly number[]): Promise<void> {
+  const { signal } = blob.abort;
   let failure: unknown = new Error('there is no place to fetch it from');
-  for (const source of sources) {
-    try {
-      await source(blob.path, blob.abort.signal);
-      return;
-    } catch (thrown) {
-      failure = thrown;
-      if (blob.abort.signal.aborted) break;
-    }
+  let [waited, wrong, mark] = [0, 0, 0];
+  for (let rounds = 1; ; rounds += 1) {
+    const round = await fetchOnce(blob, sources);
+    if (round === undefined) return;
+    failure = round.failure ?? failure;
+    if (signal.aborted) break;
+    wrong += round.wrong ? 1 : 0;
+    if (round.wrong && wrong === 1) continue;
+    if (!round.down || rounds >= mostRounds) break;
+    const size = await sizeOf(blob.path);
+    if (size - mark >= roundProgress) waited = 0;
+    mark = size;
+    const wait = waits[waited];
+    if (wait === undefined) break;
+    waited += 1;
+    const isOver = await sleep(wait, false, { signal }).catch(() => true);
+    if (isOver) break;
   }
   throw wrapImageError(failure, {
     code: 'IMAGES_PULL_FAILED',
@@ -174,4 +197,42 @@ async function fetchTo(blob: ClaimedBlob, sources: readonly BlobSource[]): Promi
     on: blob.descriptor.digest,
     fix: 'pull again; if it repeats, check the disk of the image store',
   });
+}
+
+/** Why no source had the blob in one round. */
+interface Round {
+  readonly failure: unknown;
+  /** A source sent wrong content, which was discarded: no one knows which of its bytes were wrong. */
+  readonly wrong: boolean;
+  readonly down: boolean;
+}
+
+/** Tries each source once. Returns nothing if the blob is here. */
+async function fetchOnce({ path, abort }: ClaimedBlob, sources: readonly BlobSource[]): Promise<Round | undefined> {
+  let failure: unknown;
+  let [wrong, down] = [false, false];
+  for (const source of sources) {
+    try {
+      await source(path, abort.signal);
+      return undefined;
+    } catch (thrown) {
+      if (failure === undefined || !isPortcullisError(thrown) || thrown.kind !== 'not-found') failure = thrown;
+      if (isPortcullisError(thrown) && wrongContent.has(thrown.code)) {
+        wrong = true;
+        await rm(path, { force: true });
+      }
+      down ||= isServerDown(thrown);
+      if (abort.signal.aborted) break;
+    }
+  }
+  return { failure, wrong, down };
+}
+
+const wrongContent: ReadonlySet<string> = new Set(['DISTRIBUTION_DIGEST_MISMATCH', 'DISTRIBUTION_SIZE_MISMATCH']);
+
+async function sizeOf(path: string): Promise<number> {
+  return stat(path).then(
+    ({ size }) => size,
+    () => 0,
+  );
 }

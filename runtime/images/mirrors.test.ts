@@ -6,7 +6,8 @@ import { after, before, describe, it } from 'node:test';
 import { createRegistryClient } from '../../base/distribution/index.ts';
 import { findRegistry, registryUser, startRegistry } from '../../test/fixtures/registry.ts';
 import type { TestRegistry } from '../../test/fixtures/registry.ts';
-import { openMirrors } from './mirrors.ts';
+import type { MirrorConfig } from '../config/types.ts';
+import { openRules } from './mirrors.ts';
 
 const auth = Buffer.from(`${registryUser.username}:${registryUser.password}`).toString('base64');
 
@@ -29,8 +30,8 @@ describe('mirrors with credentials of their own', { skip: findRegistry() === und
   };
 
   /** Returns the answer of a registry that asks for credentials, to a client with these mirrors. */
-  const askedBy = async (mirror: Parameters<typeof openMirrors>[0][string]): Promise<string> => {
-    const client = createRegistryClient({ mirrors: await openMirrors({ 'good.test': mirror }) });
+  const askedBy = async (mirror: MirrorConfig): Promise<string> => {
+    const client = createRegistryClient({ rules: await openRules({ mirrors: { 'good.test': mirror }, prefixes: {} }) });
     try {
       const [first] = client.repositories({ registry: 'good.test', repository: 'team/app' });
       return await (first?.resolve('1') ?? Promise.reject(new Error('no place'))).then(
@@ -63,7 +64,7 @@ describe('mirrors with credentials of their own', { skip: findRegistry() === und
   ] as const) {
     it(`a file that ${name} is told, without what is in it`, async () => {
       await assert.rejects(
-        openMirrors({ 'good.test': { url: registry.url, origin: false, authFile: authFile(content) } }),
+        openRules({ mirrors: { 'good.test': { url: registry.url, origin: false, authFile: authFile(content) } }, prefixes: {} }),
         (error: Error) => {
           assert.equal((error as Error & { code: string }).code, code);
           assert.doesNotMatch(error.message, new RegExp(auth));
@@ -74,8 +75,11 @@ describe('mirrors with credentials of their own', { skip: findRegistry() === und
   }
 
   it('a missing file is reported', async () => {
-    await assert.rejects(openMirrors({ 'good.test': { url: registry.url, origin: false, authFile: join(folder, 'none') } }), {
-      code: 'IMAGES_MIRROR_CREDENTIALS',
-    });
+    await assert.rejects(
+      openRules({ mirrors: { 'good.test': { url: registry.url, origin: false, authFile: join(folder, 'none') } }, prefixes: {} }),
+      {
+        code: 'IMAGES_MIRROR_CREDENTIALS',
+      },
+    );
   });
 });

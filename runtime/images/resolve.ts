@@ -20,12 +20,12 @@ export interface ResolvedImage {
   readonly manifest: ImageManifest;
   /** As served: index and manifest. */
   readonly documents: readonly ImageDocument[];
-  /** All places, the one that answered first. */
+  /** All places, in the order in which to ask them for content. */
   readonly places: readonly RegistryRepository[];
 }
 
 /**
- * Asks the mirror, then the origin, each once. Throws the errors of the registry client,
+ * Asks the mirrors, then the origin, each once. Throws the errors of the registry client,
  * IMAGES_NO_REPOSITORY, IMAGES_BAD_*, IMAGES_NO_PLATFORM.
  */
 export async function resolveImage(
@@ -37,7 +37,7 @@ export async function resolveImage(
   signal: AbortSignal,
 ): Promise<ResolvedImage> {
   const { value: top, place } = await firstAnswer(places, on, signal, (repository) => repository.manifest(wanted, signal));
-  const ordered = [place, ...places.filter((other) => other !== place)];
+  const ordered = inOrder(places, place);
   if (manifestTypes.has(top.mediaType)) {
     return {
       digest: top.digest,
@@ -60,6 +60,15 @@ export async function resolveImage(
     documents: [documentOf(top), documentOf(own)],
     places: ordered,
   };
+}
+
+/**
+ * Returns the places in the order in which they are asked for content: a mirror for content by digest keeps its
+ * place before the one that resolved the tag.
+ */
+function inOrder(places: readonly RegistryRepository[], answered: RegistryRepository): RegistryRepository[] {
+  const before = places.slice(0, places.indexOf(answered)).filter(({ answersTags }) => !answersTags);
+  return [...new Set([...before, answered, ...places])];
 }
 
 function documentOf({ digest, mediaType, bytes }: FetchedManifest): ImageDocument {

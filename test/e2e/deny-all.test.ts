@@ -36,6 +36,11 @@ const own: Readonly<Record<string, readonly unknown[]>> = {
     },
   ],
   'registries.mirrors': [{}, { 'other.test': { url: 'http://127.0.0.1:9', origin: true } }],
+  'registries.prefixes': [
+    {},
+    { '*.other.test': { blocked: true } },
+    { 'other.test/app': { mirrors: [{ url: 'http://127.0.0.1:9', tags: false }] } },
+  ],
   'registries.insecure': [[], ['good.test']],
   'registries.certificates': [[], ['/nonexistent']],
   'cdi.specDirs': [[], ['/nonexistent']],

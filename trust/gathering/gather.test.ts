@@ -285,7 +285,7 @@ test('the origin is asked only when the mirror does not have enough', async (t) 
   const through = (mirror: FixtureRegistry, origin: FixtureRegistry): ReturnType<typeof gatherFixture> =>
     gatherFixture(mirror.host, 'legacy/ecdsa-p256', p256, {
       registry: origin.host,
-      client: { mirrors: new Map([[origin.host, { url: `http://${mirror.host}`, origin: true }]]) },
+      client: { rules: new Map([[origin.host, { mirrors: [{ url: `http://${mirror.host}` }] }]]) },
     });
   const fromOrigin = await through(empty, full);
   assert.equal(fromOrigin.items[0]?.servedBy, full.host);

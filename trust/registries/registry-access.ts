@@ -1,5 +1,5 @@
 import { createRegistryClient } from '../../base/distribution/index.ts';
-import type { Mirror, Reference, RegistryClientOptions, RegistryRepository } from '../../base/distribution/index.ts';
+import type { Reference, RegistryClientOptions, RegistryRepository, RegistryRule } from '../../base/distribution/index.ts';
 import { PortcullisError } from '../../base/errors/index.ts';
 import { credentialsOf } from '../credentials/find-credentials.ts';
 import type { FindCredentials } from '../credentials/find-credentials.ts';
@@ -46,28 +46,28 @@ const standardFolders = ['/etc/containers/certs.d', '/etc/docker/certs.d'];
  */
 export async function openRegistries(options: RegistryAccessOptions): Promise<RegistryAccess> {
   const find = credentialsOf(options.environment ?? process.env);
-  const mirrors = new Map(await Promise.all(options.mirrors.map((text) => withCredentials(readMirror(text), find))));
+  const rules = new Map(await Promise.all(options.mirrors.map((text) => replacedBy(readMirror(text), find))));
   const certificateFolders = options.certificateFolders ?? standardFolders;
-  const clientOptions: RegistryClientOptions = { mirrors, insecureHosts: options.insecureHosts, certificateFolders };
+  const clientOptions: RegistryClientOptions = { rules, insecureHosts: options.insecureHosts, certificateFolders };
   const client = createRegistryClient(clientOptions);
   return {
     options: clientOptions,
     repositories: async (reference) => {
       // A mirror that replaces the registry does not get the registry's credentials.
-      const asked = mirrors.has(reference.registry) ? undefined : await find(reference);
+      const asked = !client.asksOrigin(reference) ? undefined : await find(reference);
       return client.repositories(reference, asked);
     },
     close: () => client.close(),
   };
 }
 
-/** Adds the credentials of the mirror itself, which are stored under the mirror's host. */
-async function withCredentials([registry, mirror]: [string, Mirror], find: FindCredentials): Promise<[string, Mirror]> {
-  const credentials = await find({ registry: new URL(mirror.url).host, repository: '' });
-  return [registry, { ...mirror, ...(credentials === undefined ? {} : { credentials }) }];
+/** Returns the rule of a mirror, with the credentials of the mirror itself, which are stored under its host. */
+async function replacedBy([registry, url]: readonly [string, string], find: FindCredentials): Promise<[string, RegistryRule]> {
+  const credentials = await find({ registry: new URL(url).host, repository: '' });
+  return [registry, { mirrors: [{ url, ...(credentials === undefined ? {} : { credentials }) }], origin: false }];
 }
 
-function readMirror(text: string): [string, Mirror] {
+function readMirror(text: string): readonly [registry: string, url: string] {
   const match = /^([^=/\s]+)=(https?:\/\/\S+)$/.exec(text);
   if (match === null) {
     throw new PortcullisError({
@@ -79,5 +79,5 @@ function readMirror(text: string): [string, Mirror] {
       fix: 'write it like registry.k8s.io=http://127.0.0.1:5000',
     });
   }
-  return [match[1] as string, { url: match[2] as string, origin: false }];
+  return [match[1] as string, match[2] as string];
 }

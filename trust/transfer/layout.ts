@@ -84,6 +84,7 @@ export async function openLayout(folder: string): Promise<LayoutRepository> {
   return {
     host: 'archive',
     repository: folder,
+    answersTags: true,
     async resolve(tagOrDigest) {
       const { mediaType, digest, size } = find(tagOrDigest);
       return { mediaType, digest, size };

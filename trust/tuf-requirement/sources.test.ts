@@ -85,8 +85,8 @@ test('metadata beside an image are asked for at the mirror, then at the origin',
   const service = `oci://${atOrigin.host}`;
   const reference = `${atOrigin.host}/pay/app:1`;
   const fetched = async (withOrigin: boolean): Promise<string | undefined> => {
-    const mirrors = new Map([[atOrigin.host, { url: `http://${atMirror.host}`, origin: withOrigin }]]);
-    const source = openSources({ mirrors })(question(service, reference), {});
+    const rules = new Map([[atOrigin.host, { mirrors: [{ url: `http://${atMirror.host}` }], origin: withOrigin }]]);
+    const source = openSources({ rules })(question(service, reference), {});
     return (await source.fetch('timestamp.json', 100))?.toString();
   };
   assert.equal(await fetched(false), 'mirrored');

@@ -33,9 +33,11 @@ export function openSources(registries: RegistryClientOptions = {}): (question: 
     ({ registry, credentials }: SourceQuestion): FindRepositories =>
     async (reference) => {
       client ??= createRegistryClient(registries);
-      const onlyMirror = registries.mirrors?.get(reference.registry)?.origin === false;
       const given = reference.registry === registry ? credentials : undefined;
-      return client.repositories(reference, given ?? (onlyMirror ? undefined : await credentialsOf(process.env)(reference)));
+      return client.repositories(
+        reference,
+        given ?? (client.asksOrigin(reference) ? await credentialsOf(process.env)(reference) : undefined),
+      );
     };
 
   const accessOf = ({ url, image, registry, credentials }: SourceQuestion): HttpAccess => {

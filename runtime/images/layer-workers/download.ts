@@ -1,15 +1,40 @@
-import { open } from 'node:fs/promises';
+import { createReadStream } from 'node:fs';
+import { open, stat } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
+import type { RegistryRepository } from '../../../base/distribution/index.ts';
+import type { BlobDescriptor } from '../manifest/json.ts';
+import { errnoOf } from '../limits/failures.ts';
 
 const batchBytes = 1024 * 1024;
 
-/** Writes a stream to a file with mode 0600; replaces the file if it exists. */
-export async function download(stream: AsyncIterable<Uint8Array>, path: string): Promise<void> {
-  const file = await open(path, 'w', 0o600);
+/**
+ * Fetches a blob into a file with mode 0600. If the file exists, it holds the first bytes of the blob, which an
+ * earlier fetch left: they are hashed again, and only the rest is requested.
+ * @throws PortcullisError of base/distribution; the file then holds what has arrived
+ */
+export async function download(
+  repository: Pick<RegistryRepository, 'blob'>,
+  descriptor: Pick<BlobDescriptor, 'digest' | 'size'>,
+  path: string,
+  signal: AbortSignal,
+): Promise<void> {
+  const begun = await sizeOf(path);
+  const left = begun === 0 ? undefined : createReadStream(path, { end: begun - 1 });
+  const stream = await repository.blob(descriptor, signal, left);
+  const file = await open(path, begun === 0 ? 'w' : 'a', 0o600);
   try {
     await writeAll(file, stream);
   } finally {
     await file.close();
+  }
+}
+
+async function sizeOf(path: string): Promise<number> {
+  try {
+    return (await stat(path)).size;
+  } catch (thrown) {
+    if (errnoOf(thrown) === 'ENOENT') return 0;
+    throw thrown;
   }
 }
 
@@ -26,10 +51,17 @@ async function writeAll(file: FileHandle, stream: AsyncIterable<Uint8Array>): Pr
     batch = [];
     bytes = 0;
   };
-  for await (const chunk of stream) {
-    batch.push(chunk);
-    bytes += chunk.length;
-    if (bytes >= batchBytes) await flush();
+  try {
+    for await (const chunk of stream) {
+      batch.push(chunk);
+      bytes += chunk.length;
+      if (bytes >= batchBytes) await flush();
+    }
+  } catch (thrown) {
+    // What has arrived is written, so that the next source begins behind it.
+    await flush().catch(() => undefined);
+    await writing.catch(() => undefined);
+    throw thrown;
   }
   await flush();
   await writing;

@@ -125,7 +125,7 @@ let client: { readonly key: string; readonly registry: RegistryClient } | undefi
 
 /** Loaded with the first large blob; connections and tokens are kept for the next one. */
 async function fetchBlob(fetch: BlobFetch, signal: AbortSignal): Promise<void> {
-  const key = JSON.stringify([[...(fetch.registry.mirrors ?? [])], fetch.registry.insecureHosts, fetch.registry.certificateFolders]);
+  const key = JSON.stringify([[...(fetch.registry.rules ?? [])], fetch.registry.insecureHosts, fetch.registry.certificateFolders]);
   if (client?.key !== key) {
     await client?.registry.close();
     const { createRegistryClient } = await import('../../../base/distribution/index.ts');
@@ -133,7 +133,7 @@ async function fetchBlob(fetch: BlobFetch, signal: AbortSignal): Promise<void> {
   }
   const place = client.registry.repositories(fetch.reference, fetch.credentials)[fetch.place];
   if (place === undefined) throw new Error('there is no such place');
-  await download(await place.blob(fetch.descriptor, signal), fetch.path);
+  await download(place, fetch.descriptor, fetch.path, signal);
 }
 
 function publish({ moves, folders }: Publication): void {

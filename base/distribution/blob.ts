@@ -1,0 +1,151 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { isPortcullisError } from '../errors/index.ts';
+import type { HttpAnswer } from '../http/index.ts';
+import { digestMismatch, refuseHtml } from './body.ts';
+import type { Descriptor } from './descriptor.ts';
+import { splitDigest, startDigest } from './digest.ts';
+import { distributionError } from './failure.ts';
+import type { Task } from './failure.ts';
+import { networkFailure } from './network-failure.ts';
+import { backOff, isBrokenOff, isServerDown, isServerFault } from './passing-failure.ts';
+import { askAgain } from './retry.ts';
+import { transferMs } from './session.ts';
+import type { Session } from './session.ts';
+import type { RegistryRepository } from './types.ts';
+
+/** An attempt that yields less than this is an attempt without progress: what a transfer must do in one second. */
+const leastProgress = 16 * 1024;
+
+/** An answer that holds the rest of a blob, behind bytes that are here already. */
+interface Part {
+  readonly answer: HttpAnswer;
+  /** The server sent the blob from its beginning: it does not support ranges. */
+  readonly skip: number;
+}
+
+/**
+ * Implements the fetching of blobs: distribution-spec §"Pulling blobs". If a connection breaks, the rest is
+ * requested over another one (RFC 9110, section 14). One hash covers all bytes that are here, so that neither
+ * If-Range nor a server's word for them is needed.
+ * @param attempts how many attempts without progress are made
+ */
+export function createBlob(session: Session, attempts: number): RegistryRepository['blob'] {
+  return async (descriptor, signal, begun) => {
+    const { digest, size } = descriptor;
+    const task: Task = { attempted: 'fetch blob', on: `${session.host}/${session.repository}@${digest}` };
+    const split = splitDigest(digest);
+    if (split === undefined) throw distributionError('DISTRIBUTION_BAD_DIGEST', task, 'that is no digest');
+    const hash = startDigest(split.algorithm);
+    let seen = 0;
+    for await (const chunk of begun ?? []) {
+      if (signal?.aborted === true) throw distributionError('DISTRIBUTION_CANCELLED', task, 'the caller gave up', { cause: signal.reason });
+      seen += chunk.length;
+      if (seen > size) throw wrongSize(task, 'an earlier fetch left more bytes than the descriptor says', descriptor);
+      hash.update(chunk);
+    }
+    const until = performance.now() + transferMs(size - seen);
+
+    async function request(once: boolean): Promise<Part> {
+      const answer = await session.request({
+        method: 'GET',
+        path: `blobs/${digest}`,
+        ...(seen === 0 ? {} : { headers: { range: `bytes=${seen}-` } }),
+        totalMs: Math.max(1, until - performance.now()),
+        signal,
+        once,
+        task,
+      });
+      const ranged = seen > 0 && answer.status === 206;
+      if (seen > 0 && answer.status === 416) {
+        await answer.discard();
+        throw wrongSize(task, `${answer.url.host} has no bytes behind the first ${seen}`, descriptor);
+      }
+      if (answer.status !== 200 && !ranged) return session.unexpected(answer, task);
+      refuseHtml(answer, task);
+      const range = answer.header('content-range') ?? '';
+      if (ranged && range !== `bytes ${seen}-${size - 1}/${size}` && range !== `bytes ${seen}-${size - 1}/*`) {
+        answer.destroy();
+        throw distributionError('DISTRIBUTION_BAD_ANSWER', task, `${answer.url.host} answers with another range than the one requested`);
+      }
+      const announced = answer.length;
+      const expected = ranged ? size - seen : size;
+      if (announced !== undefined && announced !== expected) {
+        answer.destroy();
+        throw wrongSize(task, `${answer.url.host} announces ${announced} bytes instead of ${expected}`, descriptor);
+      }
+      return { answer, skip: ranged ? 0 : seen };
+    }
+
+    const isHere = begun !== undefined && seen === size;
+    let part = isHere ? undefined : await askAgain(attempts, signal, () => request(false));
+    let failed = 0;
+    let mark = seen;
+
+    /** Requests the rest after a failure. Returns nothing if all bytes had arrived. @throws the failure that counts */
+    async function resume(thrown: unknown, answer: HttpAnswer): Promise<Part | undefined> {
+      let failure: unknown = networkFailure(thrown, answer.url, task, signal);
+      if (seen - mark >= leastProgress) failed = 0;
+      mark = seen;
+      for (;;) {
+        failed += 1;
+        const passes = isBrokenOff(failure) || (failed > 1 && (isServerDown(failure) || isServerFault(failure)));
+        if (!passes || failed >= attempts) throw withProgress(failure);
+        if (seen === size) return undefined;
+        await sleep(backOff(failed), undefined, { signal }).catch((error: unknown) => {
+          throw networkFailure(error, answer.url, task, signal);
+        });
+        try {
+          return await request(true);
+        } catch (again) {
+          failure = again;
+        }
+      }
+    }
+
+    function withProgress(failure: unknown): unknown {
+      if (!isPortcullisError(failure) || failure.code !== 'DISTRIBUTION_UNREACHABLE') return failure;
+      const { why, details, fix } = failure.failure;
+      return distributionError('DISTRIBUTION_UNREACHABLE', task, `${why} after ${seen} of ${size} bytes`, {
+        details: { ...details, digest, size, seen },
+        fix,
+        cause: failure,
+      });
+    }
+
+    async function* read(): AsyncGenerator<Uint8Array, void, undefined> {
+      let host = part?.answer.url.host ?? session.host;
+      while (part !== undefined) {
+        const { answer } = part;
+        let { skip } = part;
+        host = answer.url.host;
+        try {
+          for await (const received of answer.chunks(Infinity)) {
+            const chunk = skip === 0 ? received : received.subarray(skip);
+            skip -= received.length - chunk.length;
+            if (chunk.length === 0) continue;
+            seen += chunk.length;
+            if (seen > size) throw wrongSize(task, `${host} sends more than the ${size} bytes of its descriptor`, descriptor);
+            hash.update(chunk);
+            yield chunk;
+          }
+          part = undefined;
+        } catch (error) {
+          part = await resume(error, answer);
+        }
+      }
+      if (seen !== size) throw wrongSize(task, `${host} sent ${seen} of the ${size} bytes of its descriptor`, { digest, size, seen });
+      const actual = hash.digest('hex');
+      if (actual !== split?.hex) throw digestMismatch(task, host, digest, `${split?.algorithm ?? ''}:${actual}`);
+    }
+
+    return read();
+  };
+}
+
+function wrongSize(
+  task: Task,
+  why: string,
+  { digest, size, seen }: Pick<Descriptor, 'digest' | 'size'> & { readonly seen?: number },
+): Error {
+  return distributionError('DISTRIBUTION_SIZE_MISMATCH', task, why, { details: { digest, size, ...(seen === undefined ? {} : { seen }) } });
+}

@@ -1,0 +1,46 @@
+import type { DaemonConfig, PrefixConfig } from './types.ts';
+
+type Registries = Pick<DaemonConfig['registries'], 'mirrors' | 'prefixes'>;
+
+/**
+ * Returns what applies to images, by the beginning of their normalised names: the entries of
+ * `registries.mirrors` and `registries.prefixes` together.
+ */
+export function registryRulesOf({ mirrors, prefixes }: Registries): ReadonlyMap<string, PrefixConfig> {
+  const short = Object.entries(mirrors).map(([host, { origin, ...mirror }]): [string, PrefixConfig] => [
+    normalPrefix(host),
+    { blocked: false, mirrors: [mirror], origin },
+  ]);
+  return new Map([...short, ...Object.entries(prefixes).map(([prefix, rule]): [string, PrefixConfig] => [normalPrefix(prefix), rule])]);
+}
+
+/** Returns the problems of these entries that a schema cannot express, one sentence each. */
+export function registryProblems(registries: Registries): string[] {
+  const problems: string[] = [];
+  const seen = new Map<string, string>();
+  for (const [section, entries] of Object.entries({ mirrors: registries.mirrors, prefixes: registries.prefixes })) {
+    for (const key of Object.keys(entries)) {
+      const at = `registries.${section}.${key}`;
+      const before = seen.get(normalPrefix(key));
+      if (before !== undefined) problems.push(`${at}: ${before} is for the same names; keep one of them`);
+      seen.set(normalPrefix(key), at);
+    }
+  }
+  for (const [host, { url }] of Object.entries(registries.mirrors))
+    if (!URL.canParse(url)) problems.push(`registries.mirrors.${host}.url: ${url} is not a URL`);
+  for (const [prefix, { blocked, mirrors, origin }] of Object.entries(registries.prefixes)) {
+    const at = `registries.prefixes.${prefix}`;
+    for (const [index, { url }] of mirrors.entries())
+      if (!URL.canParse(url)) problems.push(`${at}.mirrors[${index}].url: ${url} is not a URL`);
+    if (blocked && mirrors.length > 0) problems.push(`${at}: a blocked name has no mirrors; remove them, or blocked`);
+    if (!blocked && !origin && mirrors.length === 0) problems.push(`${at}: there is no source; name a mirror, or write blocked: true`);
+  }
+  return problems;
+}
+
+/** Names are compared with normalised references (base/distribution, reference.ts), whose hosts are in lower case. */
+function normalPrefix(prefix: string): string {
+  const slash = prefix.indexOf('/');
+  const host = (slash === -1 ? prefix : prefix.slice(0, slash)).toLowerCase();
+  return `${host === 'index.docker.io' ? 'docker.io' : host}${slash === -1 ? '' : prefix.slice(slash)}`;
+}
