@@ -1,6 +1,7 @@
 import type { Mapped, Rule } from './findings.ts';
 import { isTable } from './findings.ts';
-import { durationOf, levelOf, mirrorOf } from './values.ts';
+import { importHosts } from './hosts.ts';
+import { durationOf, levelOf } from './values.ts';
 
 const inherent = (note: string) => (): Mapped => ({ inherent: note });
 const left = (note: string) => (): Mapped => ({ left: note });
@@ -52,15 +53,19 @@ function networks(value: unknown): Mapped {
   return { set: { 'network.maxConfigs': count } };
 }
 
-function oldMirrors(value: unknown): Mapped {
+/** The deprecated list of mirrors of one registry: `endpoint`. */
+function oldMirrors(value: unknown, path: readonly string[]): Mapped {
+  const host = (path.at(-1) ?? '').toLowerCase();
   if (!isTable(value)) return { left: 'it is not a table' };
-  const mirrors: Record<string, unknown> = {};
-  for (const [host, entry] of Object.entries(value)) {
-    const [first] = isTable(entry) && Array.isArray(entry['endpoint']) ? (entry['endpoint'] as unknown[]) : [];
-    const mirror = mirrorOf(first, true);
-    if (mirror !== undefined && host !== '*') mirrors[host] = mirror;
-  }
-  return { set: { 'registries.mirrors': mirrors } };
+  if (host === '*') return { left: 'a mirror is named for each registry: registries.mirrors.HOST' };
+  const listed: readonly unknown[] = Array.isArray(value['endpoint']) ? value['endpoint'] : [];
+  const hosts = Object.fromEntries(listed.map((endpoint) => [String(endpoint), {}]));
+  const { settings, findings } = importHosts({ host, table: { host: hosts } });
+  const refused = findings.filter(({ outcome }) => outcome === 'left');
+  if (refused.length > 0) return { left: `endpoint: ${refused.map(({ key, note }) => `${key}: ${note}`).join('; ')}` };
+  const registries = isTable(settings['registries']) ? settings['registries'] : {};
+  if (Object.keys(registries).length === 0) return { inherent: 'the registry itself is asked' };
+  return { set: Object.fromEntries(Object.entries(registries).map(([name, setting]) => [`registries.${name}`, setting])) };
 }
 
 /**
@@ -87,7 +92,7 @@ export const containerdRules: readonly Rule[] = [
   { path: ['cni', 'max_conf_num'], map: networks },
   { path: ['sandbox_image'], map: inherent('a pod needs no pause container') },
   { path: ['sandbox'], map: inherent('a pod needs no pause container') },
-  { path: ['registry', 'mirrors'], map: oldMirrors },
+  { path: ['registry', 'mirrors', '*'], map: oldMirrors },
   { path: ['registry', 'config_path'], map: inherent('its folders are read as well: see what follows') },
   { path: ['registry', 'configs'], map: left(`${credentials}; certificates: let the machine trust the authority`) },
   { path: ['registry', 'auths'], map: left(credentials) },
@@ -155,27 +160,3 @@ export const containerdRules: readonly Rule[] = [
   { path: ['bindir', 'bin_dir'], map: left(verifier) },
   { path: ['io.containerd.image-verifier.v1.bindir'], map: left(verifier) },
 ];
-
-/** Returns the rules for the `hosts.toml` of one registry; containerd, docs/hosts.md. */
-export function hostRules(host: string): readonly Rule[] {
-  return [
-    { path: ['server'], map: () => ({ inherent: 'the registry’s own name is its origin' }) },
-    {
-      path: ['host'],
-      map: (value, _path, whole): Mapped => {
-        if (!isTable(value)) return { left: 'it is not a table' };
-        const usable = Object.entries(value).filter(([, entry]) => canPull(entry));
-        const [first] = usable;
-        const mirror = mirrorOf(first?.[0], whole['server'] !== first?.[0]);
-        if (mirror === undefined) return { left: 'no host in it can be pulled from' };
-        if (host === '_default') return { left: 'a mirror is named for each registry: registries.mirrors.HOST' };
-        return { set: { 'registries.mirrors': { [host]: mirror } } };
-      },
-    },
-  ];
-}
-
-function canPull(entry: unknown): boolean {
-  const capabilities = isTable(entry) ? entry['capabilities'] : undefined;
-  return !Array.isArray(capabilities) || (capabilities.includes('pull') && capabilities.includes('resolve'));
-}

@@ -6,8 +6,7 @@ import { describe, it } from 'node:test';
 import fc from 'fast-check';
 import { stringify } from 'smol-toml';
 import { loadDaemonConfig } from '../load.ts';
-import { hostFoldersOf, importConfiguration, kindOfToml } from './import.ts';
-import type { ImportSource } from './import.ts';
+import { hostFoldersOf, importConfiguration } from './import.ts';
 
 const containerd = `version = 3
 root = '/var/lib/containerd'
@@ -118,21 +117,6 @@ describe('the configuration of another runtime', () => {
     );
     const policy = findings.find(({ key }) => key === 'crio.image.signature_policy');
     assert.equal(policy?.outcome, 'left', 'a policy is never taken over unseen');
-  });
-
-  it('of hosts.toml: the first host that can be pulled from', () => {
-    const text = `server = "https://registry.k8s.io"
-[host."https://push.test"]
-  capabilities = ["push"]
-[host."http://mirror.test:5000/v2"]
-  capabilities = ["pull", "resolve"]
-  skip_verify = true
-`;
-    const source: ImportSource = { kind: 'hosts', file: 'hosts.toml', text, host: 'registry.k8s.io' };
-    assert.equal(kindOfToml(text, 'hosts.toml'), 'hosts');
-    assert.deepEqual(importConfiguration([source]).settings, {
-      registries: { mirrors: { 'registry.k8s.io': { url: 'http://mirror.test:5000/v2', origin: true } } },
-    });
   });
 
   it('with values that are not valid here: they are left out and reported, and the rest loads', async () => {

@@ -4,11 +4,13 @@ import { PortcullisError, reasonOf } from '../../../base/errors/index.ts';
 import { append } from '../../../base/lists/index.ts';
 import { parseDocuments, validate } from '../../../base/schema/index.ts';
 import { configSchema } from '../schema.ts';
-import { containerdRules, hostRules } from './containerd.ts';
+import { containerdRules } from './containerd.ts';
 import { crioRules } from './crio.ts';
 import { applyRules, isTable } from './findings.ts';
 import type { Finding, Settings, Table } from './findings.ts';
+import { importHosts } from './hosts.ts';
 import { importRegistries, isRegistriesConf } from './registries.ts';
+import { withoutContradictions } from './rule-settings.ts';
 
 /** A file to import. Its `kind` decides which keys are known. */
 export interface ImportSource {
@@ -36,9 +38,12 @@ export function importConfiguration(sources: readonly ImportSource[]): Imported 
   const findings: (Finding & { file: string })[] = [];
   for (const source of sources) {
     if (source.kind === 'registries') continue;
-    const rules = { containerd: containerdRules, crio: crioRules, hosts: hostRules(source.host ?? '') }[source.kind];
-    const made = applyRules(parseToml(source), rules);
-    settings = merge(settings, made.settings);
+    const table = parseToml(source);
+    const made =
+      source.kind === 'hosts'
+        ? importHosts({ host: source.host ?? '', table })
+        : applyRules(table, { containerd: containerdRules, crio: crioRules }[source.kind]);
+    settings = merge(settings, source.kind === 'hosts' ? withInsecureOf(made.settings, settings) : made.settings);
     append(
       findings,
       made.findings.map((finding) => ({ ...finding, file: source.file })),
@@ -49,11 +54,12 @@ export function importConfiguration(sources: readonly ImportSource[]): Imported 
   );
   settings = merge(settings, withInsecureOf(registries.settings, settings));
   append(findings, registries.findings);
+  settings = withoutContradictions(settings, (finding) => findings.push(finding));
   const fit = withoutUnfit(settings, findings);
   return withDefaultRuntime(fit, sources.some(({ kind }) => kind === 'containerd') ? 'runc' : 'crun');
 }
 
-/** Adds the hosts of another file to those of registries.conf: a list would otherwise replace the other one. */
+/** Adds the insecure hosts of other files: a list would otherwise replace the other one. */
 function withInsecureOf(settings: Settings, others: Settings): Settings {
   const hostsOf = (of: Settings): readonly unknown[] => {
     const { insecure } = isTable(of['registries']) ? of['registries'] : {};

@@ -27,10 +27,14 @@ const cases: readonly {
     settings: { insecure: ['a.test:5000'] },
   },
   {
-    what: 'the first mirror is taken, with its path, and the others are left out',
-    text: '[[registry]]\nprefix = "docker.io"\n[[registry.mirror]]\nlocation = "m.test/hub"\npull-from-mirror = "all"\n[[registry.mirror]]\nlocation = "n.test"\n',
+    what: 'one mirror of a registry is taken, with its path',
+    text: '[[registry]]\nprefix = "docker.io"\n[[registry.mirror]]\nlocation = "m.test/hub"\npull-from-mirror = "all"\n',
     settings: { mirrors: { 'docker.io': { url: 'https://m.test/hub', origin: true } } },
-    left: { 'registry[docker.io].mirror[1]': /one mirror/u },
+  },
+  {
+    what: 'mirrors are taken in their order',
+    text: '[[registry]]\nprefix = "docker.io"\n[[registry.mirror]]\nlocation = "m.test/hub"\n[[registry.mirror]]\nlocation = "n.test:5000"\ninsecure = true\n',
+    settings: { prefixes: { 'docker.io': { mirrors: [{ url: 'https://m.test/hub' }, { url: 'http://n.test:5000' }], origin: true } } },
   },
   {
     what: 'a mirror that is insecure is reached over plain HTTP',
@@ -39,15 +43,34 @@ const cases: readonly {
   },
   {
     what: 'another location is the only source',
-    text: '[[registry]]\nprefix = "a.test"\nlocation = "inside.test/a"\n[[registry.mirror]]\nlocation = "m.test"\n',
+    text: '[[registry]]\nprefix = "a.test"\nlocation = "inside.test/a"\n',
     settings: { mirrors: { 'a.test': { url: 'https://inside.test/a', origin: false } } },
-    left: { 'registry[a.test].mirror[0]': /one mirror/u },
   },
   {
-    what: 'a mirror for digests alone is left out: ours would also say what a tag means',
-    text: '[[registry]]\nlocation = "a.test"\nmirror-by-digest-only = true\n[[registry.mirror]]\nlocation = "m.test"\n[[registry]]\nlocation = "b.test"\n[[registry.mirror]]\nlocation = "m.test"\npull-from-mirror = "digest-only"\n',
-    settings: {},
-    left: { 'registry[a.test].mirror[0]': /mirror-by-digest-only/u, 'registry[b.test].mirror[0]': /pull-from-mirror/u },
+    what: 'another location is the last source, behind the mirrors',
+    text: '[[registry]]\nprefix = "a.test/team"\nlocation = "inside.test/a"\ninsecure = true\n[[registry.mirror]]\nlocation = "m.test"\n',
+    settings: { prefixes: { 'a.test/team': { mirrors: [{ url: 'https://m.test' }, { url: 'http://inside.test/a' }], origin: false } } },
+  },
+  {
+    what: 'a location that is none blocks the names: the registry itself is not asked in its place',
+    text: '[[registry]]\nprefix = "a.test"\nlocation = "https://inside.test"\n',
+    settings: { prefixes: { 'a.test': { blocked: true } } },
+    left: { 'registry[a.test].location': /HOST/u },
+  },
+  {
+    what: 'mirrors for digests alone are taken as such, and a mirror for tags alone is left out',
+    text: '[[registry]]\nlocation = "a.test"\nmirror-by-digest-only = true\n[[registry.mirror]]\nlocation = "m.test"\n[[registry.mirror]]\nlocation = "t.test"\npull-from-mirror = "all"\n[[registry]]\nlocation = "b.test"\n[[registry.mirror]]\nlocation = "m.test"\npull-from-mirror = "digest-only"\n[[registry.mirror]]\nlocation = "t.test"\npull-from-mirror = "tag-only"\n[[registry.mirror]]\nlocation = "u.test"\npull-from-mirror = "never"\n',
+    settings: {
+      prefixes: {
+        'a.test': { mirrors: [{ url: 'https://m.test', tags: false }], origin: true },
+        'b.test': { mirrors: [{ url: 'https://m.test', tags: false }], origin: true },
+      },
+    },
+    left: {
+      'registry[a.test].mirror[1]': /contradicts/u,
+      'registry[b.test].mirror[1]': /tags/u,
+      'registry[b.test].mirror[2]': /not all, digest-only or tag-only/u,
+    },
   },
   {
     what: 'keys with a wrong type are left out, and never only ignored',
@@ -70,16 +93,21 @@ const cases: readonly {
     },
   },
   {
-    what: 'a blocked registry is left out, with nothing else of it',
-    text: '[[registry]]\nlocation = "a.test"\nblocked = true\ninsecure = true\n',
-    settings: {},
-    left: { 'registry[a.test].blocked': /TrustPolicy/u },
+    what: 'blocked registries, parts of them and domains are blocked, with nothing else of them',
+    text: '[[registry]]\nlocation = "A.test"\nblocked = true\ninsecure = true\n[[registry.mirror]]\nlocation = "m.test"\n[[registry]]\nprefix = "b.test:5000/team"\nblocked = true\n[[registry]]\nprefix = "*.c.test"\nblocked = true\n',
+    settings: { prefixes: { 'a.test': { blocked: true }, 'b.test:5000/team': { blocked: true }, '*.c.test': { blocked: true } } },
   },
   {
-    what: 'a part of a registry, a wildcard and a table without a name are left out',
-    text: '[[registry]]\nlocation = "a.test/team"\ninsecure = true\n[[registry]]\nprefix = "*.b.test"\n[[registry]]\ninsecure = true\n',
+    what: 'plain HTTP for a part of a registry or a domain, and tables without a prefix, are left out',
+    text: '[[registry]]\nlocation = "a.test/team"\ninsecure = true\n[[registry]]\nprefix = "*.b.test"\ninsecure = true\n[[registry]]\ninsecure = true\n[[registry]]\nprefix = "a.test/app:1"\nblocked = true\n[[registry]]\nprefix = "*.b.test/team"\nblocked = true\n',
     settings: {},
-    left: { 'registry[a.test/team]': /whole registry/u, 'registry[*.b.test]': /names of a domain/u, 'registry[2]': /names no registry/u },
+    left: {
+      'registry[a.test/team].insecure': /whole registry/u,
+      'registry[*.b.test].insecure': /whole registry/u,
+      'registry[2]': /names no registry/u,
+      'registry[a.test/app:1]': /tag or digest/u,
+      'registry[*.b.test/team]': /DOMAIN/u,
+    },
   },
   {
     what: 'a mirror that is no location is left out',
@@ -97,8 +125,8 @@ const cases: readonly {
   {
     what: 'the deprecated format is read as well',
     text: '[registries.search]\nregistries = ["a.test"]\n[registries.insecure]\nregistries = ["b.test"]\n[registries.block]\nregistries = ["c.test"]\n',
-    settings: { insecure: ['b.test'] },
-    left: { 'registries.search.registries': /full names/u, 'registries.block[c.test].blocked': /TrustPolicy/u },
+    settings: { insecure: ['b.test'], prefixes: { 'c.test': { blocked: true } } },
+    left: { 'registries.search.registries': /full names/u },
   },
 ];
 
@@ -195,8 +223,8 @@ it('a drop-in that is a link is read like any other, and a link to nothing is an
   const imported = (): ReturnType<typeof spawnSync> =>
     spawnSync(process.execPath, [main, 'config', 'import', join(folder, 'registries.conf')], { encoding: 'utf8' });
   const followed = imported();
-  assert.equal(followed.status, 1, String(followed.stderr));
-  assert.match(String(followed.stdout), /registry\[docker\.io\]\.blocked/u);
+  assert.equal(followed.status, 0, String(followed.stderr));
+  assert.match(String(followed.stdout), /^ {4}docker\.io:\n {6}blocked: true$/mu);
   assert.doesNotMatch(String(followed.stdout), /^ {2}insecure/mu);
   symlinkSync('nowhere', join(folder, 'registries.conf.d/60-lost.conf'));
   const lost = imported();

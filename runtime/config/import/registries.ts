@@ -1,6 +1,8 @@
-import { hostPattern } from '../registries-schema.ts';
+import { hostPattern, prefixPattern } from '../registries-schema.ts';
+import type { PrefixMirrorConfig } from '../types.ts';
 import { isTable } from './findings.ts';
 import type { Finding, Settings, Table } from './findings.ts';
+import { blockedSettings, ruleSettings } from './rule-settings.ts';
 import { mirrorOf } from './values.ts';
 
 /** A registries.conf, or a drop-in of registries.conf.d. */
@@ -22,11 +24,12 @@ interface Entry {
 const noCredentials =
   'no credentials are kept in a configuration: a kubelet hands them on, and a mirror has registries.mirrors.NAME.authFile';
 const shortNames = 'a short name is of docker.io: write full names';
-const blocked = 'write a TrustPolicy without a rule that admits these images: what no rule admits is denied';
-const ofPart = 'mirrors and plain HTTP are set for a whole registry, HOST[:PORT]';
-const oneMirror = 'a registry has one mirror, and its other source is the registry itself';
+const ofPart = 'plain HTTP is set for a whole registry, HOST[:PORT]';
+const noPrefix = 'it is not HOST[:PORT][/PATH] or *.DOMAIN: a prefix ends before the tag or digest';
 const meansNothing = 'it means nothing here';
-const bothKinds = 'a mirror serves tags and digests alike: write registries.mirrors yourself if this is right for it';
+const tagsOnly =
+  'a mirror that is asked for tags also serves content by digest: write registries.prefixes yourself if this is right for it';
+const bothSettings = 'it contradicts mirror-by-digest-only';
 
 /**
  * Converts registries.conf (version 2, and the deprecated version 1) with its drop-ins, in the order in which
@@ -67,13 +70,20 @@ export function importRegistries(files: readonly RegistriesFile[]): { readonly s
     }
   }
   for (const [key, { file, value }] of globals) findings.push({ file, key, ...globalFinding(key, value) });
-  const mirrors = new Map<string, unknown>();
+  const sections = new Map<string, Map<string, unknown>>();
   const insecure = new Set<string>();
+  const add = (settings: Settings): void => {
+    for (const [section, rules] of Object.entries(settings)) {
+      const names = sections.get(section) ?? new Map<string, unknown>();
+      for (const [prefix, rule] of Object.entries(isTable(rules) ? rules : {})) names.set(prefix, rule);
+      sections.set(section, names);
+    }
+  };
   for (const [prefix, entry] of entries) {
-    for (const finding of registryFindings(prefix, entry, mirrors, insecure)) findings.push({ file: entry.file, ...finding });
+    for (const finding of registryFindings(prefix, entry, { insecure, add })) findings.push({ file: entry.file, ...finding });
   }
   const registries = {
-    ...(mirrors.size > 0 && { mirrors: Object.fromEntries(mirrors) }),
+    ...Object.fromEntries([...sections].map(([section, names]) => [section, Object.fromEntries(names)])),
     ...(insecure.size > 0 && { insecure: [...insecure] }),
   };
   return { settings: Object.keys(registries).length === 0 ? {} : { registries }, findings };
@@ -165,8 +175,15 @@ function wrongTypes(
   });
 }
 
+/** The settings that were taken over. */
+interface Taken {
+  readonly insecure: Set<string>;
+  /** Adds entries of `registries.mirrors` or `registries.prefixes`. */
+  add(settings: Settings): void;
+}
+
 /** Adds the settings of one table, and returns a finding for each of its keys. */
-function registryFindings(prefix: string, { key, table }: Entry, mirrors: Map<string, unknown>, insecure: Set<string>): Finding[] {
+function registryFindings(prefix: string, { key, table }: Entry, into: Taken): Finding[] {
   const left = (name: string, note: string): Finding => ({ key: `${key}.${name}`, outcome: 'left', note });
   const known = ['prefix', 'location', 'insecure', 'blocked', 'mirror', 'mirror-by-digest-only'];
   const unknown = Object.keys(table)
@@ -177,55 +194,86 @@ function registryFindings(prefix: string, { key, table }: Entry, mirrors: Map<st
     ...{ mirror: 'array', 'mirror-by-digest-only': 'boolean' },
   }))
     unknown.push(left(name, note));
-  if (table['blocked'] === true) return [left('blocked', blocked), ...unknown];
-  const host = prefix.toLowerCase();
-  if (!isHost(host))
-    return [{ key, outcome: 'left', note: prefix.startsWith('*.') ? `${ofPart}, not for all names of a domain` : ofPart }, ...unknown];
-  const location = textOf(table['location']) || prefix;
-  const moved = location.toLowerCase() !== host;
-  const listed = Array.isArray(table['mirror']) ? (table['mirror'] as readonly unknown[]) : [];
-  const findings: Finding[] = [];
-  const taken = (name: string, setting: string): void => void findings.push({ key: `${key}.${name}`, outcome: 'taken', note: setting });
-  const setMirror = (name: string, mirror: NonNullable<ReturnType<typeof mirrorOf>>, plain: boolean): void => {
-    mirrors.set(host, mirror);
-    taken(name, `registries.mirrors.${host}`);
-    if (plain) findings.push({ key: `${key}.${name}.insecure`, outcome: 'inherent', note: plainHttp('registries.mirrors') });
-  };
-  if (moved) {
-    // Everything comes from the other place, and nothing from the registry itself.
-    const mirror = endpointOf(location, table['insecure'] === true, false);
-    if (mirror === undefined) findings.push(left('location', 'it is not HOST[:PORT][/PATH]'));
-    else setMirror('location', mirror, table['insecure'] === true);
-  } else if (table['insecure'] === true) {
-    insecure.add(host);
-    taken('insecure', 'registries.insecure');
-    findings.push({ key: `${key}.insecure`, outcome: 'inherent', note: plainHttp('registries.insecure') });
+  const host = prefix.toLowerCase().split('/')[0] ?? '';
+  const name = `${host}${prefix.slice(host.length)}`;
+  if (!new RegExp(prefixPattern).test(name)) return [{ key, outcome: 'left', note: noPrefix }, ...unknown];
+  if (table['blocked'] === true) {
+    const { settings, setting } = blockedSettings(name);
+    into.add(settings);
+    const unused = ['location', 'insecure', 'mirror', 'mirror-by-digest-only']
+      .filter((one) => Object.hasOwn(table, one) && (one !== 'location' || Object.hasOwn(table, 'prefix')))
+      .map((one): Finding => ({ key: `${key}.${one}`, outcome: 'inherent', note: 'a blocked name has no source' }));
+    return [{ key: `${key}.blocked`, outcome: 'taken', note: setting }, ...unused, ...unknown];
   }
+  const location = textOf(table['location']) || prefix;
+  const moved = location.toLowerCase() !== prefix.toLowerCase();
+  const isPlain = table['insecure'] === true;
+  const findings: Finding[] = [];
+  const mirrors: PrefixMirrorConfig[] = [];
+  const places: { readonly name: string; readonly plain: boolean }[] = [];
   const byDigest = table['mirror-by-digest-only'] === true;
+  const listed = Array.isArray(table['mirror']) ? (table['mirror'] as readonly unknown[]) : [];
   for (const [at, entry] of listed.entries()) {
-    const name = `mirror[${at}]`;
-    const { location: place, insecure: plain, 'pull-from-mirror': restriction = 'all' } = isTable(entry) ? entry : ({} as Table);
+    const from = `mirror[${at}]`;
     if (isTable(entry))
-      for (const wrong of wrongTypes(entry, { insecure: 'boolean' })) unknown.push(left(`${name}.${wrong.name}`, wrong.note));
-    const mirror = endpointOf(place, plain === true, true);
-    if (mirror === undefined) findings.push(left(name, 'it is not HOST[:PORT][/PATH]'));
-    else if (byDigest || (restriction !== 'all' && restriction !== '')) {
-      findings.push(left(name, byDigest ? `mirror-by-digest-only: ${bothKinds}` : `pull-from-mirror: ${bothKinds}`));
-    } else if (moved || mirrors.has(host)) findings.push(left(name, oneMirror));
-    else setMirror(name, mirror, plain === true);
+      for (const wrong of wrongTypes(entry, { insecure: 'boolean' })) unknown.push(left(`${from}.${wrong.name}`, wrong.note));
+    const { mirror, plain, refused } = mirrorEntry(entry, byDigest);
+    if (mirror === undefined) findings.push(left(from, refused));
+    else places.push({ name: from, plain });
+    if (mirror !== undefined) mirrors.push(mirror);
+  }
+  if (moved) {
+    // The last source is the other place, and not the registry itself.
+    const url = endpointOf(location, isPlain);
+    if (url === undefined) findings.push(left('location', 'it is not HOST[:PORT][/PATH]'));
+    else mirrors.push({ url });
+    if (url !== undefined) places.push({ name: 'location', plain: isPlain });
+  } else if (isPlain && isHost(name)) {
+    into.insecure.add(name);
+    findings.push({ key: `${key}.insecure`, outcome: 'taken', note: 'registries.insecure' });
+    findings.push({ key: `${key}.insecure`, outcome: 'inherent', note: plainHttp('registries.insecure') });
+  } else if (isPlain) findings.push(left('insecure', ofPart));
+  if (mirrors.length > 0) {
+    const { settings, setting } = ruleSettings(name, { mirrors, origin: !moved });
+    into.add(settings);
+    for (const { name: from, plain } of places) {
+      findings.push({ key: `${key}.${from}`, outcome: 'taken', note: setting });
+      if (plain) findings.push({ key: `${key}.${from}.insecure`, outcome: 'inherent', note: plainHttp(setting) });
+    }
+  } else if (moved) {
+    // Without its location the registry itself would be asked, which the file does not say.
+    const { settings, setting } = blockedSettings(name);
+    into.add(settings);
+    findings.push({ key, outcome: 'taken', note: `${setting}: blocked, because none of its sources can be used` });
   }
   if (findings.length === 0 && unknown.length === 0)
     findings.push({ key, outcome: 'inherent', note: 'the registry itself is asked, over TLS' });
   return [...findings, ...unknown];
 }
 
+/** Returns the mirror of one `[[registry.mirror]]` table, or why it is left out. */
+function mirrorEntry(
+  entry: unknown,
+  byDigest: boolean,
+): { readonly mirror?: PrefixMirrorConfig; readonly plain: boolean; readonly refused: string } {
+  const { location, insecure, 'pull-from-mirror': kind = '' } = isTable(entry) ? entry : ({} as Table);
+  const plain = insecure === true;
+  const url = endpointOf(location, plain);
+  if (url === undefined) return { plain, refused: 'it is not HOST[:PORT][/PATH]' };
+  if (byDigest && kind !== '' && kind !== 'digest-only') return { plain, refused: `pull-from-mirror: ${bothSettings}` };
+  if (kind === 'tag-only') return { plain, refused: `pull-from-mirror: ${tagsOnly}` };
+  if (kind !== '' && kind !== 'all' && kind !== 'digest-only')
+    return { plain, refused: 'pull-from-mirror: it is not all, digest-only or tag-only' };
+  return { plain, refused: '', mirror: { url, ...(byDigest || kind === 'digest-only' ? { tags: false } : {}) } };
+}
+
 const plainHttp = (setting: string): string =>
   `it is asked over plain HTTP; if it speaks TLS, correct ${setting}, and put its authority into a folder of registries.certificates`;
 
-function endpointOf(location: unknown, plain: boolean, origin: boolean): ReturnType<typeof mirrorOf> {
+function endpointOf(location: unknown, plain: boolean): string | undefined {
   // A location is no URL: a scheme in it would be part of the name.
   if (typeof location !== 'string' || !isHost(location.split('/')[0] ?? '')) return undefined;
-  return mirrorOf(`${plain ? 'http' : 'https'}://${location}`, origin);
+  return mirrorOf(`${plain ? 'http' : 'https'}://${location}`, true)?.url;
 }
 
 function isHost(text: string): boolean {

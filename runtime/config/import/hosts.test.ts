@@ -1,0 +1,146 @@
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { describe, it } from 'node:test';
+import { loadDaemonConfig } from '../load.ts';
+import { importConfiguration, kindOfToml } from './import.ts';
+import type { ImportSource } from './import.ts';
+
+const cases: readonly {
+  readonly what: string;
+  readonly text: string;
+  readonly host?: string;
+  readonly settings: object;
+  readonly left?: Readonly<Record<string, RegExp>>;
+}[] = [
+  {
+    what: 'one host that resolves and serves is a mirror',
+    text: '[host."http://mirror.test:5000/v2"]\ncapabilities = ["pull", "resolve"]\n',
+    settings: { mirrors: { 'a.test': { url: 'http://mirror.test:5000', origin: true } } },
+  },
+  {
+    what: 'hosts are taken in their order, and one without resolve for digests only',
+    text: 'server = "https://a.test"\n[host."https://z.test"]\ncapabilities = ["pull"]\n[host."https://b.test"]\n',
+    settings: { prefixes: { 'a.test': { mirrors: [{ url: 'https://z.test', tags: false }, { url: 'https://b.test' }], origin: true } } },
+  },
+  {
+    what: 'hosts that serve no content, or whose capabilities are not known, are left out',
+    text: '[host."https://push.test"]\ncapabilities = ["push"]\n[host."https://odd.test"]\ncapabilities = ["fly"]\n',
+    settings: {},
+    left: { 'host.https://push.test': /no content/u, 'host.https://odd.test.capabilities': /pull, resolve/u },
+  },
+  {
+    what: 'a server that is not the registry is the last source',
+    text: 'server = "https://inside.test"\n[host."https://m.test"]\n',
+    settings: { prefixes: { 'a.test': { mirrors: [{ url: 'https://m.test' }, { url: 'https://inside.test' }], origin: false } } },
+  },
+  {
+    what: 'a server that is also a host is one source',
+    text: 'server = "https://m.test"\n[host."https://m.test"]\n',
+    settings: { mirrors: { 'a.test': { url: 'https://m.test', origin: false } } },
+  },
+  {
+    what: 'a server that cannot be taken over leaves the registry blocked',
+    text: 'server = "https://inside.test/api"\n',
+    settings: { prefixes: { 'a.test': { blocked: true } } },
+    left: { server: /no source can be taken over/u },
+  },
+  {
+    what: 'a server over plain HTTP is the registry itself',
+    text: 'server = "http://a.test"\n',
+    settings: { insecure: ['a.test'] },
+  },
+  { what: 'the server of Docker Hub is docker.io', host: 'docker.io', text: 'server = "https://registry-1.docker.io"\n', settings: {} },
+  {
+    what: 'a path is the beginning of the repository if override_path says so, and left out otherwise',
+    text: '[host."https://m.test/v2/cache"]\noverride_path = true\n[host."https://n.test/cache"]\n[host."https://o.test/api"]\noverride_path = true\n',
+    settings: { mirrors: { 'a.test': { url: 'https://m.test/cache', origin: true } } },
+    left: { 'host.https://n.test/cache': /another path than \/v2/u, 'host.https://o.test/api': /another path than \/v2/u },
+  },
+  {
+    what: 'certificates, headers and proxies are left out with the place for them, and no value is repeated',
+    text: '[host."https://m.test:5000"]\nskip_verify = true\nca = "/etc/ca.pem"\nclient = [["/etc/c.pem", "/etc/k.pem"]]\nproxy = "http://user:geheim@p"\ndial_timeout = "1s"\nmystery = 1\n[host."https://m.test:5000".header]\nauthorization = "geheim"\n',
+    settings: { mirrors: { 'a.test': { url: 'https://m.test:5000', origin: true } } },
+    left: {
+      'host.https://m.test:5000.skip_verify': /always verified: .*FOLDER\/m\.test:5000\/NAME\.crt/u,
+      'host.https://m.test:5000.ca': /FOLDER\/m\.test:5000\/NAME\.crt/u,
+      'host.https://m.test:5000.client': /NAME\.cert with its key in NAME\.key/u,
+      'host.https://m.test:5000.proxy': /HTTPS_PROXY/u,
+      'host.https://m.test:5000.header': /authFile/u,
+      'host.https://m.test:5000.mystery': /means nothing/u,
+    },
+  },
+  {
+    what: 'the authority of the registry itself is left out',
+    text: 'ca = "/etc/ca.pem"\nskip_verify = false\n',
+    settings: {},
+    left: { ca: /FOLDER\/a\.test\/NAME\.crt/u },
+  },
+  {
+    what: 'an address that is not one of a registry is left out',
+    text: '[host."ftp://m.test"]\n[host."https://m.test?x"]\n',
+    settings: {},
+    left: { 'host.ftp://m.test': /HOST/u, 'host."https://m.test?x"': /HOST/u },
+  },
+  {
+    what: 'the hosts of all registries are left out',
+    host: '_default',
+    text: '[host."https://m.test"]\n',
+    settings: {},
+    left: { host: /each registry/u },
+  },
+];
+
+describe('hosts.toml', () => {
+  for (const { what, text, host = 'a.test', settings, left = {} } of cases)
+    it(what, async () => {
+      const source: ImportSource = { kind: 'hosts', file: 'hosts.toml', text, host };
+      const imported = importConfiguration([source]);
+      assert.deepEqual(imported.settings['registries'] ?? {}, settings);
+      const found = new Map(imported.findings.filter(({ outcome }) => outcome === 'left').map(({ key, note }) => [key, note]));
+      assert.deepEqual([...found.keys()].sort(), Object.keys(left).sort());
+      for (const [key, says] of Object.entries(left)) assert.match(found.get(key) ?? '', says);
+      assert.ok(!JSON.stringify(imported).includes('geheim'), 'no secret is repeated');
+      assert.ok(!imported.findings.some(({ note }) => note === ''), 'each finding has a note');
+      const folder = mkdtempSync(join(tmpdir(), 'portcullis-import-'));
+      try {
+        writeFileSync(join(folder, 'config.yaml'), JSON.stringify(imported.settings));
+        await loadDaemonConfig({ file: join(folder, 'config.yaml') });
+      } finally {
+        rmSync(folder, { recursive: true });
+      }
+    });
+
+  it('is recognised', () => assert.equal(kindOfToml(cases[0]?.text ?? '', 'hosts.toml'), 'hosts'));
+
+  it('gives way to a registries.conf that blocks the registry', () => {
+    const hosts: ImportSource = { kind: 'hosts', file: 'hosts.toml', text: '[host."https://m.test"]\n', host: 'a.test' };
+    const more: ImportSource = {
+      kind: 'hosts',
+      file: 'b/hosts.toml',
+      text: '[host."https://m.test"]\n[host."https://n.test"]\n',
+      host: 'b.test',
+    };
+    const text = '[[registry]]\nlocation = "a.test"\nblocked = true\n[[registry]]\nlocation = "b.test"\nblocked = true\n';
+    const { settings, findings } = importConfiguration([hosts, more, { kind: 'registries', file: 'registries.conf', text }]);
+    assert.deepEqual(settings, { registries: { prefixes: { 'a.test': { blocked: true }, 'b.test': { blocked: true } } } });
+    assert.deepEqual(
+      findings.filter(({ outcome }) => outcome === 'left').map(({ key }) => key),
+      ['registries.mirrors.a.test', 'registries.prefixes.b.test'],
+    );
+  });
+});
+
+it('the deprecated mirrors of a config.toml are taken in their order', () => {
+  const text =
+    '[plugins.cri.registry.mirrors."a.test"]\nendpoint = ["https://m.test", "https://n.test/v2"]\n[plugins.cri.registry.mirrors."*"]\nendpoint = ["https://m.test"]\n[plugins.cri.registry.mirrors."b.test"]\nendpoint = ["https://m.test/cache"]\n';
+  const { settings, findings } = importConfiguration([{ kind: 'containerd', file: 'config.toml', text }]);
+  assert.deepEqual(settings, {
+    registries: { prefixes: { 'a.test': { mirrors: [{ url: 'https://m.test' }, { url: 'https://n.test' }], origin: true } } },
+  });
+  assert.deepEqual(
+    findings.map(({ outcome }) => outcome),
+    ['taken', 'left', 'left'],
+  );
+});

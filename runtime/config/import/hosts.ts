@@ -1,0 +1,161 @@
+import { hostPattern } from '../registries-schema.ts';
+import type { PrefixMirrorConfig } from '../types.ts';
+import { isTable } from './findings.ts';
+import type { Finding, Settings, Table } from './findings.ts';
+import { ruleSettings } from './rule-settings.ts';
+import { mirrorOf } from './values.ts';
+
+/** The `hosts.toml` of one registry. */
+export interface HostsFile {
+  /** The registry, which is the name of the folder. */
+  readonly host: string;
+  readonly table: Table;
+}
+
+interface Read {
+  readonly mirrors: PrefixMirrorConfig[];
+  readonly findings: Finding[];
+}
+
+const known = ['capabilities', 'ca', 'client', 'skip_verify', 'header', 'override_path', 'dial_timeout', 'proxy'];
+const capabilityNames = ['pull', 'resolve', 'push', 'referrers'];
+const otherRoot =
+  'its API is below another path than /v2, which no mirror has here: a path of registries.prefixes begins the name of the repository';
+const pathOf = (host: string): string => `FOLDER/${host}/`;
+
+/**
+ * Converts the `hosts.toml` of one registry. Its hosts are asked in their order, then `server`, as there: a
+ * server that is not the registry itself becomes the last mirror, and the registry is not asked. A host
+ * without the capability `resolve` is asked for content by digest only.
+ * Source: containerd, docs/hosts.md.
+ */
+export function importHosts({ host, table }: HostsFile): { readonly settings: Settings; readonly findings: readonly Finding[] } {
+  const name = host.toLowerCase();
+  if (!new RegExp(hostPattern).test(name) || name === '_default') {
+    const note =
+      name === '_default' ? 'a mirror is named for each registry: registries.mirrors.HOST' : 'its folder is not named after a registry';
+    return { settings: {}, findings: leftAll(table, note) };
+  }
+  const read: Read = { mirrors: [], findings: [] };
+  const { host: hosts, server, ...rest } = table;
+  if (isTable(hosts)) {
+    for (const [url, entry] of Object.entries(hosts)) {
+      const key = `host.${quoted(url)}`;
+      if (isTable(entry)) readHost(key, url, entry, read);
+      else read.findings.push({ key, outcome: 'left', note: 'it is not a table' });
+    }
+  } else if (hosts !== undefined) read.findings.push({ key: 'host', outcome: 'left', note: 'it is not a table' });
+  const own = ownServer(name, server);
+  const before = read.mirrors.length;
+  if (own === 'other') readHost('server', String(server), rest, read, '');
+  else readFields('', name, rest, read);
+  // The server is the last source, also where it could not be taken over: the registry itself is not asked in its place.
+  const origin = own !== 'other';
+  if (own === 'plain') read.findings.push({ key: 'server', outcome: 'taken', note: 'registries.insecure' });
+  else if (own !== 'other' && server !== undefined)
+    read.findings.push({ key: 'server', outcome: 'inherent', note: 'the registry itself is the last source' });
+  const insecure = own === 'plain' ? { insecure: [name] } : {};
+  const isRepeated = read.mirrors.slice(0, before).some(({ url }) => url === read.mirrors[before]?.url);
+  const mirrors = isRepeated ? read.mirrors.slice(0, before) : read.mirrors;
+  if (mirrors.length === 0 && !origin) {
+    const note = 'no source can be taken over; the registry is blocked, because the file does not name it as a source';
+    const findings = [...read.findings, { key: 'server', outcome: 'left', note } as const];
+    return { settings: { registries: { prefixes: { [name]: { blocked: true } } } }, findings };
+  }
+  if (mirrors.length === 0) return { settings: own === 'plain' ? { registries: insecure } : {}, findings: read.findings };
+  const { settings, setting } = ruleSettings(name, { mirrors, origin });
+  const findings = read.findings.map((one) => (one.outcome === 'taken' && one.note === '' ? { ...one, note: setting } : one));
+  return { settings: { registries: { ...settings, ...insecure } }, findings };
+}
+
+/** Returns whether `server` is the registry itself, and how it is asked. */
+function ownServer(name: string, server: unknown): 'own' | 'plain' | 'other' {
+  if (server === undefined || server === '') return 'own';
+  const url = URL.parse(withScheme(typeof server === 'string' ? server : ''));
+  if (url === null || !['', '/', '/v2', '/v2/'].includes(url.pathname) || url.search !== '' || url.username !== '') return 'other';
+  const names =
+    name === 'docker.io' ? ['docker.io', 'index.docker.io', 'registry-1.docker.io'] : [name, new URL(`${url.protocol}//${name}`).host];
+  if (!names.includes(url.host)) return 'other';
+  return url.protocol === 'http:' ? 'plain' : 'own';
+}
+
+/** Adds the mirror of a host, and a finding for each of its keys. */
+function readHost(key: string, address: string, entry: Table, { mirrors, findings }: Read, at = `${key}.`): void {
+  const left = (name: string, note: string): void => void findings.push({ key: name, outcome: 'left', note });
+  const url = apiRoot(address, entry['override_path'] === true);
+  if (url === undefined) return left(key, 'it is not http[s]://HOST[:PORT][/PATH]');
+  if (url === '') return left(key, otherRoot);
+  const able = capabilitiesOf(entry['capabilities']);
+  if (able === undefined) return left(`${at}capabilities`, `it is not a list of ${capabilityNames.join(', ')}`);
+  if (!able.includes('pull')) return left(key, 'no content can be pulled from it');
+  const mirror = mirrorOf(url, true);
+  if (mirror === undefined) return left(key, 'it is not http[s]://HOST[:PORT][/PATH]');
+  mirrors.push({ url: mirror.url, ...(able.includes('resolve') ? {} : { tags: false }) });
+  findings.push({ key, outcome: 'taken', note: '' });
+  readFields(at, new URL(mirror.url).host, entry, { mirrors, findings });
+}
+
+/** Adds a finding for each key of a host that no setting takes. Values can be secrets, and are not repeated. */
+function readFields(at: string, host: string, entry: Table, { findings }: Read): void {
+  const left = (name: string, note: string): void => void findings.push({ key: `${at}${name}`, outcome: 'left', note });
+  for (const [name, value] of Object.entries(entry)) {
+    if (!known.includes(name)) left(quoted(name), 'it means nothing here');
+    else if (name === 'ca') left(name, `copy it to ${pathOf(host)}NAME.crt, FOLDER being one of registries.certificates`);
+    else if (name === 'client')
+      left(name, `copy it to ${pathOf(host)}NAME.cert with its key in NAME.key, FOLDER being one of registries.certificates`);
+    else if (name === 'header') left(name, 'requests carry no headers of an operator; a mirror’s credentials are in its authFile');
+    else if (name === 'dial_timeout')
+      findings.push({ key: `${at}${name}`, outcome: 'inherent', note: 'a connection is given up after 5 s' });
+    else if (name === 'proxy') left(name, 'proxies are set in the environment of the daemon: HTTPS_PROXY, HTTP_PROXY, NO_PROXY');
+    else if (name === 'skip_verify' && value === true)
+      left(
+        name,
+        `certificates are always verified: copy the host’s authority to ${pathOf(host)}NAME.crt, FOLDER being one of registries.certificates`,
+      );
+  }
+}
+
+function capabilitiesOf(value: unknown): readonly string[] | undefined {
+  if (value === undefined) return capabilityNames;
+  if (!Array.isArray(value)) return undefined;
+  const names = value.map((one: unknown) => (typeof one === 'string' ? one.toLowerCase() : ''));
+  if (!names.every((one) => capabilityNames.includes(one))) return undefined;
+  return names.length === 0 ? capabilityNames : names;
+}
+
+/**
+ * Returns the URL of a mirror for a host: its API must be below `/v2`, and what follows begins the name of the
+ * repository. Undefined if the text is no URL; empty if its API has another root. containerd adds `/v2` behind
+ * a path unless `override_path` is set.
+ */
+function apiRoot(address: string, isWhole: boolean): string | undefined {
+  const url = URL.parse(withScheme(address));
+  if (
+    url === null ||
+    !/^https?:$/.test(url.protocol) ||
+    url.host === '' ||
+    url.username !== '' ||
+    url.password !== '' ||
+    url.search !== '' ||
+    url.hash !== ''
+  )
+    return undefined;
+  const path = url.pathname.replace(/\/+$/, '');
+  if (path === '/v2' || (path === '' && !isWhole)) return url.origin;
+  if (isWhole && path.startsWith('/v2/')) return `${url.origin}${path.slice('/v2'.length)}`;
+  return '';
+}
+
+/** containerd adds https to an address without a scheme. */
+function withScheme(address: string): string {
+  return address.includes('://') ? address : `https://${address}`;
+}
+
+function leftAll(table: Table, note: string): Finding[] {
+  return Object.keys(table).map((key) => ({ key: quoted(key), outcome: 'left', note }));
+}
+
+/** Names of the file can contain anything, and become part of a line. */
+function quoted(text: string): string {
+  return /^[A-Za-z0-9_.:/*@-]+$/.test(text) ? text : JSON.stringify(text);
+}
