@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { makeCertificate } from '../../test/fixtures/certificate.ts';
 import { createRegistryClient } from './index.ts';
+import type { RegistryClientOptions } from './index.ts';
 
 /** A TLS registry with its own authority, which may require a client certificate. */
 describe('certificates by host', () => {
@@ -38,13 +39,14 @@ describe('certificates by host', () => {
     await rm(folder, { recursive: true });
   });
 
-  const ask = async (files: Readonly<Record<string, string>>, registry = host): Promise<string> => {
+  const ask = async (files: Readonly<Record<string, string>>, registry = host, tls?: RegistryClientOptions['tls']): Promise<string> => {
     const certs = await mkdtemp(join(folder, 'certs.d-'));
     await mkdir(join(certs, host));
     for (const [name, from] of Object.entries(files))
       await writeFile(join(certs, host, name), from.includes('-') ? from : await readFile(join(folder, from)));
     const client = createRegistryClient({
       certificateFolders: [join(certs, 'absent'), certs],
+      ...(tls === undefined ? {} : { tls }),
       rules: new Map([['mirrored', { mirrors: [{ url: `https://${host}` }], origin: false }]]),
     });
     try {
@@ -69,6 +71,14 @@ describe('certificates by host', () => {
   });
   it('a mirror has its own', async () => {
     assert.match(await ask({ 'ca.crt': 'ca.pem' }, 'mirrored'), /DISTRIBUTION_NOT_FOUND/);
+  });
+  it('can be named for the host, with a client certificate and its key in one file', async () => {
+    const both = join(folder, 'both.pem');
+    await writeFile(both, Buffer.concat(await Promise.all(['client.pem', 'client.key'].map((name) => readFile(join(folder, name))))));
+    const tls = new Map([[host, { ca: [join(folder, 'ca.pem')], client: { cert: both, key: both } }]]);
+    assert.match(await ask({ 'ca.crt': 'no-certificate' }, host, tls), /DISTRIBUTION_NOT_FOUND/);
+    assert.equal(seen.at(-1), 'with certificate');
+    assert.match(await ask({}, host, new Map([[host, { ca: ['/dev/zero'] }]])), /zero.*not a regular file.*DISTRIBUTION_BAD_CERTIFICATES/);
   });
   it('without the authority nobody is believed', async () => {
     assert.match(await ask({ 'me.cert': 'client.pem', 'me.key': 'client.key' }), /DISTRIBUTION_UNREACHABLE/);

@@ -1,18 +1,23 @@
 import { createHash, X509Certificate, createPrivateKey } from 'node:crypto';
 import { statSync } from 'node:fs';
-import { readFile, readdir } from 'node:fs/promises';
+import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { TlsIdentity } from '../http/index.ts';
 import { reasonOf } from '../errors/index.ts';
+import type { PortcullisError } from '../errors/index.ts';
+import { readPlainFile } from '../files/index.ts';
 import { distributionError } from './failure.ts';
+import type { RegistryClientOptions } from './types.ts';
+
+type CertificateOptions = Pick<RegistryClientOptions, 'certificateFolders' | 'tls'>;
 
 /**
- * Authorities and client certificates by host, from folders in the layout of docker and containers:
+ * Authorities and client certificates by host, from the files that are named for it, otherwise from folders in the layout of docker and containers:
  * `FOLDER/HOST[:PORT]/` with `*.crt` (authorities, in addition to the system's) and pairs of `NAME.cert` and
  * `NAME.key` (containers-certs.d(5)).
  */
 export interface Certificates {
-  /** Returns whether a folder names the host. TLS is then used even if plain HTTP would be allowed. */
+  /** Returns whether the host has files or a folder of its own. TLS is then used even if plain HTTP would be allowed. */
   names(host: string): boolean;
   /**
    * undefined: the host has no certificates of its own. @throws PortcullisError DISTRIBUTION_BAD_CERTIFICATES
@@ -20,22 +25,29 @@ export interface Certificates {
   of(host: string): Promise<TlsIdentity | undefined>;
 }
 
+/** More than the authorities of any system have. */
+const mostBytes = 4 * 1024 * 1024;
 /** Files are checked again after this number of milliseconds, so that renewed certificates are found. */
 const rereadAfter = 30_000;
 
-export function createCertificates(folders: readonly string[]): Certificates {
+export function createCertificates({ certificateFolders: folders = [], tls = new Map() }: CertificateOptions): Certificates {
   const known = new Map<string, { readonly until: number; readonly found: Promise<TlsIdentity | undefined> }>();
   const folderOf = (host: string): string | undefined =>
     /^\.*$/.test(host)
       ? undefined
       : folders.map((folder) => join(folder, host)).find((path) => statSync(path, { throwIfNoEntry: false })?.isDirectory() === true);
+  const find = async (host: string): Promise<TlsIdentity | undefined> => {
+    const own = tls.get(host);
+    if (own !== undefined) return readFiles({ authorities: own.ca ?? [], clients: own.client === undefined ? [] : [own.client] });
+    const folder = folderOf(host);
+    return folder === undefined ? undefined : readFiles(await filesIn(folder));
+  };
   return {
-    names: (host) => folderOf(host) !== undefined,
+    names: (host) => tls.has(host) || folderOf(host) !== undefined,
     of(host) {
       const kept = known.get(host);
       if (kept !== undefined && performance.now() < kept.until) return kept.found;
-      const folder = folderOf(host);
-      const found = folder === undefined ? Promise.resolve(undefined) : readFolder(folder);
+      const found = find(host);
       known.set(host, { until: performance.now() + rereadAfter, found });
       // After a failure the files are checked again at once, so that a corrected file takes effect.
       found.catch(() => known.delete(host));
@@ -44,48 +56,36 @@ export function createCertificates(folders: readonly string[]): Certificates {
   };
 }
 
-async function readFolder(folder: string): Promise<TlsIdentity | undefined> {
-  const refuse = (file: string, why: string) =>
-    distributionError('DISTRIBUTION_BAD_CERTIFICATES', { attempted: 'read certificates', on: join(folder, file) }, why);
-  const read = async (file: string): Promise<string> => {
-    try {
-      return await readFile(join(folder, file), 'utf8');
-    } catch (error) {
-      throw refuse(file, reasonOf(error));
-    }
-  };
+/** Where the certificates of a host are. */
+interface HostFiles {
+  readonly authorities: readonly string[];
+  readonly clients: readonly { readonly cert: string; readonly key: string }[];
+}
+
+function refuse(path: string, why: string): PortcullisError {
+  return distributionError('DISTRIBUTION_BAD_CERTIFICATES', { attempted: 'read certificates', on: path }, why);
+}
+
+async function filesIn(folder: string): Promise<HostFiles> {
   let names: readonly string[];
   try {
     names = (await readdir(folder)).sort();
   } catch (error) {
-    throw refuse('', reasonOf(error));
+    throw refuse(folder, reasonOf(error));
   }
-  const certificate = async (name: string): Promise<string> => {
-    const text = await read(name);
-    const blocks = text.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g) ?? [];
-    try {
-      for (const block of blocks) new X509Certificate(block);
-    } catch {
-      throw refuse(name, 'its PEM block is not a readable certificate');
-    }
-    if (blocks.length === 0) throw refuse(name, 'it holds no PEM certificate');
-    return text;
+  const at = (name: string): string => join(folder, name);
+  const clients = names.filter((name) => name.endsWith('.cert')).map((cert) => ({ cert, key: cert.replace(/cert$/, 'key') }));
+  for (const { key } of clients) if (!names.includes(key)) throw refuse(at(key), 'a client certificate is there without its key');
+  return {
+    authorities: names.filter((name) => name.endsWith('.crt')).map(at),
+    clients: clients.map(({ cert, key }) => ({ cert: at(cert), key: at(key) })),
   };
-  const key = async (name: string): Promise<string> => {
-    if (!names.includes(name)) throw refuse(name, 'a client certificate is there without its key');
-    const text = await read(name);
-    try {
-      createPrivateKey(text);
-    } catch {
-      // OpenSSL's message may quote the file.
-      throw refuse(name, 'it is not a readable PEM private key');
-    }
-    return text;
-  };
-  const clients = names.filter((name) => name.endsWith('.cert'));
-  const ca = await Promise.all(names.filter((name) => name.endsWith('.crt')).map(certificate));
-  const cert = await Promise.all(clients.map(certificate));
-  const keys = await Promise.all(clients.map((name) => key(name.replace(/cert$/, 'key'))));
+}
+
+async function readFiles({ authorities, clients }: HostFiles): Promise<TlsIdentity | undefined> {
+  const ca = await Promise.all(authorities.map(certificate));
+  const cert = await Promise.all(clients.map((client) => certificate(client.cert)));
+  const keys = await Promise.all(clients.map((client) => privateKey(client.key)));
   if (ca.length === 0 && cert.length === 0) return undefined;
   return {
     id: createHash('sha256')
@@ -94,4 +94,36 @@ async function readFolder(folder: string): Promise<TlsIdentity | undefined> {
     ...(ca.length === 0 ? {} : { ca }),
     ...(cert.length === 0 ? {} : { cert, key: keys }),
   };
+}
+
+async function read(path: string): Promise<string> {
+  try {
+    return (await readPlainFile(path, mostBytes)).toString('utf8');
+  } catch (error) {
+    throw refuse(path, reasonOf(error));
+  }
+}
+
+/** Returns the certificates of a file. A private key in the same file is left out. */
+async function certificate(path: string): Promise<string> {
+  const text = await read(path);
+  const blocks = text.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g) ?? [];
+  try {
+    for (const block of blocks) new X509Certificate(block);
+  } catch {
+    throw refuse(path, 'its PEM block is not a readable certificate');
+  }
+  if (blocks.length === 0) throw refuse(path, 'it holds no PEM certificate');
+  return `${blocks.join('\n')}\n`;
+}
+
+/** Returns the private key of a file, without what else the file holds. */
+async function privateKey(path: string): Promise<string> {
+  const text = await read(path);
+  try {
+    return createPrivateKey(text).export({ type: 'pkcs8', format: 'pem' }).toString();
+  } catch {
+    // OpenSSL's message may quote the file.
+    throw refuse(path, 'it is not a readable PEM private key');
+  }
 }

@@ -21,7 +21,7 @@ const defaultSettleMs = 250;
  * call.
  */
 export function createRegistryClient(options: RegistryClientOptions = {}): RegistryClient {
-  const certificates = createCertificates(options.certificateFolders ?? []);
+  const certificates = createCertificates(options);
   const rules = createHostRules(options.insecureHosts ?? [], certificates.names);
   const named: ReadonlyMap<string, RegistryRule> = options.rules ?? new Map();
   const mirrors = new Map(

@@ -35,7 +35,7 @@ const catalogue: Readonly<Record<DistributionCode, Pick<Failure, 'kind' | 'fix' 
   },
   DISTRIBUTION_BAD_CERTIFICATES: {
     kind: 'precondition',
-    fix: 'correct the files of this host under certs.d: *.crt, NAME.cert with NAME.key',
+    fix: 'correct the files of this host: in registries.tls, or under certs.d *.crt, NAME.cert with NAME.key',
   },
   DISTRIBUTION_BAD_DIGEST: { kind: 'invalid', fix: 'give a digest such as sha256: with 64 lower-case hex digits' },
   DISTRIBUTION_BAD_MANIFEST: { kind: 'invalid', fix: 'push the image again with a current tool' },

@@ -16,6 +16,7 @@ export type { DistributionCode } from './failure.ts';
 export type {
   Credentials,
   FetchedManifest,
+  HostTls,
   Mirror,
   Referrers,
   RegistryClient,

@@ -46,7 +46,7 @@ const answerMs = 10_000;
 
 /** Creates an independent instance. Like a registry client, it sends no request before the first call. */
 export function createServiceTokens(options: RegistryClientOptions = {}): ServiceTokens {
-  const certificates = createCertificates(options.certificateFolders ?? []);
+  const certificates = createCertificates(options);
   const rules = createHostRules(options.insecureHosts ?? [], certificates.names);
   const timeouts = { connect: 5_000, headers: answerMs, idle: answerMs, ...options.timeouts };
   const transport = createTransport({ ...options, timeouts, retry: { attempts: 1 } }, rules, certificates);

@@ -37,6 +37,14 @@ export interface RegistryRule {
   readonly origin?: boolean;
 }
 
+/** The TLS files of one host, in PEM. */
+export interface HostTls {
+  /** Authorities, in addition to the system's. */
+  readonly ca?: readonly string[];
+  /** The client certificate. Both can be the same file. */
+  readonly client?: { readonly cert: string; readonly key: string };
+}
+
 export interface RegistryClientOptions {
   /**
    * Keyed by the beginning of normalised names: `docker.io`, `localhost:5000`, `quay.io/team`, or
@@ -53,6 +61,8 @@ export interface RegistryClientOptions {
    * is a client certificate. The first folder that names a host counts.
    */
   readonly certificateFolders?: readonly string[];
+  /** By host as in URLs, `mirror.example.com:5000`: files that replace the host's folder. */
+  readonly tls?: ReadonlyMap<string, HostTls>;
   /**
    * Milliseconds: 5000 to connect, 30000 until an answer begins, 30000 between two pieces of a body, 60000
    * for one bounded document.

@@ -104,6 +104,28 @@ export const registriesSchema: ConfigSchema = {
       uniqueItems: true,
       default: [],
     },
+    tls: {
+      type: 'object',
+      description:
+        'Certificates by host, `HOST[:PORT]` of a registry or a mirror. An entry replaces the host’s folder of `certificates`. Docker Hub’s host is `registry-1.docker.io`. Changed files are read again within 30 seconds.',
+      propertyNames: { pattern: hostPattern },
+      additionalProperties: {
+        type: 'object',
+        additionalProperties: false,
+        properties: {
+          ca: {
+            type: 'array',
+            description: 'Files of certificate authorities (PEM), in addition to the system’s.',
+            items: path,
+            maxItems: 64,
+            default: [],
+          },
+          cert: { ...path, description: 'File of the client certificate (PEM), if the host requires one.' },
+          key: { ...path, description: 'File of the private key (PEM) of the client certificate. It can be the file of `cert`.' },
+        },
+      },
+      default: {},
+    },
     certificates: {
       type: 'array',
       description:

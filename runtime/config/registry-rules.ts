@@ -1,6 +1,7 @@
 import type { DaemonConfig, PrefixConfig } from './types.ts';
 
 type Registries = Pick<DaemonConfig['registries'], 'mirrors' | 'prefixes'>;
+type Tls = DaemonConfig['registries']['tls'];
 
 /**
  * Returns what applies to images, by the beginning of their normalised names: the entries of
@@ -15,7 +16,7 @@ export function registryRulesOf({ mirrors, prefixes }: Registries): ReadonlyMap<
 }
 
 /** Returns the problems of these entries that a schema cannot express, one sentence each. */
-export function registryProblems(registries: Registries): string[] {
+export function registryProblems(registries: Registries & { readonly tls: Tls }): string[] {
   const problems: string[] = [];
   const seen = new Map<string, string>();
   for (const [section, entries] of Object.entries({ mirrors: registries.mirrors, prefixes: registries.prefixes })) {
@@ -34,6 +35,11 @@ export function registryProblems(registries: Registries): string[] {
       if (!URL.canParse(url)) problems.push(`${at}.mirrors[${index}].url: ${url} is not a URL`);
     if (blocked && mirrors.length > 0) problems.push(`${at}: a blocked name has no mirrors; remove them, or blocked`);
     if (!blocked && !origin && mirrors.length === 0) problems.push(`${at}: there is no source; name a mirror, or write blocked: true`);
+  }
+  for (const [host, { ca, cert, key }] of Object.entries(registries.tls)) {
+    if ((cert === undefined) !== (key === undefined))
+      problems.push(`registries.tls.${host}: cert and key belong together; give both or none`);
+    if (ca.length === 0 && cert === undefined) problems.push(`registries.tls.${host}: it names no file; give ca, or cert and key`);
   }
   return problems;
 }

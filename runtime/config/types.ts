@@ -19,6 +19,15 @@ export interface PrefixConfig {
   readonly origin: boolean;
 }
 
+/** Certificate files of one host. */
+export interface HostTlsConfig {
+  /** Authorities. */
+  readonly ca: readonly string[];
+  /** The client certificate and its key: both or none. */
+  readonly cert?: string;
+  readonly key?: string;
+}
+
 /** The only mirror of one registry host. */
 export interface MirrorConfig {
   /**
@@ -93,6 +102,8 @@ export interface DaemonConfig {
     readonly prefixes: Readonly<Record<string, PrefixConfig>>;
     /** Hosts that may be contacted over plain HTTP. Loopback is always allowed. */
     readonly insecure: readonly string[];
+    /** By host, `HOST[:PORT]`. */
+    readonly tls: Readonly<Record<string, HostTlsConfig>>;
     /** Folders with the layout of `/etc/containers/certs.d`. */
     readonly certificates: readonly string[];
   };

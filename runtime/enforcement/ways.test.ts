@@ -168,7 +168,7 @@ const config: Pick<DaemonConfig, 'socket' | 'root' | 'audit' | 'registries' | 'e
   socket: '/run/p.sock',
   root: '/lib',
   audit: { path: '/log/audit', reads: false, required: false },
-  registries: { mirrors: {}, prefixes: {}, insecure: [], certificates: [] },
+  registries: { mirrors: {}, prefixes: {}, insecure: [], tls: {}, certificates: [] },
   enforcement: { admitted: 'good.test/a:1', refused: 'good.test/b:1', namespace: '', interval: 3600, accept: [] },
 };
 const node: NodeFacts = { policy: undefined, problem: undefined, policyPaths: [], outOfPolicy: { containers: [], images: 0 } };

@@ -11,7 +11,7 @@ import { createBlobStore } from './blobs.ts';
 import type { BlobSource } from './blobs.ts';
 import { makeStoreFolders, storeFolders } from './folders.ts';
 import type { StoreFolders } from './folders.ts';
-import { download } from './unpack/download.ts';
+import { download } from './layer-workers/download.ts';
 
 const bytes = Buffer.from(Array.from({ length: 200_000 }, (_, at) => (at * 17) % 241));
 const blob = { digest: digestOf(bytes), size: bytes.length, mediaType: 'application/x' };

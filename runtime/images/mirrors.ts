@@ -1,4 +1,4 @@
-import type { Mirror, RegistryClientOptions, RegistryRule } from '../../base/distribution/index.ts';
+import type { HostTls, Mirror, RegistryClientOptions, RegistryRule } from '../../base/distribution/index.ts';
 import { PortcullisError } from '../../base/errors/index.ts';
 import { credentialsIn } from '../../trust/index.ts';
 import { registryRulesOf } from '../config/registry-rules.ts';
@@ -34,11 +34,22 @@ async function openMirror(prefix: string, { url, tags = true, authFile }: Prefix
   });
 }
 
+/** Hosts are compared with those of URLs, which are in lower case and without the port of https. */
+function tlsOf(tls: DaemonConfig['registries']['tls']): ReadonlyMap<string, HostTls> {
+  return new Map(
+    Object.entries(tls).map(([host, { ca, cert, key }]) => [
+      URL.parse(`https://${host}`)?.host ?? host,
+      { ca, ...(cert === undefined || key === undefined ? {} : { client: { cert, key } }) },
+    ]),
+  );
+}
+
 /**
  * Returns the registry options of the configuration, for a registry client. @throws as {@link openRules}
  */
 export async function registryOptionsOf(registries: DaemonConfig['registries']): Promise<RegistryOptions> {
-  return { rules: await openRules(registries), insecureHosts: registries.insecure, certificateFolders: registries.certificates };
+  const { insecure, certificates, tls } = registries;
+  return { rules: await openRules(registries), insecureHosts: insecure, certificateFolders: certificates, tls: tlsOf(tls) };
 }
 
-type RegistryOptions = Required<Pick<RegistryClientOptions, 'certificateFolders' | 'insecureHosts' | 'rules'>>;
+type RegistryOptions = Required<Pick<RegistryClientOptions, 'certificateFolders' | 'insecureHosts' | 'rules' | 'tls'>>;

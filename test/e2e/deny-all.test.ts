@@ -43,6 +43,7 @@ const own: Readonly<Record<string, readonly unknown[]>> = {
   ],
   'registries.insecure': [[], ['good.test']],
   'registries.certificates': [[], ['/nonexistent']],
+  'registries.tls': [{}, { 'other.test': { ca: ['/nonexistent'] } }],
   'cdi.specDirs': [[], ['/nonexistent']],
   'network.dns.upstreams': [[], ['127.0.0.1']],
   'network.services.kubernetes': [undefined, { kubeconfig: '/nonexistent' }],

@@ -60,7 +60,7 @@ function oldMirrors(value: unknown, path: readonly string[]): Mapped {
   if (host === '*') return { left: 'a mirror is named for each registry: registries.mirrors.HOST' };
   const listed: readonly unknown[] = Array.isArray(value['endpoint']) ? value['endpoint'] : [];
   const hosts = Object.fromEntries(listed.map((endpoint) => [String(endpoint), {}]));
-  const { settings, findings } = importHosts({ host, table: { host: hosts } });
+  const { settings, findings } = importHosts({ host, folder: '/', table: { host: hosts } });
   const refused = findings.filter(({ outcome }) => outcome === 'left');
   if (refused.length > 0) return { left: `endpoint: ${refused.map(({ key, note }) => `${key}: ${note}`).join('; ')}` };
   const registries = isTable(settings['registries']) ? settings['registries'] : {};

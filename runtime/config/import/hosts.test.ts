@@ -59,23 +59,39 @@ const cases: readonly {
     left: { 'host.https://n.test/cache': /another path than \/v2/u, 'host.https://o.test/api': /another path than \/v2/u },
   },
   {
-    what: 'certificates, headers and proxies are left out with the place for them, and no value is repeated',
-    text: '[host."https://m.test:5000"]\nskip_verify = true\nca = "/etc/ca.pem"\nclient = [["/etc/c.pem", "/etc/k.pem"]]\nproxy = "http://user:geheim@p"\ndial_timeout = "1s"\nmystery = 1\n[host."https://m.test:5000".header]\nauthorization = "geheim"\n',
+    what: 'headers, proxies and unverified certificates are left out with the place for them, and no value is repeated',
+    text: '[host."https://m.test:5000"]\nskip_verify = true\nproxy = "http://user:geheim@p"\ndial_timeout = "1s"\nmystery = 1\n[host."https://m.test:5000".header]\nauthorization = "geheim"\n',
     settings: { mirrors: { 'a.test': { url: 'https://m.test:5000', origin: true } } },
     left: {
-      'host.https://m.test:5000.skip_verify': /always verified: .*FOLDER\/m\.test:5000\/NAME\.crt/u,
-      'host.https://m.test:5000.ca': /FOLDER\/m\.test:5000\/NAME\.crt/u,
-      'host.https://m.test:5000.client': /NAME\.cert with its key in NAME\.key/u,
+      'host.https://m.test:5000.skip_verify': /always verified: .*registries\.tls\.m\.test:5000\.ca/u,
       'host.https://m.test:5000.proxy': /HTTPS_PROXY/u,
       'host.https://m.test:5000.header': /authFile/u,
       'host.https://m.test:5000.mystery': /means nothing/u,
     },
   },
   {
-    what: 'the authority of the registry itself is left out',
-    text: 'ca = "/etc/ca.pem"\nskip_verify = false\n',
-    settings: {},
-    left: { ca: /FOLDER\/a\.test\/NAME\.crt/u },
+    what: 'authorities and client certificates are taken, relative to the folder of the file',
+    host: 'docker.io',
+    text: 'ca = ["a.pem", "/etc/b.pem"]\nclient = "both.pem"\nskip_verify = false\n[host."https://m.test:5000"]\nca = "m.pem"\nclient = [["c.pem", "k.pem"]]\n',
+    settings: {
+      mirrors: { 'docker.io': { url: 'https://m.test:5000', origin: true } },
+      tls: {
+        'registry-1.docker.io': { ca: ['/etc/certs.d/a.pem', '/etc/b.pem'], cert: '/etc/certs.d/both.pem', key: '/etc/certs.d/both.pem' },
+        'm.test:5000': { ca: ['/etc/certs.d/m.pem'], cert: '/etc/certs.d/c.pem', key: '/etc/certs.d/k.pem' },
+      },
+    },
+  },
+  {
+    what: 'certificates in a form that is not known, several of a client, and those of a host over plain HTTP are left out',
+    text: 'ca = 5\nclient = ["a.pem", "b.pem"]\n[host."http://m.test"]\nca = "m.pem"\n[host."https://n.test"]\nclient = [["a", "b", "c"]]\nca = []\n',
+    settings: { prefixes: { 'a.test': { mirrors: [{ url: 'http://m.test' }, { url: 'https://n.test' }], origin: true } } },
+    left: {
+      ca: /not a path/u,
+      client: /one client certificate/u,
+      'host.http://m.test.ca': /plain HTTP/u,
+      'host.https://n.test.client': /not a path/u,
+      'host.https://n.test.ca': /not a path/u,
+    },
   },
   {
     what: 'an address that is not one of a registry is left out',
@@ -95,7 +111,7 @@ const cases: readonly {
 describe('hosts.toml', () => {
   for (const { what, text, host = 'a.test', settings, left = {} } of cases)
     it(what, async () => {
-      const source: ImportSource = { kind: 'hosts', file: 'hosts.toml', text, host };
+      const source: ImportSource = { kind: 'hosts', file: '/etc/certs.d/hosts.toml', text, host };
       const imported = importConfiguration([source]);
       assert.deepEqual(imported.settings['registries'] ?? {}, settings);
       const found = new Map(imported.findings.filter(({ outcome }) => outcome === 'left').map(({ key, note }) => [key, note]));

@@ -1,3 +1,4 @@
+import { resolve } from 'node:path';
 import { hostPattern } from '../registries-schema.ts';
 import type { PrefixMirrorConfig } from '../types.ts';
 import { isTable } from './findings.ts';
@@ -9,19 +10,28 @@ import { mirrorOf } from './values.ts';
 export interface HostsFile {
   /** The registry, which is the name of the folder. */
   readonly host: string;
+  /** The folder, to which paths are relative. */
+  readonly folder: string;
   readonly table: Table;
 }
 
 interface Read {
+  readonly folder: string;
+  readonly tls: Record<string, ImportedTls>;
   readonly mirrors: PrefixMirrorConfig[];
   readonly findings: Finding[];
+}
+
+interface ImportedTls {
+  readonly ca?: readonly string[];
+  readonly cert?: string;
+  readonly key?: string;
 }
 
 const known = ['capabilities', 'ca', 'client', 'skip_verify', 'header', 'override_path', 'dial_timeout', 'proxy'];
 const capabilityNames = ['pull', 'resolve', 'push', 'referrers'];
 const otherRoot =
   'its API is below another path than /v2, which no mirror has here: a path of registries.prefixes begins the name of the repository';
-const pathOf = (host: string): string => `FOLDER/${host}/`;
 
 /**
  * Converts the `hosts.toml` of one registry. Its hosts are asked in their order, then `server`, as there: a
@@ -29,14 +39,14 @@ const pathOf = (host: string): string => `FOLDER/${host}/`;
  * without the capability `resolve` is asked for content by digest only.
  * Source: containerd, docs/hosts.md.
  */
-export function importHosts({ host, table }: HostsFile): { readonly settings: Settings; readonly findings: readonly Finding[] } {
+export function importHosts({ host, folder, table }: HostsFile): { readonly settings: Settings; readonly findings: readonly Finding[] } {
   const name = host.toLowerCase();
   if (!new RegExp(hostPattern).test(name) || name === '_default') {
     const note =
       name === '_default' ? 'a mirror is named for each registry: registries.mirrors.HOST' : 'its folder is not named after a registry';
     return { settings: {}, findings: leftAll(table, note) };
   }
-  const read: Read = { mirrors: [], findings: [] };
+  const read: Read = { folder, tls: {}, mirrors: [], findings: [] };
   const { host: hosts, server, ...rest } = table;
   if (isTable(hosts)) {
     for (const [url, entry] of Object.entries(hosts)) {
@@ -48,13 +58,13 @@ export function importHosts({ host, table }: HostsFile): { readonly settings: Se
   const own = ownServer(name, server);
   const before = read.mirrors.length;
   if (own === 'other') readHost('server', String(server), rest, read, '');
-  else readFields('', name, rest, read);
+  else readFields('', name === 'docker.io' ? 'registry-1.docker.io' : name, rest, read);
   // The server is the last source, also where it could not be taken over: the registry itself is not asked in its place.
   const origin = own !== 'other';
   if (own === 'plain') read.findings.push({ key: 'server', outcome: 'taken', note: 'registries.insecure' });
   else if (own !== 'other' && server !== undefined)
     read.findings.push({ key: 'server', outcome: 'inherent', note: 'the registry itself is the last source' });
-  const insecure = own === 'plain' ? { insecure: [name] } : {};
+  const more = { ...(own === 'plain' && { insecure: [name] }), ...(Object.keys(read.tls).length > 0 && { tls: read.tls }) };
   const isRepeated = read.mirrors.slice(0, before).some(({ url }) => url === read.mirrors[before]?.url);
   const mirrors = isRepeated ? read.mirrors.slice(0, before) : read.mirrors;
   if (mirrors.length === 0 && !origin) {
@@ -62,10 +72,10 @@ export function importHosts({ host, table }: HostsFile): { readonly settings: Se
     const findings = [...read.findings, { key: 'server', outcome: 'left', note } as const];
     return { settings: { registries: { prefixes: { [name]: { blocked: true } } } }, findings };
   }
-  if (mirrors.length === 0) return { settings: own === 'plain' ? { registries: insecure } : {}, findings: read.findings };
+  if (mirrors.length === 0) return { settings: Object.keys(more).length > 0 ? { registries: more } : {}, findings: read.findings };
   const { settings, setting } = ruleSettings(name, { mirrors, origin });
   const findings = read.findings.map((one) => (one.outcome === 'taken' && one.note === '' ? { ...one, note: setting } : one));
-  return { settings: { registries: { ...settings, ...insecure } }, findings };
+  return { settings: { registries: { ...settings, ...more } }, findings };
 }
 
 /** Returns whether `server` is the registry itself, and how it is asked. */
@@ -80,7 +90,8 @@ function ownServer(name: string, server: unknown): 'own' | 'plain' | 'other' {
 }
 
 /** Adds the mirror of a host, and a finding for each of its keys. */
-function readHost(key: string, address: string, entry: Table, { mirrors, findings }: Read, at = `${key}.`): void {
+function readHost(key: string, address: string, entry: Table, read: Read, at = `${key}.`): void {
+  const { mirrors, findings } = read;
   const left = (name: string, note: string): void => void findings.push({ key: name, outcome: 'left', note });
   const url = apiRoot(address, entry['override_path'] === true);
   if (url === undefined) return left(key, 'it is not http[s]://HOST[:PORT][/PATH]');
@@ -92,27 +103,50 @@ function readHost(key: string, address: string, entry: Table, { mirrors, finding
   if (mirror === undefined) return left(key, 'it is not http[s]://HOST[:PORT][/PATH]');
   mirrors.push({ url: mirror.url, ...(able.includes('resolve') ? {} : { tags: false }) });
   findings.push({ key, outcome: 'taken', note: '' });
-  readFields(at, new URL(mirror.url).host, entry, { mirrors, findings });
+  const { protocol, host } = new URL(mirror.url);
+  readFields(at, host, entry, read, protocol === 'http:');
 }
 
-/** Adds a finding for each key of a host that no setting takes. Values can be secrets, and are not repeated. */
-function readFields(at: string, host: string, entry: Table, { findings }: Read): void {
+/**
+ * Adds the certificates of a host, and a finding for each other key. Values can be secrets, and are not repeated.
+ */
+function readFields(at: string, host: string, entry: Table, { findings, tls, folder }: Read, isPlain = false): void {
   const left = (name: string, note: string): void => void findings.push({ key: `${at}${name}`, outcome: 'left', note });
   for (const [name, value] of Object.entries(entry)) {
     if (!known.includes(name)) left(quoted(name), 'it means nothing here');
-    else if (name === 'ca') left(name, `copy it to ${pathOf(host)}NAME.crt, FOLDER being one of registries.certificates`);
-    else if (name === 'client')
-      left(name, `copy it to ${pathOf(host)}NAME.cert with its key in NAME.key, FOLDER being one of registries.certificates`);
-    else if (name === 'header') left(name, 'requests carry no headers of an operator; a mirror’s credentials are in its authFile');
+    else if (name === 'ca' || name === 'client') {
+      const files = isPlain ? plainTls : name === 'ca' ? authorities(value, folder) : clientCertificate(value, folder);
+      if (typeof files === 'string') left(name, files);
+      else {
+        tls[host] = { ...tls[host], ...files };
+        findings.push({ key: `${at}${name}`, outcome: 'taken', note: `registries.tls.${host}` });
+      }
+    } else if (name === 'header') left(name, 'requests carry no headers of an operator; a mirror’s credentials are in its authFile');
     else if (name === 'dial_timeout')
       findings.push({ key: `${at}${name}`, outcome: 'inherent', note: 'a connection is given up after 5 s' });
     else if (name === 'proxy') left(name, 'proxies are set in the environment of the daemon: HTTPS_PROXY, HTTP_PROXY, NO_PROXY');
     else if (name === 'skip_verify' && value === true)
-      left(
-        name,
-        `certificates are always verified: copy the host’s authority to ${pathOf(host)}NAME.crt, FOLDER being one of registries.certificates`,
-      );
+      left(name, `certificates are always verified: name the authority of the host in registries.tls.${host}.ca`);
   }
+}
+
+const plainTls = 'the host is asked over plain HTTP: write https:// in its URL';
+
+/** Returns the files, or why there are none. */
+function authorities(value: unknown, folder: string): ImportedTls | string {
+  const paths: readonly unknown[] = Array.isArray(value) ? value : [value];
+  if (paths.length === 0 || !paths.every((path) => typeof path === 'string' && path !== '')) return 'it is not a path or a list of paths';
+  return { ca: paths.map((path) => resolve(folder, String(path))) };
+}
+
+/** A path, a list of paths, or a list of pairs; a file without a key of its own holds both. */
+function clientCertificate(value: unknown, folder: string): ImportedTls | string {
+  const listed: readonly unknown[] = Array.isArray(value) ? value : [value];
+  if (listed.length > 1) return 'a host has one client certificate: registries.tls.NAME.cert and .key';
+  const [cert, key = '', more]: readonly unknown[] = Array.isArray(listed[0]) ? listed[0] : [listed[0]];
+  if (typeof cert !== 'string' || cert === '' || typeof key !== 'string' || more !== undefined)
+    return 'it is not a path or a pair of paths';
+  return { cert: resolve(folder, cert), key: resolve(folder, key === '' ? cert : key) };
 }
 
 function capabilitiesOf(value: unknown): readonly string[] | undefined {

@@ -1,3 +1,4 @@
+import { dirname } from 'node:path';
 import { parse } from 'smol-toml';
 import { stringify } from 'yaml';
 import { PortcullisError, reasonOf } from '../../../base/errors/index.ts';
@@ -41,7 +42,7 @@ export function importConfiguration(sources: readonly ImportSource[]): Imported 
     const table = parseToml(source);
     const made =
       source.kind === 'hosts'
-        ? importHosts({ host: source.host ?? '', table })
+        ? importHosts({ host: source.host ?? '', folder: dirname(source.file), table })
         : applyRules(table, { containerd: containerdRules, crio: crioRules }[source.kind]);
     settings = merge(settings, source.kind === 'hosts' ? withInsecureOf(made.settings, settings) : made.settings);
     append(

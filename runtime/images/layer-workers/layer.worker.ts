@@ -125,7 +125,8 @@ let client: { readonly key: string; readonly registry: RegistryClient } | undefi
 
 /** Loaded with the first large blob; connections and tokens are kept for the next one. */
 async function fetchBlob(fetch: BlobFetch, signal: AbortSignal): Promise<void> {
-  const key = JSON.stringify([[...(fetch.registry.rules ?? [])], fetch.registry.insecureHosts, fetch.registry.certificateFolders]);
+  const { rules = [], insecureHosts, certificateFolders, tls = [] } = fetch.registry;
+  const key = JSON.stringify([[...rules], insecureHosts, certificateFolders, [...tls]]);
   if (client?.key !== key) {
     await client?.registry.close();
     const { createRegistryClient } = await import('../../../base/distribution/index.ts');
