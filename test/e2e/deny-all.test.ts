@@ -42,6 +42,7 @@ const own: Readonly<Record<string, readonly unknown[]>> = {
     { 'other.test/app': { mirrors: [{ url: 'http://127.0.0.1:9', tags: false }] } },
   ],
   'registries.insecure': [[], ['good.test']],
+  'images.pinned': [[], ['good.test/*']],
   'registries.certificates': [[], ['/nonexistent']],
   'registries.tls': [{}, { 'other.test': { ca: ['/nonexistent'] } }],
   'cdi.specDirs': [[], ['/nonexistent']],

@@ -143,7 +143,8 @@ function authorities(value: unknown, folder: string): ImportedTls | string {
 function clientCertificate(value: unknown, folder: string): ImportedTls | string {
   const listed: readonly unknown[] = Array.isArray(value) ? value : [value];
   if (listed.length > 1) return 'a host has one client certificate: registries.tls.NAME.cert and .key';
-  const [cert, key = '', more]: readonly unknown[] = Array.isArray(listed[0]) ? listed[0] : [listed[0]];
+  const pair: readonly unknown[] = Array.isArray(listed[0]) ? (listed[0] as readonly unknown[]) : [listed[0]];
+  const [cert, key = '', more] = pair;
   if (typeof cert !== 'string' || cert === '' || typeof key !== 'string' || more !== undefined)
     return 'it is not a path or a pair of paths';
   return { cert: resolve(folder, cert), key: resolve(folder, key === '' ? cert : key) };
