@@ -88,7 +88,7 @@ export async function writeArchive(input: WriteArchiveInput): Promise<CopiedImag
     const bytes = Buffer.from(canonicalJson(statement));
     await writeFile(join(folder, statementFile), bytes);
     if (signer !== undefined) await writeFile(join(folder, signatureFile), (await signer.sign(bytes)).toString('base64'));
-    await writeTar(folder, file);
+    await writeTar(folder, file, [statementFile, signatureFile, 'oci-layout', 'index.json']);
     return { ...copied, metadata: copied.metadata || brought, statement };
   });
 }
@@ -193,13 +193,16 @@ async function inTemporary<T>(body: (folder: string) => Promise<T>): Promise<T> 
   }
 }
 
-async function writeTar(folder: string, file: string): Promise<void> {
+/**
+ * Writes a layout as one file, which appears only when it is complete.
+ * @param heads files before the blobs, where they exist
+ */
+export async function writeTar(folder: string, file: string, heads: readonly string[]): Promise<void> {
   makeFolderSync(dirname(file), 0o755);
   const partial = `${file}.part`;
   const tar = pack();
   const written = pipeline(tar, createWriteStream(partial, { mode: 0o644 }));
   const blobs = (await readdir(join(folder, 'blobs', 'sha256'))).sort().map((name) => `blobs/sha256/${name}`);
-  const heads = [statementFile, signatureFile, 'oci-layout', 'index.json'];
   try {
     for (const name of [...heads, ...blobs]) {
       const facts = await stat(join(folder, name)).catch(() => undefined);
@@ -251,7 +254,7 @@ async function readTar(file: string, folder: string): Promise<void> {
   }
 }
 
-function failure(code: string, on: string, why: string, fix: string): PortcullisError {
-  const kind = code === 'TRUST_ARCHIVE_EXISTS' ? 'invalid' : 'denied';
+export function failure(code: string, on: string, why: string, fix: string): PortcullisError {
+  const kind = code === 'TRUST_ARCHIVE_EXISTS' || code === 'TRUST_ARCHIVE_OTHER_DIGEST' ? 'invalid' : 'denied';
   return new PortcullisError({ code, kind, attempted: 'use archive', on, why, fix });
 }

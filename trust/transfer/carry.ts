@@ -17,7 +17,7 @@ import { verifyImage } from '../verify-image.ts';
 import { publishedAt, useArchive, writeArchive } from './archive.ts';
 import type { ArchiveStatement } from './archive.ts';
 import { copyImage, wantedOf } from './copy-image.ts';
-import type { CopiedImage } from './copy-image.ts';
+import type { CopiedImage, CopyProgress } from './copy-image.ts';
 
 /** Carrying images by name, with all their evidence. */
 
@@ -31,6 +31,7 @@ export async function copyReference(input: {
   /** Address of the image's signed metadata. Default: the metadata beside the image in the registry. */
   readonly metadata?: string;
   readonly registry: RegistryAccess;
+  readonly progress?: CopyProgress;
 }): Promise<CopiedImage> {
   const [source, target] = [wantedOf(input.from), wantedOf(input.to)];
   const from = (await input.registry.repositories(source.reference))[0];
@@ -40,7 +41,14 @@ export async function copyReference(input: {
   // The metadata is read before anything is copied: an image without its metadata would be refused at its
   // destination.
   const metadata = input.metadata === undefined ? undefined : await metadataAt(input.metadata, source.reference, input.registry);
-  const copied = await copyImage({ from: origin, to: destination, reference: target.name, wanted: source.wanted, tag });
+  const copied = await copyImage({
+    from: origin,
+    to: destination,
+    reference: target.name,
+    wanted: source.wanted,
+    tag,
+    ...(input.progress === undefined ? {} : { progress: input.progress }),
+  });
   if (metadata === undefined) return copied;
   await registryDestination(destination, defaultTufTag).publish([metadata]);
   return { ...copied, metadata: true };
@@ -147,7 +155,8 @@ export function verifyArchive(input: {
   });
 }
 
-function present(repository: RegistryRepository | undefined, on: string): RegistryRepository {
+/** @throws TRUST_NO_REGISTRY */
+export function present(repository: RegistryRepository | undefined, on: string): RegistryRepository {
   if (repository !== undefined) return repository;
   throw new PortcullisError({
     code: 'TRUST_NO_REGISTRY',

@@ -3,6 +3,7 @@ import type { Descriptor, FetchedManifest, RegistryRepository } from '../../base
 import { isPortcullisError } from '../../base/errors/index.ts';
 import { attestationTag, signatureTag } from '../evidence/cosign-names.ts';
 import { defaultTufTag } from '../tuf-client/oci-source.ts';
+import type { LayoutRepository } from './layout.ts';
 
 /** The result of copying an image. */
 export interface CopiedImage {
@@ -16,15 +17,26 @@ export interface CopiedImage {
   readonly metadata: boolean;
 }
 
+/** How much of an image was copied. */
+export interface CopiedSoFar {
+  readonly bytes: number;
+  /** Grows while manifests are read. */
+  readonly totalBytes: number;
+}
+
+export type CopyProgress = (copied: CopiedSoFar) => void;
+
 export interface CopyImageInput {
   readonly from: RegistryRepository;
-  readonly to: RegistryRepository;
+  /** A place that can write a blob as its bytes arrive gets it so; otherwise a blob is kept in memory. */
+  readonly to: RegistryRepository & Partial<Pick<LayoutRepository, 'keepBlob'>>;
   /** The image's name, for messages; `wanted` is its tag or digest. */
   readonly reference: string;
   readonly wanted: string;
   /** The tag at the destination; undefined for a digest. */
   readonly tag: string | undefined;
   readonly signal?: AbortSignal;
+  readonly progress?: CopyProgress;
 }
 
 /** Evidence of evidence of evidence: deeper signatures are not in use. */
@@ -36,21 +48,40 @@ const mostDepth = 3;
  * that a client that sees the tag finds everything else.
  * @throws PortcullisError of base/distribution
  */
-export async function copyImage({ from, to, reference, wanted, tag, signal }: CopyImageInput): Promise<CopiedImage> {
+export async function copyImage({ from, to, reference, wanted, tag, signal, progress }: CopyImageInput): Promise<CopiedImage> {
   const options = signal === undefined ? {} : { signal };
   const seen = new Set<string>();
   const images: string[] = [];
   let [manifests, evidence] = [0, 0];
+  let [bytes, totalBytes] = [0, 0];
 
+  async function* counted(stream: AsyncIterable<Uint8Array>): AsyncIterable<Uint8Array> {
+    for await (const chunk of stream) {
+      bytes += chunk.length;
+      progress?.({ bytes, totalBytes });
+      yield chunk;
+    }
+  }
   const blob = async (descriptor: Descriptor): Promise<void> => {
     if (seen.has(descriptor.digest)) return;
     seen.add(descriptor.digest);
-    await to.pushBlob(await from.blobBytes(descriptor, descriptor.size, signal), options);
+    if (to.keepBlob === undefined) {
+      await to.pushBlob(await from.blobBytes(descriptor, descriptor.size, signal), options);
+      bytes += descriptor.size;
+    } else {
+      await to.keepBlob(descriptor, counted(await from.blob(descriptor, signal)));
+    }
+    progress?.({ bytes, totalBytes });
   };
   /** Copies the content that a manifest refers to, without the manifest itself. */
   const content = async ({ content: said }: FetchedManifest): Promise<void> => {
     if (said.kind === 'index') for (const child of said.manifests) await image(child, undefined);
-    else for (const part of [said.config, ...said.layers]) await blob(part);
+    else {
+      const parts = [said.config, ...said.layers];
+      const fresh = new Map(parts.filter(({ digest }) => !seen.has(digest)).map(({ digest, size }) => [digest, size]));
+      for (const size of fresh.values()) totalBytes += size;
+      for (const part of parts) await blob(part);
+    }
   };
   const image = async (what: string | Descriptor, as: string | undefined): Promise<FetchedManifest> => {
     const fetched = await from.manifest(what, signal);

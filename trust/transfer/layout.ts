@@ -1,11 +1,14 @@
-import { createReadStream } from 'node:fs';
-import { mkdir, readFile, stat, writeFile } from 'node:fs/promises';
+import { createHash } from 'node:crypto';
+import { constants } from 'node:fs';
+import { lstat, mkdir, open, rename, rm, writeFile } from 'node:fs/promises';
+import type { FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
 import { digestOf, parseManifest } from '../../base/distribution/index.ts';
-import type { Descriptor, FetchedManifest, RegistryRepository } from '../../base/distribution/index.ts';
-import { PortcullisError } from '../../base/errors/index.ts';
+import type { Descriptor, FetchedManifest, Manifest, RegistryRepository } from '../../base/distribution/index.ts';
+import { PortcullisError, fileReason, isPortcullisError } from '../../base/errors/index.ts';
 import { ociManifestType } from '../evidence/cosign-names.ts';
 import { parseStrictJson, recordOf } from '../json/strict-json.ts';
+import { defaultTufTag } from '../tuf-client/oci-source.ts';
 
 /** image-spec, image-layout.md. */
 const tagAnnotation = 'org.opencontainers.image.ref.name';
@@ -18,14 +21,32 @@ interface Entry {
   readonly size: number;
   readonly tag?: string;
   readonly subject?: string;
+  /** Digests of the manifests that an index lists. */
+  readonly children: readonly string[];
+}
+
+/** An image of a layout that nothing else in the layout refers to, and that refers to no other one. */
+export interface LayoutImage {
+  readonly digest: string;
+  readonly tag?: string;
 }
 
 /**
  * A repository in a folder, as an OCI image layout: the content of a registry repository without a registry.
  */
 export interface LayoutRepository extends RegistryRepository {
-  /** Writes `index.json`. Before that, only this process knows what was pushed. */
-  finish(): Promise<void>;
+  /**
+   * Writes `index.json`. Before that, only this process knows what was pushed.
+   * @param options.children false: the manifests that an index lists are not listed again, as other tools expect
+   */
+  finish(options?: { readonly children?: boolean }): Promise<void>;
+  /** Returns the images, without signatures, attestations and what else belongs to an image. */
+  images(): readonly LayoutImage[];
+  /**
+   * Writes a blob as its bytes arrive.
+   * @throws TRUST_ARCHIVE_DAMAGED when its bytes differ from its digest or size; nothing is left behind
+   */
+  keepBlob(descriptor: Pick<Descriptor, 'digest' | 'size'>, bytes: AsyncIterable<Uint8Array>): Promise<void>;
 }
 
 /**
@@ -41,11 +62,7 @@ export async function openLayout(folder: string): Promise<LayoutRepository> {
     return join(blobs, hex);
   };
   const read = async (digest: string, limit: number): Promise<Buffer> => {
-    const file = fileOf(digest);
-    const facts = await stat(file).catch(() => undefined);
-    if (facts === undefined) throw missing(digest);
-    if (facts.size > limit) throw damaged(digest, `it has ${facts.size} bytes; ${limit} are allowed`);
-    const bytes = await readFile(file);
+    const bytes = await readRegular(fileOf(digest), digest, limit);
     if (digestOf(bytes) !== digest) throw damaged(digest, 'its bytes are not what the digest says');
     return bytes;
   };
@@ -61,17 +78,20 @@ export async function openLayout(folder: string): Promise<LayoutRepository> {
     return entry;
   };
   const manifest = async (wanted: Parameters<RegistryRepository['manifest']>[0]): Promise<FetchedManifest> => {
-    const { digest, mediaType } = typeof wanted === 'string' ? find(wanted) : find(wanted.digest);
+    // What an index lists need not be listed in index.json: its descriptor is in the index.
+    const { digest, mediaType } = typeof wanted === 'string' ? find(wanted) : wanted;
     const bytes = await read(digest, mostManifestBytes);
     return { bytes, mediaType, digest, content: parseManifest(bytes, mediaType, { attempted: 'read manifest', on: digest }) };
   };
   const pushManifest: RegistryRepository['pushManifest'] = async (bytes, mediaType, { tag } = {}) => {
     const { digest, size } = await keep(bytes);
-    const { subject } = parseManifest(bytes, mediaType, { attempted: 'keep manifest', on: digest });
+    const content = parseManifest(bytes, mediaType, { attempted: 'keep manifest', on: digest });
+    const { subject } = content;
     const entry: Entry = {
       mediaType,
       digest,
       size,
+      children: childrenOf(content),
       ...(tag === undefined ? {} : { tag }),
       ...(subject === undefined ? {} : { subject: subject.digest }),
     };
@@ -91,9 +111,10 @@ export async function openLayout(folder: string): Promise<LayoutRepository> {
     },
     manifest,
     async blob({ digest, size }) {
-      // The content is checked before its first byte is returned.
-      await read(digest, size);
-      return createReadStream(fileOf(digest));
+      const facts = await lstat(fileOf(digest)).catch(() => undefined);
+      if (facts === undefined) throw missing(digest);
+      if (!facts.isFile() || facts.size !== size) throw damaged(digest, `it is not a file of ${size} bytes`);
+      return checkedBytes(fileOf(digest), digest, size);
     },
     async blobBytes({ digest, size }, limit) {
       return read(digest, Math.min(size, limit));
@@ -123,8 +144,24 @@ export async function openLayout(folder: string): Promise<LayoutRepository> {
       return { digest, via: 'referrers' };
     },
     addUnderTag: () => Promise.reject(damaged(folder, 'signatures cannot be added to an archive')),
-    async finish() {
-      const manifests = entries.map(({ mediaType, digest, size, tag }) => ({
+    images: () => imagesAmong(entries),
+    async keepBlob({ digest, size }, bytes) {
+      const file = fileOf(digest);
+      await mkdir(blobs, { recursive: true });
+      // Under its name only when it is complete.
+      const partial = `${file}.part`;
+      try {
+        await writeFile(partial, checked(bytes, digest, size), { flag: 'wx' });
+        await rename(partial, file);
+      } catch (error) {
+        await rm(partial, { force: true });
+        throw error;
+      }
+    },
+    async finish({ children = true } = {}) {
+      const inside = new Set(children ? [] : entries.flatMap((entry) => entry.children));
+      const listed = entries.filter(({ digest, tag }) => tag !== undefined || !inside.has(digest));
+      const manifests = listed.map(({ mediaType, digest, size, tag }) => ({
         mediaType,
         digest,
         size,
@@ -136,31 +173,123 @@ export async function openLayout(folder: string): Promise<LayoutRepository> {
   };
 }
 
+/** O_NONBLOCK: to open a FIFO would wait for its writer. O_NOFOLLOW: a link could name a file outside the layout. */
+const flags = constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOCTTY | constants.O_NOFOLLOW;
+
+/** One read(2) returns at most 2 GiB. */
+const mostReadBytes = 2 ** 30;
+
+async function openRegular(file: string, on: string): Promise<{ readonly handle: FileHandle; readonly size: number }> {
+  let handle: FileHandle;
+  try {
+    handle = await open(file, flags);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') throw missing(on);
+    throw damaged(on, fileReason(error, file));
+  }
+  const facts = await handle.stat();
+  if (facts.isFile()) return { handle, size: facts.size };
+  await handle.close();
+  throw damaged(on, 'it is not a regular file');
+}
+
+async function readRegular(file: string, on: string, limit: number): Promise<Buffer> {
+  const { handle, size } = await openRegular(file, on);
+  try {
+    if (size > limit) throw damaged(on, `it has ${size} bytes; ${limit} are allowed`);
+    const bytes = Buffer.allocUnsafe(size);
+    for (let at = 0; at < size;) {
+      const { bytesRead } = await handle.read(bytes, at, Math.min(size - at, mostReadBytes), at);
+      if (bytesRead === 0) throw damaged(on, 'it became shorter while it was read');
+      at += bytesRead;
+    }
+    return bytes;
+  } finally {
+    await handle.close();
+  }
+}
+
+async function* checkedBytes(file: string, digest: string, size: number): AsyncIterable<Uint8Array> {
+  const { handle } = await openRegular(file, digest);
+  try {
+    yield* checked(handle.createReadStream({ autoClose: false, highWaterMark: 256 * 1024 }), digest, size);
+  } finally {
+    await handle.close();
+  }
+}
+
+/** Returns the bytes. Fails as soon as there are too many, and at the end if the digest or the size differs. */
+async function* checked(bytes: AsyncIterable<Uint8Array>, digest: string, size: number): AsyncIterable<Uint8Array> {
+  const hash = createHash('sha256');
+  let length = 0;
+  for await (const chunk of bytes) {
+    length += chunk.length;
+    if (length > size) break;
+    hash.update(chunk);
+    yield chunk;
+  }
+  if (length !== size || `sha256:${hash.digest('hex')}` !== digest) throw damaged(digest, 'its bytes are not what the digest says');
+}
+
 async function readIndex(folder: string): Promise<Entry[]> {
-  const bytes = await readFile(join(folder, 'index.json')).catch(() => undefined);
+  const file = join(folder, 'index.json');
+  const bytes = await readRegular(file, folder, mostManifestBytes).catch((error: unknown) => {
+    if (isPortcullisError(error) && error.kind === 'not-found') return undefined;
+    throw error;
+  });
   if (bytes === undefined) return [];
   try {
-    const { content } = { content: parseManifest(bytes, indexType, { attempted: 'read layout', on: folder }) };
+    const content = parseManifest(bytes, indexType, { attempted: 'read layout', on: folder });
     if (content.kind !== 'index') throw new Error('it is no index');
-    return await Promise.all(
-      content.manifests.map(async ({ mediaType, digest, size, annotations }): Promise<Entry> => {
-        const tag = annotations?.[tagAnnotation];
-        const file = join(folder, 'blobs', 'sha256', digest.replace(/^sha256:/u, ''));
-        if ((await stat(file)).size > mostManifestBytes) throw new Error(`${digest} is too large for a manifest`);
-        const manifest = await readFile(file);
-        const subject = recordOf(recordOf(parseStrictJson(manifest))?.['subject'])?.['digest'];
-        return {
-          mediaType: mediaType === '' ? ociManifestType : mediaType,
-          digest,
-          size,
-          ...(tag === undefined ? {} : { tag }),
-          ...(typeof subject === 'string' ? { subject } : {}),
-        };
-      }),
-    );
+    // An index may list one manifest any number of times.
+    const links = new Map<string, Pick<Entry, 'subject' | 'children'>>();
+    const entries: Entry[] = [];
+    for (const { mediaType, digest, size, annotations } of content.manifests) {
+      const tag = annotations?.[tagAnnotation];
+      const known = links.get(digest) ?? (await linksOf(folder, digest));
+      links.set(digest, known);
+      entries.push({
+        mediaType: mediaType === '' ? ociManifestType : mediaType,
+        digest,
+        size,
+        ...(tag === undefined ? {} : { tag }),
+        ...known,
+      });
+    }
+    return entries;
   } catch (error) {
-    throw damaged(folder, error instanceof Error ? error.message : 'it cannot be read');
+    if (isPortcullisError(error) && error.code === damageCode) throw error;
+    throw damaged(folder, fileReason(error, folder));
   }
+}
+
+/** Reads to what a manifest refers. Its bytes are compared with its digest when the manifest is used. */
+async function linksOf(folder: string, digest: string): Promise<Pick<Entry, 'subject' | 'children'>> {
+  const file = join(folder, 'blobs', 'sha256', digest.replace(/^sha256:/u, ''));
+  const fields = recordOf(parseStrictJson(await readRegular(file, digest, mostManifestBytes)));
+  const subject = recordOf(fields?.['subject'])?.['digest'];
+  const manifests: unknown = fields?.['manifests'];
+  const children = (Array.isArray(manifests) ? manifests : [])
+    .map((each: unknown) => recordOf(each)?.['digest'])
+    .filter((each) => typeof each === 'string');
+  return { children, ...(typeof subject === 'string' ? { subject } : {}) };
+}
+
+function childrenOf(content: Manifest): readonly string[] {
+  return content.kind === 'index' ? content.manifests.map(({ digest }) => digest) : [];
+}
+
+/** Tags of what belongs to an image: cosign's tags, the fallback tag of referrers, and signed metadata. */
+const belongingTag = new RegExp(`^(?:sha256-[0-9a-f]{64}(?:\\.[a-z]+)?|${defaultTufTag})$`, 'u');
+
+function imagesAmong(entries: readonly Entry[]): readonly LayoutImage[] {
+  const inside = new Set(entries.flatMap(({ children }) => children));
+  const found = new Map<string, LayoutImage>();
+  for (const { digest, tag, subject } of entries) {
+    if (subject !== undefined || (tag !== undefined && belongingTag.test(tag)) || (tag === undefined && inside.has(digest))) continue;
+    found.set(`${digest} ${tag ?? ''}`, { digest, ...(tag === undefined ? {} : { tag }) });
+  }
+  return [...found.values()];
 }
 
 function missing(on: string): PortcullisError {
@@ -175,9 +304,11 @@ function missing(on: string): PortcullisError {
   });
 }
 
+const damageCode = 'TRUST_ARCHIVE_DAMAGED';
+
 export function damaged(on: string, why: string): PortcullisError {
   return new PortcullisError({
-    code: 'TRUST_ARCHIVE_DAMAGED',
+    code: damageCode,
     kind: 'invalid',
     attempted: 'read archive',
     on,
