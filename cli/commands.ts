@@ -76,7 +76,11 @@ export const commands: readonly Entry[] = [
     summary: 'explain what allows or denies a pod’s connection, and what to write to allow it',
     load: () => import('./explain-denial.ts'),
   },
-  { name: 'images', summary: 'list, pull, inspect, copy and remove images', load: () => import('./images.ts') },
+  {
+    name: 'images',
+    summary: 'list, pull, inspect, copy, push, export, import, check, repair, prune and remove images',
+    load: () => import('./images.ts'),
+  },
   { name: 'pods', summary: 'list pods', load: () => import('./pods.ts') },
   { name: 'ps', summary: 'list containers', load: () => import('./ps.ts') },
   { name: 'logs', summary: "print a container's log", load: () => import('./logs.ts') },

@@ -4,9 +4,13 @@ import type { Command } from 'commander';
 import { PortcullisError } from '../base/errors/index.ts';
 import type { CriClient } from '../runtime/index.ts';
 import { withClient, withSocket } from './options/endpoint.ts';
+import { registerCarry } from './images/carry.ts';
 import { registerCopy } from './images/copy.ts';
+import { registerImport } from './images/import.ts';
+import { registerUpkeep } from './images/upkeep.ts';
 import { print, run, withOutput } from './output/output.ts';
 import type { OutputFormat } from './output/output.ts';
+import { size } from './output/size.ts';
 import { shortId, table } from './output/table.ts';
 import { withWide } from './output/terminal.ts';
 
@@ -23,8 +27,13 @@ interface PullOptions extends Options {
 
 /** `portcullis images`: the images of the running daemon. */
 export function register(program: Command): void {
-  const images = program.command('images').description('list, pull, inspect, copy and remove images');
+  const images = program
+    .command('images')
+    .description('list, pull, inspect, copy, push, export, import, check, repair, prune and remove images');
   registerCopy(images);
+  registerCarry(images);
+  registerImport(images);
+  registerUpkeep(images);
   images.addHelpText('after', '\nExamples:\n  portcullis images ls\n  portcullis images pull registry.example.com/app:1 --namespace pay\n');
 
   withSocket(withOutput(withWide(images.command('ls'))))
@@ -148,10 +157,4 @@ function asTable(images: readonly Image[]): string {
 
 function asJson({ id, repoTags, repoDigests, size: bytes, pinned, spec }: Image): object {
   return { id, repoTags, repoDigests, size: bytes, pinned, verified: spec?.annotations['portcullis.dev/unverified'] !== 'true' };
-}
-
-function size(bytes: number): string {
-  if (bytes < 1000) return `${bytes} B`;
-  if (bytes < 1e6) return `${(bytes / 1e3).toFixed(1)} kB`;
-  return bytes < 1e9 ? `${(bytes / 1e6).toFixed(1)} MB` : `${(bytes / 1e9).toFixed(2)} GB`;
 }

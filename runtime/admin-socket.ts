@@ -5,6 +5,7 @@ import { serveAdmin } from '../cni-plugins/index.ts';
 import type { AnswerAdmin, NetworkEngine } from '../cni-plugins/index.ts';
 import type { Balancing } from './balancing.ts';
 import { openUnixSocket } from './cri/unix-listener.ts';
+import type { ImageAdmin } from './image-admin.ts';
 import type { DaemonOverlay } from './overlay.ts';
 
 /**
@@ -15,6 +16,7 @@ export function answerAdminOf(
   network: Pick<NetworkEngine, 'alterations' | 'denials' | 'explain' | 'gc' | 'list'>,
   balancing: Pick<Balancing, 'ask'>,
   overlay: Pick<DaemonOverlay, 'ask'>,
+  images: ImageAdmin,
   attached: () => readonly string[],
 ): AnswerAdmin {
   const collect = async (altered: boolean | undefined): Promise<object> => {
@@ -25,6 +27,16 @@ export function answerAdminOf(
   };
   return async ({ operation, request }) => {
     switch (operation) {
+      case 'images/import':
+        return images.import(request);
+      case 'images/prune':
+        return images.prune(request);
+      case 'images/layers':
+        return images.layers(request);
+      case 'images/check-layer':
+        return images.check(request);
+      case 'images/repair-layer':
+        return images.repair(request);
       case 'links/alterations':
         return { alterations: await network.alterations() };
       case 'links/denials':

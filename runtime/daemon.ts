@@ -13,6 +13,7 @@ import { proverIn } from './containers/confinement/confinement.ts';
 import { createLogRotation } from './containers/logs/log-rotation.ts';
 import type { ContainerRecord } from './containers/record.ts';
 import { createCriServer } from './cri/server.ts';
+import { createImageAdmin } from './image-admin.ts';
 import { openImageSide } from './image-side.ts';
 import { registryOptionsOf } from './images/mirrors.ts';
 import { tryCgroupMoves } from './cgroups/cgroup-moves.ts';
@@ -180,7 +181,7 @@ export async function startDaemon(
       attachFolder: folders.attach,
     }),
   });
-  await networkSide.listen(() => attachedSandboxes(sandboxRecords.list()));
+  await networkSide.listen(() => attachedSandboxes(sandboxRecords.list()), createImageAdmin(images, containerRecords.list));
   const rotation = createLogRotation({ ...config.logs, containers: containers.list, reopen: containers.reopenLog, log, paths: hostPaths });
   probe.begin();
   void store.checkLayers();

@@ -9,6 +9,7 @@ import { openCniService } from './cni-service.ts';
 import type { DaemonConfig } from './config/types.ts';
 import { openDockerDriver } from './docker-driver.ts';
 import type { HostPaths } from './host-paths/host-paths.ts';
+import type { ImageAdmin } from './image-admin.ts';
 import { openOverlay } from './overlay.ts';
 
 /**
@@ -19,10 +20,11 @@ export interface NetworkSide {
   /** Undefined while there are no services. */
   readonly serviceFigures: Balancing['figures'];
   /**
-   * Serves CNI plugins, commands and docker. @param attached ids of the sandboxes that have a network, or are
-   * about to
+   * Serves CNI plugins, commands and docker.
+   * @param attached ids of the sandboxes that have a network, or are about to
+   * @param images answers commands about images
    */
-  listen(attached: () => readonly string[]): Promise<void>;
+  listen(attached: () => readonly string[], images: ImageAdmin): Promise<void>;
   /** Refuses new calls and resolves when all pending calls have their answer. */
   endCalls(): Promise<void>;
   /** Stops the threads. The rules that the kernel holds stay in force. */
@@ -41,8 +43,10 @@ export async function openNetworkSide(
   const listening: { close(): Promise<void> }[] = [];
   return {
     serviceFigures: balancing.figures,
-    async listen(attached) {
-      const answer = answerAdminOf(network, balancing, overlay, attached);
+    async listen(attached, images) {
+      // Before the socket closes, which waits for the answers.
+      listening.push({ close: () => images.stop() });
+      const answer = answerAdminOf(network, balancing, overlay, images, attached);
       listening.push(await openAdminSocket(join(config.state, 'admin.sock'), answer, networkLog));
       listening.push(await openCniService(config.cni.socket ?? join(config.state, 'cni.sock'), network, networkLog));
       listening.push(await openDockerDriver(config, network, startProgram, networkLog));

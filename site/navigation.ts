@@ -7,7 +7,7 @@ const root = join(import.meta.dirname, '..');
 /** The four parts of the site, and the documents of each, in reading order. House tests check that no document is missing. */
 const tutorials = ['first-signed-pod', 'ci-gate', 'nginx-profile'].map((name) => `docs/tutorials/${name}.md`);
 const guides = [
-  ...['kubelet', 'embedding', 'signing', 'publishing', 'trust-service', 'containers-policy'],
+  ...['kubelet', 'embedding', 'signing', 'publishing', 'image-files', 'trust-service', 'containers-policy'],
   ...['services', 'overlay', 'docker', 'cnm', 'entitlements'],
 ].map((name) => `docs/${name}.md`);
 const reference = [

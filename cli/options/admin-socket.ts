@@ -26,14 +26,16 @@ export function withAdminSocket(command: Command): Command {
 
 /**
  * Asks the daemon.
+ * @param timeoutMs time until the complete answer, in ms
  * @throws the daemon's own error · CLI_NO_DAEMON
  */
 export async function askAdmin<Name extends AdminOperation>(
   { adminSocket }: AdminFlags,
   operation: Name,
   fields: AdminApi[Name]['request'],
+  timeoutMs?: number,
 ): Promise<AdminResponse<Name>> {
-  const answer = await callAdmin(adminSocket, operation, fields);
+  const answer = await callAdmin(adminSocket, operation, fields, timeoutMs);
   if ('value' in answer) return answer.value;
   throw answer.failure ?? noDaemon(adminSocket, answer.why);
 }

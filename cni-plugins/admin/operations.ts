@@ -23,8 +23,41 @@ export interface CollectedLinks extends LinkRepairs {
   readonly kept: number;
 }
 
+/** An image that `images/prune` removed, or would remove. */
+export interface PrunedImage {
+  readonly id: string;
+  readonly names: readonly string[];
+  /** Compressed layers plus configuration, in bytes. */
+  readonly size: number;
+}
+
+/** A layer of the image store. */
+export interface AdminLayer {
+  readonly layer: string;
+  /** Disk usage of its files. */
+  readonly bytes: number;
+  /** Names of the images that have it. */
+  readonly images: readonly string[];
+}
+
+/** An image that was admitted and stored. */
+export interface ImportedImage {
+  readonly id: string;
+  readonly digest: string;
+  readonly verdictId: string;
+  readonly unverified: boolean;
+}
+
 /** Request and response of each operation. */
 export interface AdminApi {
+  readonly 'images/import': Operation<
+    { readonly folder: string; readonly digest: string; readonly reference: string; readonly namespace: string },
+    ImportedImage
+  >;
+  readonly 'images/prune': Operation<{ readonly all?: boolean; readonly dryRun?: boolean }, { readonly removed: readonly PrunedImage[] }>;
+  readonly 'images/layers': Operation<{ readonly image?: string }, { readonly layers: readonly AdminLayer[] }>;
+  readonly 'images/check-layer': Operation<{ readonly layer: string }, { readonly damaged: readonly string[] }>;
+  readonly 'images/repair-layer': Operation<{ readonly layer: string }, { readonly from: string }>;
   readonly 'links/alterations': Operation<NoFields, { readonly alterations: readonly LinkAlteration[] }>;
   readonly 'links/denials': Operation<NoFields, { readonly denials: readonly Denial[] }>;
   readonly 'links/explain': Operation<DenialQuestion, DenialExplanation>;
@@ -183,6 +216,37 @@ const service: JsonSchema = {
 };
 
 export const adminOperations: Readonly<Record<AdminOperation, OperationDescription>> = {
+  'images/import': {
+    summary: 'Pulls an image from an OCI layout on this machine, with the decision and the checks of a pull from its registry.',
+    request: fields({
+      folder: text('absolute path of the layout, as the daemon sees it'),
+      digest: text("digest of the image's index or manifest in the layout"),
+      reference: text('the name that the image gets, and for which the policy decides'),
+      namespace: text('namespace to decide for'),
+    }),
+  },
+  'images/prune': {
+    summary: 'Removes the images that no container uses and that have lost their names, because a tag was moved to another image.',
+    request: fields(
+      {
+        all: { type: 'boolean', description: 'also removes unused images that have names' },
+        dryRun: { type: 'boolean', description: 'removes nothing' },
+      },
+      ['all', 'dryRun'],
+    ),
+  },
+  'images/layers': {
+    summary: 'Lists the layers of an image, or of all images.',
+    request: fields({ image: text('name, digest, id or the beginning of one') }, ['image']),
+  },
+  'images/check-layer': {
+    summary: 'Compares a layer with its list of files, at low priority. A damaged layer is restored before it is used again.',
+    request: fields({ layer: text('as `images/layers` lists it') }),
+  },
+  'images/repair-layer': {
+    summary: 'Restores a damaged layer from its blob, which is fetched again from a registry if it is damaged too.',
+    request: fields({ layer: text('as `images/layers` lists it') }),
+  },
   'links/alterations': {
     summary: "Lists the pods' ends of links whose addresses, routes or settings differ from the record.",
     request: noFields,

@@ -228,7 +228,12 @@ async function fetchOnce({ path, abort }: ClaimedBlob, sources: readonly BlobSou
   return { failure, wrong, down };
 }
 
-const wrongContent: ReadonlySet<string> = new Set(['DISTRIBUTION_DIGEST_MISMATCH', 'DISTRIBUTION_SIZE_MISMATCH']);
+const wrongContent: ReadonlySet<string> = new Set([
+  'DISTRIBUTION_DIGEST_MISMATCH',
+  'DISTRIBUTION_SIZE_MISMATCH',
+  // Of a layout from which an image is imported.
+  'TRUST_ARCHIVE_DAMAGED',
+]);
 
 async function sizeOf(path: string): Promise<number> {
   return stat(path).then(

@@ -3,12 +3,14 @@ import type { Kernel } from '../../base/kernel/index.ts';
 import type { Logger } from '../../base/log/index.ts';
 import type { Database } from '../../base/storage/index.ts';
 import { createNegativeCache, createTrustServices, hostPlatform } from '../../trust/index.ts';
-import type { Dossier, Platform, TrustPolicy, VerdictLog } from '../../trust/index.ts';
+import type { Dossier, Platform, TrustPolicy, Verdict, VerdictLog } from '../../trust/index.ts';
 import { createBlobStore } from './blobs.ts';
 import { createDecisions } from './decisions.ts';
 import { decideForRun, judge } from './decisions-again.ts';
 import { findImage, gone } from './find-image.ts';
 import { makeStoreFolders, storeFolders } from './folders.ts';
+import { importImage } from './import-image.ts';
+import type { ImportRequest } from './import-image.ts';
 import { createLayerChecks } from './layer-checks.ts';
 import type { LayerChecks } from './layer-checks.ts';
 import { chooseLayerForm, formFacts } from './layer-form.ts';
@@ -40,8 +42,10 @@ import { openStoreSync } from './store-sync.ts';
 import { createSweeper, sweepLayers } from './sweep.ts';
 import type { SweepDeps } from './sweep.ts';
 import { createTrash } from './trash.ts';
-import type { ImageStore } from './types.ts';
 import { createLayerPool } from './layer-workers/layer-pool.ts';
+import type { ImageRecord, ImageStore } from './types.ts';
+import { createImageUpkeep } from './upkeep.ts';
+import type { ImageUpkeep } from './upkeep.ts';
 
 export interface ImageStoreOptions {
   /** The store's own folder, with mode 0700. All of it is on one file system. */
@@ -81,6 +85,9 @@ export interface OpenImageStore extends ImageStore {
    * the store is closed. A layer that is used before its turn is checked first. Never fails: see the log.
    */
   checkLayers(): Promise<void>;
+  /** Pulls an image from a layout on this machine. @throws the errors of {@link importImage} */
+  importLayout(request: ImportRequest): Promise<{ readonly image: ImageRecord; readonly verdict: Verdict }>;
+  readonly upkeep: ImageUpkeep;
   /**
    * Waits for removals in the background, marks the stop as orderly, ends the Workers. The kernel and the
    * database stay open.
@@ -109,17 +116,22 @@ export async function createImageStore(options: ImageStoreOptions): Promise<Open
   const { sweep } = sweeper;
   const used = createStoreUsage(folders, records);
 
+  const upkeep = createImageUpkeep({ ...deps, sweep });
+  const recorded = async (pulled: ReturnType<typeof pullImage>): Promise<{ readonly image: ImageRecord; readonly verdict: Verdict }> => {
+    try {
+      const { image, verdict } = await pulled;
+      return { image: image.record, verdict };
+    } catch (thrown) {
+      // Layers whose images were removed while this pull held them have no owner now.
+      await sweep().catch(() => undefined);
+      throw thrown;
+    }
+  };
+
   return {
-    async pull(request) {
-      try {
-        const { image, verdict } = await pullImage(deps, request);
-        return { image: image.record, verdict };
-      } catch (thrown) {
-        // Layers whose images were removed while this pull held them have no owner now.
-        await sweep().catch(() => undefined);
-        throw thrown;
-      }
-    },
+    pull: (request) => recorded(pullImage(deps, request)),
+    importLayout: (request) => recorded(importImage(deps, request)),
+    upkeep,
     tryPull: (request) => tryPull(deps, request),
     list: () => records.list().map((image) => image.record),
     find: (nameOrId) => findImage(records, nameOrId)?.record,
@@ -151,7 +163,7 @@ export async function createImageStore(options: ImageStoreOptions): Promise<Open
     reconcile: (valid) => reconcileStore({ ...deps, sweep }, valid),
     checkLayers: checks.all,
     usage: async () => ({ mountpoint: root, ...(await used()) }),
-    close: () => (closed ??= closeStore(deps)),
+    close: () => (closed ??= upkeep.close().finally(() => closeStore(deps))),
   };
 }
 

@@ -1,6 +1,5 @@
 import { createReadStream, createWriteStream } from 'node:fs';
-import { mkdir, mkdtemp, open, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { mkdir, open, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { extract, pack } from 'tar-stream';
@@ -24,6 +23,7 @@ import type { PolicyKey } from '../requirements/types.ts';
 import { copyImage } from './copy-image.ts';
 import type { CopiedImage } from './copy-image.ts';
 import { damaged, openLayout } from './layout.ts';
+import { inTemporary } from './temporary.ts';
 
 /** The statement of an archive about itself. */
 export interface ArchiveStatement {
@@ -70,7 +70,7 @@ export async function writeArchive(input: WriteArchiveInput): Promise<CopiedImag
   const { file, from, reference, wanted, tag, now, signer } = input;
   if ((await stat(file).catch(() => undefined)) !== undefined)
     throw failure('TRUST_ARCHIVE_EXISTS', file, 'the file exists', 'name another file');
-  return inTemporary(async (folder) => {
+  return inTemporary('portcullis-archive-', async (folder) => {
     const layout = await openLayout(folder);
     const copied = await copyImage({ from, to: layout, reference, wanted, tag });
     const brought = input.metadata === undefined ? false : await bringMetadata(input.metadata, layout);
@@ -112,7 +112,7 @@ export function useArchive<T>(
   body: (archive: OpenedArchive) => Promise<T>,
 ): Promise<T> {
   const { file, key, now } = input;
-  return inTemporary(async (folder) => {
+  return inTemporary('portcullis-archive-', async (folder) => {
     await readTar(file, folder);
     const bytes = await readFile(join(folder, statementFile)).catch(() => undefined);
     if (bytes === undefined) throw damaged(file, `it has no ${statementFile}`);
@@ -182,15 +182,6 @@ async function metadataEnds(layout: RegistryRepository): Promise<number[]> {
     const type = role === 'root' || role === 'timestamp' || role === 'snapshot' ? role : 'targets';
     return readMetadata('tuf', type, bytes).signed.expires;
   });
-}
-
-async function inTemporary<T>(body: (folder: string) => Promise<T>): Promise<T> {
-  const folder = await mkdtemp(join(tmpdir(), 'portcullis-archive-'));
-  try {
-    return await body(folder);
-  } finally {
-    await rm(folder, { recursive: true, force: true });
-  }
 }
 
 /**

@@ -1,5 +1,4 @@
-import { mkdtemp, rm, stat, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { RegistryRepository } from '../../base/distribution/index.ts';
 import { hostPlatform } from '../registries/resolve-image.ts';
@@ -10,6 +9,7 @@ import { copyImage, wantedOf } from './copy-image.ts';
 import type { CopiedImage, CopyProgress } from './copy-image.ts';
 import { useImageFile } from './image-file.ts';
 import { openLayout } from './layout.ts';
+import { inTemporary } from './temporary.ts';
 
 /** Carrying images between registries and files that other tools read and write, too. */
 
@@ -58,8 +58,7 @@ export async function exportReference(input: {
     throw failure('TRUST_ARCHIVE_EXISTS', file, 'the file exists', 'name another file');
   const { reference, wanted, tag, name } = wantedOf(input.reference);
   const from = present((await registry.repositories(reference))[0], input.reference);
-  const folder = await mkdtemp(join(tmpdir(), 'portcullis-image-'));
-  try {
+  return inTemporary('portcullis-image-', async (folder) => {
     const layout = await openLayout(folder);
     const copied = await copyImage({ from, to: layout, reference: name, wanted, tag, ...(progress === undefined ? {} : { progress }) });
     await layout.finish({ children: false });
@@ -67,9 +66,7 @@ export async function exportReference(input: {
     if (docker !== undefined) await writeFile(join(folder, 'manifest.json'), docker);
     await writeTar(folder, file, ['oci-layout', 'index.json', 'manifest.json']);
     return copied;
-  } finally {
-    await rm(folder, { recursive: true, force: true });
-  }
+  });
 }
 
 /** Returns `manifest.json` for docker. Undefined: there is no image for this machine's platform. */

@@ -98,6 +98,11 @@ test('an image is chosen by its tag or digest, where there are several', async (
   await assert.rejects(digestIn(folder, '3'), { code: 'TRUST_ARCHIVE_AMBIGUOUS', message: /"3" names 0 of its images/u });
 });
 
+test('a name in an archive cannot forge a line of a message', async () => {
+  const { folder } = await layoutWith(['1', '\u001b]0;owned\u0007\nforged']);
+  await assert.rejects(digestIn(folder), { message: /it holds 2 images: 1, "\\u001b\]0;owned\\u0007\\nforged"; name one/u });
+});
+
 test('signatures and the manifests of an index are no images of their own', async () => {
   const folder = mkdtempSync(join(home, 'layout-'));
   const layout = await openLayout(folder);

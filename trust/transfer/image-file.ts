@@ -1,11 +1,11 @@
-import { copyFile, mkdtemp, rm, stat } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { copyFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { formatReference, parseReference } from '../../base/distribution/index.ts';
 import { PortcullisError, fileReason } from '../../base/errors/index.ts';
 import { readDockerArchive } from './docker-archive.ts';
 import { damaged, openLayout } from './layout.ts';
 import type { LayoutRepository } from './layout.ts';
+import { inTemporary } from './temporary.ts';
 import { unpackArchive } from './unpack-archive.ts';
 
 /** An image in a folder or a file. */
@@ -46,13 +46,10 @@ export async function useImageFile<T>(
     const repository = await openLayout(file);
     return body({ repository, folder: file, digest: chosen(file, candidatesIn(repository), image) });
   }
-  const folder = await mkdtemp(join(tmpdir(), 'portcullis-image-'));
-  try {
+  return inTemporary('portcullis-image-', async (folder) => {
     const { repository, candidates } = await openArchive(file, folder);
-    return await body({ repository, folder, digest: chosen(file, candidates, image) });
-  } finally {
-    await rm(folder, { recursive: true, force: true });
-  }
+    return body({ repository, folder, digest: chosen(file, candidates, image) });
+  });
 }
 
 async function openArchive(
@@ -88,7 +85,7 @@ function chosen(file: string, candidates: readonly Candidate[], image: string | 
   const digests = [...new Set(wanted.map(({ digest }) => digest))];
   const [first, second] = digests;
   if (first !== undefined && second === undefined) return first;
-  const names = candidates.map((each) => each.names[0] ?? each.digest);
+  const names = candidates.map((each) => shown(each.names[0] ?? each.digest));
   const list = names.slice(0, mostNamed).join(', ') + (names.length > mostNamed ? ', …' : '');
   const held = names.length === 0 ? 'it holds no image' : `it holds ${names.length} images: ${list}`;
   throw new PortcullisError({
@@ -99,6 +96,11 @@ function chosen(file: string, candidates: readonly Candidate[], image: string | 
     why: image === undefined ? held : `${JSON.stringify(image.slice(0, 200))} names ${digests.length} of its images; ${held}`,
     fix: 'name one of them by --image',
   });
+}
+
+/** A name in an archive may hold anything. */
+function shown(name: string): string {
+  return /^[\w.:/@-]{1,200}$/u.test(name) ? name : JSON.stringify(name.slice(0, 200));
 }
 
 /** Whether two names mean the same image: `web:1` is `docker.io/library/web:1`. */

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { Readable } from 'node:stream';
 import { after, test } from 'node:test';
 import fc from 'fast-check';
 import { digestOf } from '../../base/distribution/index.ts';
@@ -124,6 +125,21 @@ test('a digest is not a path: nothing outside the folder is read', async () => {
     await assert.rejects(openLayout(join(at, 'inside')), damaged);
     rmSync(join(at, 'inside/index.json'));
   }
+});
+
+test('a blob of which the first bytes are elsewhere yields the rest, and only if all are right', async () => {
+  const layout = await openLayout(folder());
+  const bytes = Buffer.from('0123456789'.repeat(1000));
+  const { digest, size } = await layout.pushBlob(bytes);
+  const rest = async (begun: Uint8Array): Promise<Buffer> => {
+    const chunks: Uint8Array[] = [];
+    for await (const chunk of await layout.blob({ digest, size }, undefined, Readable.from([begun]))) chunks.push(chunk);
+    return Buffer.concat(chunks);
+  };
+  assert.deepEqual(await rest(bytes.subarray(0, 4_321)), bytes.subarray(4_321));
+  assert.deepEqual(await rest(bytes), Buffer.alloc(0));
+  await assert.rejects(rest(Buffer.from('x')), damaged);
+  await assert.rejects(rest(Buffer.concat([bytes, bytes])), damaged);
 });
 
 test('a malformed index is refused with its own error, whatever it holds', async () => {

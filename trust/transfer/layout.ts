@@ -110,11 +110,11 @@ export async function openLayout(folder: string): Promise<LayoutRepository> {
       return { mediaType, digest, size };
     },
     manifest,
-    async blob({ digest, size }) {
+    async blob({ digest, size }, _signal, begun) {
       const facts = await lstat(fileOf(digest)).catch(() => undefined);
       if (facts === undefined) throw missing(digest);
       if (!facts.isFile() || facts.size !== size) throw damaged(digest, `it is not a file of ${size} bytes`);
-      return checkedBytes(fileOf(digest), digest, size);
+      return checkedBytes(fileOf(digest), digest, size, begun);
     },
     async blobBytes({ digest, size }, limit) {
       return read(digest, Math.min(size, limit));
@@ -209,26 +209,54 @@ async function readRegular(file: string, on: string, limit: number): Promise<Buf
   }
 }
 
-async function* checkedBytes(file: string, digest: string, size: number): AsyncIterable<Uint8Array> {
+/** Yields what follows the bytes of `begun`, which count for digest and size. */
+async function* checkedBytes(
+  file: string,
+  digest: string,
+  size: number,
+  begun: AsyncIterable<Uint8Array> | undefined,
+): AsyncIterable<Uint8Array> {
+  const sum = startSum(digest, size);
+  for await (const chunk of begun ?? []) sum.add(chunk);
   const { handle } = await openRegular(file, digest);
   try {
-    yield* checked(handle.createReadStream({ autoClose: false, highWaterMark: 256 * 1024 }), digest, size);
+    const rest = handle.createReadStream({ autoClose: false, highWaterMark: 256 * 1024, start: sum.length() });
+    for await (const chunk of rest as AsyncIterable<Uint8Array>) {
+      sum.add(chunk);
+      yield chunk;
+    }
   } finally {
     await handle.close();
   }
+  sum.end();
 }
 
-/** Returns the bytes. Fails as soon as there are too many, and at the end if the digest or the size differs. */
+/** Yields the bytes. Fails as soon as there are too many, and at the end if the digest or the size differs. */
 async function* checked(bytes: AsyncIterable<Uint8Array>, digest: string, size: number): AsyncIterable<Uint8Array> {
-  const hash = createHash('sha256');
-  let length = 0;
+  const sum = startSum(digest, size);
   for await (const chunk of bytes) {
-    length += chunk.length;
-    if (length > size) break;
-    hash.update(chunk);
+    sum.add(chunk);
     yield chunk;
   }
-  if (length !== size || `sha256:${hash.digest('hex')}` !== digest) throw damaged(digest, 'its bytes are not what the digest says');
+  sum.end();
+}
+
+/** Compares bytes with a digest and a size as they arrive. `add` and `end` throw TRUST_ARCHIVE_DAMAGED. */
+function startSum(digest: string, size: number): { length(): number; add(chunk: Uint8Array): void; end(): void } {
+  const hash = createHash('sha256');
+  let length = 0;
+  const differs = (): PortcullisError => damaged(digest, 'its bytes are not what the digest says');
+  return {
+    length: () => length,
+    add(chunk) {
+      length += chunk.length;
+      if (length > size) throw differs();
+      hash.update(chunk);
+    },
+    end() {
+      if (length !== size || `sha256:${hash.digest('hex')}` !== digest) throw differs();
+    },
+  };
 }
 
 async function readIndex(folder: string): Promise<Entry[]> {

@@ -55,6 +55,8 @@ export interface LayerPoolOptions {
    * and unpacked again when those layers are present.
    */
   readonly maxWaitingEntries?: number;
+  /** Whether its Workers get only the processor and the disk time that other threads leave. */
+  readonly isBackground?: boolean;
 }
 
 const idleMs = 10_000;
@@ -70,7 +72,7 @@ export function createLayerPool(options: LayerPoolOptions = {}): LayerPool {
   let closed = false;
   const isClosed = (): boolean => closed;
   const workers = createLayerWorkers({
-    start: () => startWorker(import.meta.url, './layer.worker.ts'),
+    start: () => startWorker(import.meta.url, './layer.worker.ts', { workerData: { isBackground: options.isBackground === true } }),
     size,
     exitMs,
     isClosed,

@@ -1,6 +1,7 @@
 import { hash } from 'node:crypto';
 import { existsSync, linkSync, readFileSync, renameSync, rmSync } from 'node:fs';
-import { parentPort } from 'node:worker_threads';
+import { constants, setPriority } from 'node:os';
+import { parentPort, workerData } from 'node:worker_threads';
 import type { RegistryClient } from '../../../base/distribution/index.ts';
 import { errorToJson } from '../../../base/errors/index.ts';
 import { fsyncDir, syncfsOf } from '../../../base/kernel/index.ts';
@@ -16,6 +17,9 @@ import { cancelledError, createWorkClock } from '../unpack/work-clock.ts';
  */
 const port = parentPort;
 if (port === null) throw new Error('layer.worker runs as a Worker');
+// setpriority(2) of process 0 applies to the calling thread, and the kernel derives the priority of its reads from it. Not
+// SCHED_IDLE: on a busy machine, a container that waits for a page that this thread reads would wait for ever.
+if ((workerData as { readonly isBackground?: boolean } | null)?.isBackground === true) setPriority(0, constants.priority.PRIORITY_LOW);
 
 interface Job {
   readonly abort: AbortController;
