@@ -231,7 +231,7 @@ async function fetchOnce({ path, abort }: ClaimedBlob, sources: readonly BlobSou
 const wrongContent: ReadonlySet<string> = new Set([
   'DISTRIBUTION_DIGEST_MISMATCH',
   'DISTRIBUTION_SIZE_MISMATCH',
-  // Of a layout from which an image is imported.
+  // From a layout whose image is imported.
   'TRUST_ARCHIVE_DAMAGED',
 ]);
 

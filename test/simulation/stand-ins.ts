@@ -24,7 +24,11 @@ const ofImages: readonly StandIn[] = [
     imported: /^node:fs\/promises$/,
     standIn: 'fs-promises',
   },
-  { of: /\/runtime\/images\/(rootfs|unpack\/file-manifest|layer-workers\/layer\.worker)\.ts$/, imported: /^node:fs$/, standIn: 'fs' },
+  {
+    of: /\/runtime\/images\/(rootfs|unpack\/file-manifest|layer-workers\/(download|layer\.worker))\.ts$/,
+    imported: /^node:fs$/,
+    standIn: 'fs',
+  },
   { of: /\/runtime\/images\/.*\.ts$/, imported: /\/base\/kernel\/index\.ts$/, standIn: 'kernel' },
   {
     of: /\/runtime\/images\/(shutdown-marker|layer-workers\/layer-pool)\.ts$/,

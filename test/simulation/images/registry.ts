@@ -120,19 +120,38 @@ function placeOf(host: string, repository: string, tags: ReadonlyMap<string, str
         return { digest, mediaType: manifestType, bytes: Buffer.from(text) } as unknown as FetchedManifest;
       }),
     blobBytes: ({ digest }, _limit, signal) => served('configuration of', signal, () => Buffer.from(blobs.get(digest) ?? '')),
-    blob: ({ digest }, signal) => served('blob of', signal, () => stream(blobs.get(digest) ?? '', signal)),
+    async blob({ digest }, signal, begun) {
+      const pieces: Uint8Array[] = [];
+      for await (const piece of begun ?? []) pieces.push(piece);
+      const here = Buffer.concat(pieces).toString('latin1');
+      return served('blob of', signal, () => stream(blobs.get(digest) ?? '', here, signal));
+    },
   };
   return place as RegistryRepository;
 }
 
-/** Streams the text in two pieces; the connection may end between them. */
-async function* stream(text: string, signal: AbortSignal | undefined): AsyncIterable<Uint8Array> {
-  const half = Math.ceil(text.length / 2);
-  for (const piece of [text.slice(0, half), text.slice(half)]) {
+/** Streams what follows the text that is here in two pieces; the connection may end between them. */
+async function* stream(text: string, here: string, signal: AbortSignal | undefined): AsyncIterable<Uint8Array> {
+  const rest = text.slice(here.length);
+  const half = Math.ceil(rest.length / 2);
+  for (const piece of [rest.slice(0, half), rest.slice(half)]) {
     await machine().life.act('read', 'bytes of a blob', () => undefined);
     signal?.throwIfAborted();
     yield Buffer.from(piece, 'latin1');
   }
+  if (!text.startsWith(here)) throw mismatch(here);
+}
+
+function mismatch(here: string): PortcullisError {
+  const why = `the ${here.length} bytes that were here are of another blob`;
+  return new PortcullisError({
+    code: 'DISTRIBUTION_DIGEST_MISMATCH',
+    kind: 'data-loss',
+    attempted: 'fetch blob',
+    on: 'blob',
+    why,
+    fix: 'fetch it again',
+  });
 }
 
 function missing(on: string): PortcullisError {

@@ -1,5 +1,5 @@
 import { constants } from 'node:fs';
-import type { Disk, File } from '../disk.ts';
+import type { Disk, File, Inode } from '../disk.ts';
 import { systemError } from '../disk.ts';
 import { call, machine, writeWhole } from '../machine.ts';
 import { close, inodeOf, opened } from './descriptors.ts';
@@ -15,9 +15,9 @@ interface RemoveOptions {
 
 export const mkdir = (path: string, options: { readonly recursive?: boolean } = {}): Promise<void> =>
   call(disk().find(path) === undefined ? 'write' : 'read', 'mkdir', path, () => disk().makeFolder(path, options.recursive === true));
-export const chmod = (path: string): Promise<void> => call('read', 'chmod', path, () => present(path));
-export const chown = (path: string): Promise<void> => call('read', 'chown', path, () => present(path));
-export const access = (path: string): Promise<void> => call('read', 'access', path, () => present(path));
+export const chmod = (path: string): Promise<void> => call('read', 'chmod', path, () => void present(path));
+export const chown = (path: string): Promise<void> => call('read', 'chown', path, () => void present(path));
+export const access = (path: string): Promise<void> => call('read', 'access', path, () => void present(path));
 export const readdir = (path: string): Promise<string[]> => call('read', 'readdir', path, () => [...disk().folder(path).entries.keys()]);
 export const readFile = (path: string, _encoding: 'utf8'): Promise<string> => call('read', 'read', path, () => disk().file(path).text);
 export const rename = (from: string, to: string): Promise<void> => call('removal', 'rename', from, () => disk().rename(from, to));
@@ -31,10 +31,10 @@ export const rmdir = (path: string): Promise<void> =>
     if (disk().folder(path).entries.size > 0) throw systemError('ENOTEMPTY', 'rmdir', path);
     disk().remove(path, { recursive: true });
   });
-export const stat = (path: string): Promise<{ uid: number; gid: number; mode: number }> =>
+export const stat = (path: string): Promise<{ uid: number; gid: number; mode: number; size: number }> =>
   call('read', 'stat', path, () => {
-    present(path);
-    return { uid: 0, gid: 0, mode: 0o40755 };
+    const inode = present(path);
+    return { uid: 0, gid: 0, mode: 0o40755, size: inode.kind === 'file' ? inode.text.length : 0 };
   });
 
 export const writeFile = (path: string, text: string): Promise<void> => writeWhole(path, text, false);
@@ -52,9 +52,10 @@ interface Handle {
 
 export async function open(path: string, flags: string | number = 'r'): Promise<Handle> {
   const isNew = typeof flags === 'number' && (flags & constants.O_EXCL) !== 0;
-  const writes = flags === 'w' || isNew;
+  const appends = flags === 'a' && disk().find(path) !== undefined;
+  const writes = flags === 'w' || flags === 'a' || isNew;
   const inode = await call(writes ? 'write' : 'read', 'open', path, () => {
-    if (writes) return disk().create(path, isNew);
+    if (writes && !appends) return disk().create(path, isNew);
     const found = disk().find(path);
     if (found === undefined) throw systemError('ENOENT', 'open', path);
     return found;
@@ -85,6 +86,8 @@ export async function open(path: string, flags: string | number = 'r'): Promise<
   };
 }
 
-function present(path: string): void {
-  if (disk().find(path) === undefined) throw systemError('ENOENT', 'stat', path);
+function present(path: string): Inode {
+  const found = disk().find(path);
+  if (found === undefined) throw systemError('ENOENT', 'stat', path);
+  return found;
 }

@@ -1,7 +1,7 @@
 import { constants } from 'node:fs';
 import { systemError } from '../disk.ts';
 import type { Disk, Inode } from '../disk.ts';
-import { callSync, machine } from '../machine.ts';
+import { call, callSync, machine } from '../machine.ts';
 import { close, inodeOf, opened, readOn } from './descriptors.ts';
 
 /**
@@ -47,6 +47,17 @@ export const openSync = (path: string): number => callSync('read', 'open', path,
 export const fstatSync = (fd: number): Looked => look(inodeOf(fd, ''));
 export const readSync = (fd: number, into: Uint8Array): number => readOn(fd, into);
 export const closeSync = (fd: number): void => close(fd);
+/** Reads a file from its beginning up to the byte at `end`, in one piece. */
+export async function* createReadStream(path: string, { end }: { readonly end: number }): AsyncGenerator<Uint8Array> {
+  yield await call('read', 'read', path, () =>
+    Buffer.from(
+      disk()
+        .file(path)
+        .text.slice(0, end + 1),
+      'latin1',
+    ),
+  );
+}
 export function lstatSync(path: string, options: { readonly throwIfNoEntry?: boolean } = {}): Looked | undefined {
   return callSync('read', 'lstat', path, () => {
     const found = disk().find(path);
