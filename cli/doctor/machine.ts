@@ -1,11 +1,12 @@
 import { readFileSync, statfsSync } from 'node:fs';
+import { gzipInflater } from '../../base/inflate/index.ts';
 import type { Finding } from './finding.ts';
 
 /** Free bytes that images and containers soon need. */
 const comfortable = 5 * 2 ** 30;
 
 export function machineFindings(): readonly Finding[] {
-  return [distribution(), architecture(), root(), disk()];
+  return [distribution(), architecture(), root(), disk(), inflater()];
 }
 
 function distribution(): Finding {
@@ -52,4 +53,10 @@ function disk(): Finding {
     meaning: ['images are stored there unless --root names another folder'],
     fix: 'free some, or set --root',
   };
+}
+
+function inflater(): Finding {
+  const { library, why } = gzipInflater();
+  if (library !== undefined) return { topic: 'gzip', state: 'fine', found: `layers are inflated by ${library}` };
+  return { topic: 'gzip', state: 'fine', found: `layers are inflated by Node, because ${why}` };
 }

@@ -2,6 +2,8 @@ import { closeSync, createReadStream, openSync, readSync } from 'node:fs';
 import { addAbortSignal, pipeline } from 'node:stream';
 import type { Transform } from 'node:stream';
 import { constants, createGunzip, createZstdDecompress } from 'node:zlib';
+import { Refused, gzipEngine, inflateChunks, readChunks, zstdEngine } from '../../../base/inflate/index.ts';
+import type { Engine } from '../../../base/inflate/index.ts';
 import { layerError } from './layer-error.ts';
 import { errnoOf } from '../limits/failures.ts';
 
@@ -10,28 +12,55 @@ const chunkSize = 256 * 1024;
 /** A zstd window of 128 MiB, the default limit of the zstd command: an archive must not claim more memory. */
 const zstdWindowLog = 27;
 
+/** A compression of layers, and its two ways to decompress. */
+interface Format {
+  /** Starts the quick way; undefined: this machine has none. */
+  readonly engine: () => (() => Engine) | undefined;
+  /** The stream of Node, which decides about a blob that the quick way does not accept. */
+  readonly stream: () => Transform;
+}
+
 /**
  * Returns the decompressed bytes of a layer blob: gzip (all members), zstd or plain. The first bytes
- * determine the format, because media types are often wrong about it and the diff id decides. Throws
- * IMAGES_LAYER_TRUNCATED and IMAGES_LAYER_CORRUPT.
+ * determine the format, because media types are often wrong about it and the diff id decides. A chunk is valid
+ * until the next one is requested. Throws IMAGES_LAYER_TRUNCATED and IMAGES_LAYER_CORRUPT.
  * @param signal ends the reading, also of a stream that yields nothing; the generator throws the signal's
  * reason
  */
 export function decompress(path: string, signal: AbortSignal): AsyncGenerator<Buffer> {
-  return read(path, decoderOf(magicOf(path)), signal);
+  const format = formatOf(magicOf(path));
+  return format === undefined ? readChunks(path, signal) : inflate(path, format, signal);
 }
 
-async function* read(path: string, decoder: Transform | undefined, signal: AbortSignal): AsyncGenerator<Buffer> {
-  const input = addAbortSignal(signal, createReadStream(path, { highWaterMark: chunkSize }));
-  if (decoder === undefined) {
+/**
+ * Decompresses by an engine. If the engine refuses the blob, Node's stream decompresses it from its start and skips
+ * what was returned already: a refusal, its code and its reason are always those of the stream.
+ */
+async function* inflate(path: string, { engine, stream }: Format, signal: AbortSignal): AsyncGenerator<Buffer> {
+  const create = engine();
+  let returned = 0;
+  if (create !== undefined) {
     try {
-      yield* input as AsyncIterable<Buffer>;
+      for await (const chunk of inflateChunks(path, create, signal)) {
+        returned += chunk.length;
+        yield chunk;
+      }
+      return;
     } catch (thrown) {
-      signal.throwIfAborted();
-      throw thrown;
+      if (!(thrown instanceof Refused)) throw thrown;
     }
-    return;
   }
+  let seen = 0;
+  for await (const chunk of byStream(path, stream(), signal)) {
+    const fresh = chunk.subarray(Math.min(chunk.length, Math.max(0, returned - seen)));
+    seen += chunk.length;
+    if (fresh.length > 0) yield fresh;
+  }
+}
+
+/** Decompresses by a stream of Node, which allocates each chunk. */
+export async function* byStream(path: string, decoder: Transform, signal: AbortSignal): AsyncGenerator<Buffer> {
+  const input = addAbortSignal(signal, createReadStream(path, { highWaterMark: chunkSize }));
   // The loop below gets a failure of the pipeline as a failure of the decoder.
   pipeline(input, decoder, () => undefined);
   try {
@@ -45,16 +74,19 @@ async function* read(path: string, decoder: Transform | undefined, signal: Abort
   }
 }
 
-function decoderOf(magic: Buffer): Transform | undefined {
-  // The readable side buffers a few chunks so that inflating (libuv's pool) and writing (this thread)
-  // overlap.
-  const options = { chunkSize, readableHighWaterMark: 4 * chunkSize, writableHighWaterMark: 2 * chunkSize };
-  if (magic[0] === 0x1f && magic[1] === 0x8b) return createGunzip(options);
-  if (magic.length === 4 && magic.readUInt32LE(0) === 0xfd2fb528) {
-    return createZstdDecompress({ ...options, params: { [constants.ZSTD_d_windowLogMax]: zstdWindowLog } });
-  }
+function formatOf(magic: Buffer): Format | undefined {
+  if (magic[0] === 0x1f && magic[1] === 0x8b) return gzip;
+  if (magic.length === 4 && magic.readUInt32LE(0) === 0xfd2fb528) return zstd;
   return undefined;
 }
+
+// The readable side buffers a few chunks so that inflating (libuv's pool) and writing (this thread) overlap.
+const options = { chunkSize, readableHighWaterMark: 4 * chunkSize, writableHighWaterMark: 2 * chunkSize };
+const gzip: Format = { engine: gzipEngine, stream: () => createGunzip(options) };
+const zstd: Format = {
+  engine: () => zstdEngine(zstdWindowLog),
+  stream: () => createZstdDecompress({ ...options, params: { [constants.ZSTD_d_windowLogMax]: zstdWindowLog } }),
+};
 
 function magicOf(path: string): Buffer {
   const fd = openSync(path, 'r');

@@ -1,8 +1,11 @@
 import { createHash } from 'node:crypto';
 import { inspect } from 'node:util';
+import { gunzipSync, gzipSync } from 'node:zlib';
 import { parseChallenges } from '../../../base/distribution/challenge.ts';
 import { parseManifest as parseAnyManifest } from '../../../base/distribution/manifest.ts';
 import { parseReference } from '../../../base/distribution/reference.ts';
+import { drive } from '../../../base/inflate/drive.fixture.ts';
+import { gzip, gzipEngines } from '../../../base/inflate/samples.fixture.ts';
 import { parseImageConfig } from '../../../runtime/images/manifest/image-config.ts';
 import { chooseManifest } from '../../../runtime/images/manifest/image-index.ts';
 import { parseManifest } from '../../../runtime/images/manifest/image-manifest.ts';
@@ -151,6 +154,41 @@ const outcome = (body: () => unknown): string => {
   }
 };
 
+/** Bytes of output after which a stream is left alone: a few bytes can inflate to a gigabyte. */
+const inflatedLimit = 1024 * 1024;
+
+/**
+ * Inflates by each engine, the input whole and in pieces: it must accept what gunzip accepts, with the same bytes. Only
+ * libisal may accept more, because it does not refuse Huffman codes that are not complete.
+ */
+async function readGzip(bytes: Buffer): Promise<unknown> {
+  let expected: string;
+  let isIncomplete = false;
+  try {
+    expected = createHash('sha256')
+      .update(gunzipSync(bytes, { maxOutputLength: inflatedLimit }))
+      .digest('hex');
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException;
+    if (code === 'ERR_BUFFER_TOO_LARGE') return 'large';
+    expected = 'refused';
+    isIncomplete = /invalid .* set$/u.test(message);
+  }
+  for (const [name, create] of Object.entries(gzipEngines())) {
+    for (const [piece, output] of [
+      [bytes.length, 65_536],
+      [bytes.length > 65_536 ? 4099 : 37, 1021],
+    ] as const) {
+      if (create === undefined) continue;
+      const inflated = await drive(create, bytes, { input: () => piece, output });
+      const answer = inflated === undefined ? 'refused' : createHash('sha256').update(inflated).digest('hex');
+      const isAllowed = answer === expected || (name === 'libisal' && isIncomplete);
+      if (!isAllowed) throw new TypeError(`${name} in pieces of ${piece}: ${answer}; gunzip: ${expected}`);
+    }
+  }
+  return expected;
+}
+
 const words = [
   'ustar\0',
   'ustar  \0',
@@ -178,6 +216,18 @@ export const targets: readonly FuzzTarget[] = [
       if (whole !== pieces) throw new TypeError(`read whole: ${whole}; read in pieces: ${pieces}`);
       return whole;
     },
+  },
+  {
+    name: 'images-gzip',
+    group: 'images',
+    words: ['\x1f\x8b\x08\0\0\0\0\0\0\x03', '\x03\0\0\0\0\0\0\0\0\0', '\0\0\xff\xff', '\x01\0\0\xff\xff'],
+    seeds: () => [
+      gzipSync(tar),
+      gzip('ab'.repeat(300), 9, { name: 'a', comment: 'b', extra: Buffer.from('cd'), crc: true }),
+      Buffer.concat([gzip('a', 0), gzip(''), gzip(digest, 1), Buffer.alloc(9)]),
+    ],
+    read: readGzip,
+    allows: { slowMs: 2500, memoryFactor: 60, why: 'it inflates up to a megabyte five times, and in small pieces' },
   },
   { name: 'images-pax', group: 'images', words, seeds: () => [pax, '11 path=ab\n'], read: readPax },
   {

@@ -1,0 +1,5 @@
+export { inflateChunks, readChunks } from './inflate.ts';
+export { Refused } from './engine.ts';
+export type { Engine } from './engine.ts';
+export { gzipEngine, gzipInflater, zstdEngine } from './engines.ts';
+export type { GzipInflater } from './engines.ts';

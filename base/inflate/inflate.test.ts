@@ -1,0 +1,155 @@
+import assert from 'node:assert/strict';
+import { mkdtempSync, readFileSync, readdirSync, readlinkSync, rmSync, writeFileSync } from 'node:fs';
+import { afterEach, beforeEach, describe, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Worker } from 'node:worker_threads';
+import { zstdCompressSync } from 'node:zlib';
+import { Refused, gzipEngine, gzipInflater, inflateChunks, readChunks, zstdEngine } from './index.ts';
+import type { Engine } from './index.ts';
+import { gzip, gzipEngines, sampleText } from './samples.fixture.ts';
+
+const none = new AbortController().signal;
+const text = sampleText(3_000_000);
+
+let folder = '';
+beforeEach(() => {
+  folder = mkdtempSync('/dev/shm/portcullis-inflate-');
+});
+afterEach(() => {
+  rmSync(folder, { recursive: true });
+});
+
+function fileOf(bytes: Buffer): string {
+  writeFileSync(`${folder}/blob`, bytes);
+  return `${folder}/blob`;
+}
+
+/** Copies the chunks, as each is valid only until the next one. */
+async function contentOf(chunks: AsyncGenerator<Buffer>): Promise<Buffer> {
+  const copies: Buffer[] = [];
+  for await (const chunk of chunks) copies.push(Buffer.from(chunk));
+  return Buffer.concat(copies);
+}
+
+/** Descriptors of this process that are open in the folder. */
+function openFiles(): number {
+  return readdirSync('/proc/self/fd').filter((fd) => {
+    try {
+      return readlinkSync(`/proc/self/fd/${fd}`).startsWith(folder);
+    } catch {
+      return false;
+    }
+  }).length;
+}
+
+async function untilClosed(): Promise<void> {
+  for (let tries = 0; openFiles() > 0; tries += 1) {
+    assert.ok(tries < 1000, 'the file stays open');
+    await sleep(5);
+  }
+}
+
+const ways: readonly (readonly [string, (() => Engine) | undefined, () => Buffer])[] = [
+  ['gzip by libisal', gzipEngines().libisal, () => Buffer.concat([gzip(text), gzip(text)])],
+  ['gzip by Node', gzipEngines().Node, () => Buffer.concat([gzip(text), gzip(text)])],
+  ['zstd', zstdEngine(27), () => Buffer.concat([zstdCompressSync(Buffer.concat([text, text]))])],
+];
+
+for (const [name, create, blob] of ways) {
+  describe(name, { skip: create === undefined && 'this machine does not have it' }, () => {
+    const inflate = (path: string, signal = none): AsyncGenerator<Buffer> => inflateChunks(path, create as () => Engine, signal);
+
+    test('a file of many parts returns whole, and is closed', async () => {
+      assert.ok((await contentOf(inflate(fileOf(blob())))).equals(Buffer.concat([text, text])));
+      await untilClosed();
+    });
+
+    test('two buffers serve all chunks', async () => {
+      const memory = new Set<ArrayBufferLike>();
+      let chunks = 0;
+      for await (const chunk of inflate(fileOf(blob()))) {
+        memory.add(chunk.buffer);
+        chunks += 1;
+      }
+      assert.ok(chunks > 8);
+      assert.equal(memory.size, 2);
+    });
+
+    test('a file that ends early is refused after its content', async () => {
+      const bytes = blob();
+      const chunks = inflate(fileOf(bytes.subarray(0, -9)));
+      const copies: Buffer[] = [];
+      await assert.rejects(async () => {
+        for await (const chunk of chunks) copies.push(Buffer.from(chunk));
+      }, Refused);
+      const found = Buffer.concat(copies);
+      assert.ok(found.length > 4_000_000 && found.equals(Buffer.concat([text, text]).subarray(0, found.length)));
+      await untilClosed();
+    });
+
+    test('a caller that stops leaves no open file', async () => {
+      for await (const chunk of inflate(fileOf(blob()))) {
+        assert.ok(chunk.length > 0);
+        break;
+      }
+      await untilClosed();
+    });
+
+    test('a signal ends the work with its reason', async () => {
+      const abort = new AbortController();
+      const reason = new Error('stop here');
+      await assert.rejects(
+        async () => {
+          for await (const chunk of inflate(fileOf(blob()), abort.signal)) {
+            assert.ok(chunk.length > 0);
+            abort.abort(reason);
+          }
+        },
+        (thrown) => thrown === reason,
+      );
+      await untilClosed();
+    });
+
+    test('a file that is missing is the error of the file system', async () => {
+      await assert.rejects(contentOf(inflate(`${folder}/missing`)), { code: 'ENOENT' });
+    });
+  });
+}
+
+test('a signal ends a stream that yields nothing', async () => {
+  const empty = gzip('');
+  const path = fileOf(Buffer.concat(Array.from({ length: 200_000 }, () => empty)));
+  const abort = new AbortController();
+  setTimeout(() => {
+    abort.abort(new Error('stop here'));
+  }, 5);
+  await assert.rejects(contentOf(inflateChunks(path, gzipEngine() ?? assert.fail(), abort.signal)), /stop here/u);
+});
+
+test('a plain file returns as it is, in two buffers', async () => {
+  const path = fileOf(text);
+  assert.ok((await contentOf(readChunks(path, none))).equals(readFileSync(path)));
+  const memory = new Set<ArrayBufferLike>();
+  for await (const chunk of readChunks(path, none)) memory.add(chunk.buffer);
+  assert.equal(memory.size, 2);
+  await untilClosed();
+});
+
+test('a folder in place of a file is an error', async () => {
+  await assert.rejects(contentOf(readChunks(folder, none)), { code: 'EISDIR' });
+});
+
+test('the inflater of gzip has a name or a reason', () => {
+  const { library, why } = gzipInflater();
+  assert.match(library ?? why, library === undefined ? /libisal/u : /^\/usr\/lib.*\/libisal\.so\.2/u);
+});
+
+test('a thread that ends while it inflates takes nothing with it', async () => {
+  const path = fileOf(Buffer.concat(Array.from({ length: 4 }, () => gzip(text))));
+  for (let round = 0; round < 10; round += 1) {
+    const worker = new Worker(new URL('./inflating.worker.fixture.ts', import.meta.url), { workerData: path });
+    await new Promise((resolve) => worker.once('message', resolve));
+    await sleep(round);
+    await worker.terminate();
+  }
+});
