@@ -10,6 +10,7 @@ const batchBytes = 1024 * 1024;
 /**
  * Fetches a blob into a file with mode 0600. If the file exists, it holds the first bytes of the blob, which an
  * earlier fetch left: they are hashed again, and only the rest is requested.
+ * @param repository its chunks belong to this function: the memory of each is freed when it is written
  * @throws PortcullisError of base/distribution; the file then holds what has arrived
  */
 export async function download(
@@ -69,9 +70,16 @@ async function writeAll(file: FileHandle, stream: AsyncIterable<Uint8Array>): Pr
 
 async function writeBatch(file: FileHandle, batch: Uint8Array[], bytes: number): Promise<void> {
   const { bytesWritten } = await file.writev(batch);
-  if (bytesWritten === bytes) return;
   // A short write: the disk is nearly full, or a signal arrived. A plain write of the rest fails with the
   // reason.
-  const rest = Buffer.concat(batch).subarray(bytesWritten);
-  await file.writeFile(rest);
+  if (bytesWritten !== bytes) await file.writeFile(Buffer.concat(batch).subarray(bytesWritten));
+  for (const chunk of batch) free(chunk);
+}
+
+/**
+ * Frees the memory of a chunk. The collector of garbage does it later: it counts only its own small objects, and a
+ * hundred megabytes of chunks can wait for it. Memory that the chunk shares with others stays.
+ */
+function free({ buffer, byteLength }: Uint8Array): void {
+  if (buffer instanceof ArrayBuffer && buffer.byteLength === byteLength && !buffer.detached) buffer.transfer(0);
 }
