@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { fstatSync, lstatSync, mkdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
+import { constants, fstatSync, lstatSync, mkdirSync, readFileSync, statSync, symlinkSync, writeFileSync, writeSync } from 'node:fs';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import {
@@ -14,6 +14,7 @@ import {
   RESOLVE_NO_SYMLINKS,
   S_IFCHR,
   closeFd,
+  createWriteOut,
   fsyncDir,
   mkfifo,
   mknod,
@@ -102,6 +103,27 @@ test('times have nanoseconds, before 1970 too, on links as on files', (t) => {
   setTimes(`${folder}/link`, { mtimeNs: 1_000_000_001n, atimeNs: 2_000_000_002n, follow: true });
   const times = statSync(`${folder}/file`, { bigint: true });
   assert.deepEqual([times.mtimeNs, times.atimeNs], [1_000_000_001n, 2_000_000_002n]);
+});
+
+test('a growing file is written out from 8 MiB on, and its bytes stay', (t) => {
+  const path = `${temporaryFolder(t)}/file`;
+  const mebibyte = Buffer.alloc(2 ** 20, 7);
+  const fd = openFile(path, O_WRONLY | O_CREAT, 0o600);
+  const writeOut = createWriteOut(fd);
+  for (let count = 1; count <= 20; count += 1) {
+    writeSync(fd, mebibyte);
+    writeOut(count * 2 ** 20 - 5);
+  }
+  closeFd(fd);
+  assert.ok(readFileSync(path).equals(Buffer.alloc(20 * 2 ** 20, 7)));
+});
+
+test('a file that cannot be written out is no failure', (t) => {
+  const folder = temporaryFolder(t);
+  mkfifo(`${folder}/fifo`, 0o600);
+  const fd = openFile(`${folder}/fifo`, constants.O_RDWR | constants.O_NONBLOCK);
+  createWriteOut(fd)(2 ** 24);
+  closeFd(fd);
 });
 
 test('syncfs, syncfsOf and fsyncDir', (t) => {

@@ -13,12 +13,16 @@ const c = {
   mknod: glibc('mknod', 'int', ['str', 'uint', 'uint64']),
   utimensat: glibc('utimensat', 'int', ['int', 'str', 'void *', 'int']),
   syncfs: glibc('syncfs', 'int', ['int']),
+  syncFileRange: glibc('sync_file_range', 'int', ['int', 'int64', 'int64', 'uint']),
   fsync: glibc('fsync', 'int', ['int']),
   flock: glibc('flock', 'int', ['int', 'int']),
 };
 
 const SYS_openat2 = 437; // the same number on every architecture
 const STRUCT_OPEN_HOW_SIZE = 24;
+const SYNC_FILE_RANGE_WRITE = 2;
+const WRITE_OUT_BYTES = 8 * 1024 * 1024;
+const PAGE_BYTES = 4096;
 
 /**
  * Calls open(2), always with O_CLOEXEC. Returns a file descriptor that the caller closes with {@link
@@ -185,6 +189,24 @@ export function syncfs(path: string): void {
  */
 export function syncfsOf(fd: number): void {
   checked(c.syncfs(fd), 'syncfs', `fd ${fd}`);
+}
+
+/**
+ * Returns a function that takes how many bytes a growing file has, and starts to write what is new to the disk, 8 MiB
+ * at a time, by sync_file_range(2). It does not wait for the disk, and makes nothing durable: a later fdatasync or
+ * syncfs has less to write, and reports what failed. Without it the kernel keeps up to a tenth of the machine's memory,
+ * and the disk begins when the writer has finished. A file system that cannot do it ignores it. May block while the
+ * queue of the disk is full: call it in a Worker.
+ */
+export function createWriteOut(fd: number): (size: number) => void {
+  let started = 0;
+  return (size) => {
+    if (size - started < WRITE_OUT_BYTES) return;
+    // A page that is not full yet would be written twice.
+    const end = size - (size % PAGE_BYTES);
+    c.syncFileRange(fd, started, end - started, SYNC_FILE_RANGE_WRITE);
+    started = end;
+  };
 }
 
 /** Makes created, renamed and removed names of a folder durable. Blocks: call it in a Worker. */

@@ -19,6 +19,7 @@ export { pinNamespaces, unpinNamespaces } from './pins.ts';
 export type { PinnedNamespaces } from './pins.ts';
 export {
   closeFd,
+  createWriteOut,
   fsyncDir,
   lockFile,
   mkfifo,

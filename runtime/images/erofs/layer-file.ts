@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import { fdatasyncSync, writeSync } from 'node:fs';
+import { createWriteOut } from '../../../base/kernel/index.ts';
 import { unwritable } from '../unpack/layer-error.ts';
 import type { ContentWriter } from './copy-up.ts';
 import { blockBytes, encodeHead, headBytes, pageBytes, roundUp } from './format.ts';
@@ -36,6 +37,7 @@ export function createLayerFileWriter(fd: number): LayerFileWriter {
   const metadataHash = createHash('sha256');
   const buffer = Buffer.allocUnsafeSlow(bufferBytes);
   let [buffered, at] = [0, headBytes];
+  const writeOut = createWriteOut(fd);
   let chunk: { readonly bytes: Buffer; readonly at: number } = { bytes: Buffer.alloc(0), at: headBytes };
 
   function writeAt(bytes: Buffer, place: number): void {
@@ -76,6 +78,7 @@ export function createLayerFileWriter(fd: number): LayerFileWriter {
       writeAt(bytes, at);
       chunk = { bytes, at };
       at += bytes.length;
+      writeOut(at);
     },
     positionOf(part) {
       const offset = part.byteOffset - chunk.bytes.byteOffset;

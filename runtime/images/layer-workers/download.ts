@@ -2,6 +2,7 @@ import { createReadStream } from 'node:fs';
 import { open, stat } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
 import type { RegistryRepository } from '../../../base/distribution/index.ts';
+import { createWriteOut } from '../../../base/kernel/index.ts';
 import type { BlobDescriptor } from '../manifest/json.ts';
 import { errnoOf } from '../limits/failures.ts';
 
@@ -24,7 +25,7 @@ export async function download(
   const stream = await repository.blob(descriptor, signal, left);
   const file = await open(path, begun === 0 ? 'w' : 'a', 0o600);
   try {
-    await writeAll(file, stream);
+    await writeAll(file, stream, begun);
   } finally {
     await file.close();
   }
@@ -39,15 +40,22 @@ async function sizeOf(path: string): Promise<number> {
   }
 }
 
-/** Writes in batches; one write is in progress while the next batch is read. */
-async function writeAll(file: FileHandle, stream: AsyncIterable<Uint8Array>): Promise<void> {
+/**
+ * Writes in batches; one write is in progress while the next batch is read.
+ * @param begun length of the file
+ */
+async function writeAll(file: FileHandle, stream: AsyncIterable<Uint8Array>, begun: number): Promise<void> {
   let batch: Uint8Array[] = [];
   let bytes = 0;
+  let written = begun;
   let writing: Promise<unknown> = Promise.resolve();
+  const writeOut = createWriteOut(file.fd);
   const flush = async (): Promise<void> => {
     await writing;
+    writeOut(written);
     if (batch.length === 0) return;
     writing = writeBatch(file, batch, bytes);
+    written += bytes;
     writing.catch(() => undefined);
     batch = [];
     bytes = 0;
