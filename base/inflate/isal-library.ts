@@ -1,8 +1,7 @@
 import { lstatSync, realpathSync } from 'node:fs';
 import { basename, dirname } from 'node:path';
 import { crc32, deflateRawSync } from 'node:zlib';
-import koffi from 'koffi';
-import { unterminated } from '../process/index.ts';
+import { koffi, unterminated } from '../process/index.ts';
 
 /** The calls of libisal that inflate, on an `inflate_state` of {@link isalState}. */
 export interface Isal {

@@ -1,5 +1,4 @@
-import koffi from 'koffi';
-import { unterminated } from '../process/index.ts';
+import { koffi, unterminated } from '../process/index.ts';
 
 /**
  * C types that the calls of this folder use. `str` arguments must pass {@link cString} first; `void *` takes

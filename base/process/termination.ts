@@ -35,16 +35,27 @@ let depth = 0;
  */
 export function unterminated<T>(work: () => T): T {
   if (own === undefined || depth > 0) return work();
-  // This thread is being terminated: it sleeps until then.
-  while (Atomics.compareExchange(own, 0, 0, HELD) !== 0) Atomics.wait(own, 0, ASKED);
-  depth += 1;
+  holdTermination();
   try {
     return work();
   } finally {
-    depth -= 1;
-    Atomics.and(own, 0, ~HELD);
-    Atomics.notify(own, 0);
+    releaseTermination();
   }
+}
+
+/** Begins what {@link unterminated} does, until {@link releaseTermination}. */
+export function holdTermination(): void {
+  depth += 1;
+  if (own === undefined || depth > 1) return;
+  // This thread is being terminated: it sleeps until then.
+  while (Atomics.compareExchange(own, 0, 0, HELD) !== 0) Atomics.wait(own, 0, ASKED);
+}
+
+export function releaseTermination(): void {
+  depth -= 1;
+  if (own === undefined || depth > 0) return;
+  Atomics.and(own, 0, ~HELD);
+  Atomics.notify(own, 0);
 }
 
 /**

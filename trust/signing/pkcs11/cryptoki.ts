@@ -1,6 +1,5 @@
-import koffi from 'koffi';
 import { withAddresses } from '../../../base/kernel/index.ts';
-import { unterminated } from '../../../base/process/index.ts';
+import { koffi, unterminated } from '../../../base/process/index.ts';
 
 /**
  * The few calls of PKCS #11 (version 2.40) that signing needs, bound through C_GetFunctionList, the one

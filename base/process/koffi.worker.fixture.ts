@@ -1,0 +1,4 @@
+import { parentPort } from 'node:worker_threads';
+import { koffi } from './koffi.ts';
+
+parentPort?.postMessage(typeof koffi.load);
