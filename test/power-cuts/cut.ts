@@ -1,0 +1,70 @@
+import { execFileSync } from 'node:child_process';
+import { randomUUID } from 'node:crypto';
+import { closeSync, mkdirSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { setTimeout as pause } from 'node:timers/promises';
+import { checked } from '../../base/kernel/errno.ts';
+import { glibc } from '../../base/kernel/libc.ts';
+
+const ioctl = glibc('ioctl', 'int', ['int', 'ulong', 'void *']);
+/** linux/fs.h: _IOR('X', 125, __u32). */
+const EXT4_IOC_SHUTDOWN = 0x80_04_58_7d;
+/** The journal is not written: what no fsync has put on the disk is lost. */
+const noLogFlush = Buffer.from(Uint32Array.of(2).buffer);
+
+/** A file system whose power can be cut. */
+export interface CutDisk {
+  /** From now on nothing reaches the disk, and each write fails. */
+  cut(): void;
+  /** Mounts what is on the disk, after its journal was replayed. */
+  mountAgain(): Promise<void>;
+  close(): Promise<void>;
+}
+
+/** Makes an ext4 file system in a file, and mounts it. @param at an empty folder */
+export function openCutDisk(file: string, at: string): CutDisk {
+  execFileSync('truncate', ['-s', '1G', file]);
+  execFileSync('mkfs.ext4', ['-q', '-b', '4096', '-m', '0', file]);
+  const mount = (): void => void execFileSync('mount', ['-o', 'loop', file, at]);
+  const unmount = async (): Promise<void> => {
+    for (let attempt = 1; ; attempt += 1)
+      try {
+        execFileSync('umount', [at], { stdio: 'ignore' });
+        return;
+      } catch (thrown) {
+        // The killed daemon's threads and mounts end in the background.
+        if (attempt === 100) throw thrown;
+        await pause(50);
+      }
+  };
+  mount();
+  return {
+    cut() {
+      const fd = openSync(at, 'r');
+      try {
+        checked(ioctl(fd, EXT4_IOC_SHUTDOWN, noLogFlush), 'ioctl EXT4_IOC_SHUTDOWN', at);
+      } finally {
+        closeSync(fd);
+      }
+    },
+    async mountAgain() {
+      await unmount();
+      mount();
+    },
+    close: unmount,
+  };
+}
+
+/**
+ * Does what a boot does: this mount namespace gets another boot id, and `state` is empty, without mounts.
+ * @param folder for the file with the id
+ */
+export function newBoot(folder: string, state: string): void {
+  const mounts = readFileSync('/proc/self/mountinfo', 'utf8').split('\n');
+  const below = mounts.map((line) => line.split(' ')[4] ?? '').filter((path) => path === state || path.startsWith(`${state}/`));
+  for (const path of below.toReversed()) execFileSync('umount', ['--lazy', path]);
+  rmSync(state, { recursive: true, force: true });
+  mkdirSync(folder, { recursive: true });
+  const file = `${folder}/${randomUUID()}`;
+  writeFileSync(file, `${randomUUID()}\n`);
+  execFileSync('mount', ['--bind', file, '/proc/sys/kernel/random/boot_id']);
+}
