@@ -1,6 +1,6 @@
 import { execFileSync } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
-import { closeSync, mkdirSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { closeSync, mkdirSync, openSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { setTimeout as pause } from 'node:timers/promises';
 import { checked } from '../../base/kernel/errno.ts';
 import { glibc } from '../../base/kernel/libc.ts';
@@ -10,6 +10,8 @@ const ioctl = glibc('ioctl', 'int', ['int', 'ulong', 'void *']);
 const EXT4_IOC_SHUTDOWN = 0x80_04_58_7d;
 /** The journal is not written: what no fsync has put on the disk is lost. */
 const noLogFlush = Buffer.from(Uint32Array.of(2).buffer);
+
+const bootId = '/proc/sys/kernel/random/boot_id';
 
 /** A file system whose power can be cut. */
 export interface CutDisk {
@@ -55,16 +57,38 @@ export function openCutDisk(file: string, at: string): CutDisk {
 }
 
 /**
- * Does what a boot does: this mount namespace gets another boot id, and `state` is empty, without mounts.
+ * Does what a boot does: all other processes of this PID namespace end, `state` is empty and without mounts, and
+ * this mount namespace gets another boot id.
  * @param folder for the file with the id
+ * @param keep processes of the test itself
  */
-export function newBoot(folder: string, state: string): void {
+export function newBoot(folder: string, state: string, keep: readonly number[]): void {
+  const kept = new Set([...ancestors(), ...keep]);
+  for (const name of readdirSync('/proc')) if (/^\d+$/.test(name) && !kept.has(Number(name))) kill(Number(name));
   const mounts = readFileSync('/proc/self/mountinfo', 'utf8').split('\n');
   const below = mounts.map((line) => line.split(' ')[4] ?? '').filter((path) => path === state || path.startsWith(`${state}/`));
-  for (const path of below.toReversed()) execFileSync('umount', ['--lazy', path]);
+  const old = mounts.filter((line) => line.split(' ')[4] === bootId).map(() => bootId);
+  for (const path of [...below.toReversed(), ...old]) execFileSync('umount', ['--lazy', path]);
   rmSync(state, { recursive: true, force: true });
   mkdirSync(folder, { recursive: true });
   const file = `${folder}/${randomUUID()}`;
   writeFileSync(file, `${randomUUID()}\n`);
-  execFileSync('mount', ['--bind', file, '/proc/sys/kernel/random/boot_id']);
+  execFileSync('mount', ['--bind', file, bootId]);
+}
+
+/** This process, and those that started it. */
+function ancestors(): readonly number[] {
+  const found: number[] = [];
+  for (let pid = process.pid; pid > 0; pid = Number(/^PPid:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]))
+    found.push(pid);
+  return found;
+}
+
+function kill(pid: number): void {
+  try {
+    process.kill(pid, 'SIGKILL');
+  } catch (thrown) {
+    // It has ended meanwhile.
+    if ((thrown as NodeJS.ErrnoException).code !== 'ESRCH') throw thrown;
+  }
 }

@@ -1,4 +1,5 @@
 /** `npm run test:power-cuts [-- --cuts N] [--form erofs|folders] [--seed N]`: see README.md. Runs in namespaces of its own. */
+import '../tenant/pid-namespace.ts';
 import '../fixtures/private-namespaces.ts';
 import assert from 'node:assert/strict';
 import { randomInt } from 'node:crypto';
@@ -51,6 +52,7 @@ try {
       await cutOnce(stage, subjects);
       if (cut % 20 === 0) console.log(`${cut} cuts: ${JSON.stringify(counts)}`);
     }
+    console.log(`passed: ${values.cuts} cuts, ${JSON.stringify(counts)}`);
     await stage.restart({ meanwhile: () => disk.close() });
     await stage.close();
   } finally {
@@ -60,7 +62,7 @@ try {
   console.error(`failed with --seed ${values.seed} --form ${values.form}:`, thrown);
   process.exitCode = 1;
 } finally {
-  newBoot(join(folder, 'boots'), join(folder, 'stage'));
+  newBoot(join(folder, 'boots'), join(folder, 'stage'), []);
   rmSync(folder, { recursive: true, force: true, maxRetries: 10, retryDelay: 100 });
 }
 process.exit();
@@ -80,9 +82,9 @@ async function cutOnce(stage: Stage, subjects: readonly Subject[]): Promise<void
     meanwhile: async () => {
       isOver = true;
       await Promise.all(work);
+      newBoot(join(folder, 'boots'), stage.folders.state, [stage.registry.pid]);
       await disk.mountAgain();
       for (const subject of subjects.filter(({ isAcknowledged }) => isAcknowledged)) unexpected.push(...compare(stage, subject));
-      newBoot(join(folder, 'boots'), stage.folders.state);
     },
   });
   assert.deepEqual(unexpected, [], 'layers of acknowledged pulls are whole');
