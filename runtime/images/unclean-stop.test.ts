@@ -2,8 +2,6 @@ import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { after, afterEach, before, test } from 'node:test';
-import { hash } from 'node:crypto';
-import { tmpdir } from 'node:os';
 import { promisify } from 'node:util';
 import { holdDescriptors } from '../../base/process/descriptors.fixture.ts';
 import { currentBootId } from '../../base/process/index.ts';
@@ -12,7 +10,6 @@ import type { TestRegistry } from '../../test/fixtures/registry.ts';
 import { contentOf, openKit, pushImage, storesFiles, tarOf } from './test-kit.ts';
 import type { Kit } from './test-kit.ts';
 import type { ImageRecord } from './types.ts';
-import { verifyFiles } from './unpack/file-manifest.ts';
 
 const run = promisify(execFile);
 const skip = findRegistry() === undefined ? 'no docker-registry' : false;
@@ -191,21 +188,6 @@ test(
     await kit.store.removeRootfs('c1');
   },
 );
-
-test('a file that cannot be opened without descriptors is not taken for a damaged one', () => {
-  const folder = mkdtempSync(`${tmpdir()}/portcullis-verify-`);
-  writeFileSync(`${folder}/one`, 'text', { mode: 0o644 });
-  const line = `${JSON.stringify({ p: 'one', t: 'f', m: 0o644, s: 4, h: hash('sha256', 'text', 'hex') })}\n`;
-  assert.deepEqual(verifyFiles(folder, line), []);
-  const descriptors = holdDescriptors();
-  try {
-    descriptors.fill();
-    assert.throws(() => verifyFiles(folder, line), { code: 'EMFILE' });
-  } finally {
-    descriptors.release();
-    rmSync(folder, { recursive: true });
-  }
-});
 
 test('a layer that cannot be compared or restored without descriptors stays unchecked, with its image', { skip }, async () => {
   const { image, layer } = await pulled('descriptors');

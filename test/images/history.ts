@@ -249,7 +249,7 @@ async function checkEmpty(stage: Stage): Promise<void> {
   for (const { id } of (await service.listImages({})).images) await service.removeImage({ image: { image: id } });
   const root = join(stage.folders.root, 'images');
   const left = (): string[] =>
-    ['ingest', 'staging', 'blobs/sha256', 'layers', 'rootfs', 'volumes', 'trash'].flatMap((name) =>
+    ['ingest', 'staging', 'blobs/sha256', 'layers', 'rootfs', 'volumes', 'mounts', 'trash'].flatMap((name) =>
       readdirSync(join(root, name)).map((file) => `${name}/${file}`),
     );
   for (let waited = 0; left().length > 0 && waited < 10_000; waited += 50) await pause(50);

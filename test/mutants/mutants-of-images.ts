@@ -18,8 +18,8 @@ export const mutants: readonly Mutant[] = [
   {
     file: `${images}/image-store.ts`,
     removes: 'the check of layers before their first use',
-    from: 'if (checks.isChecked(needed)) return',
-    to: 'return',
+    from: 'if (checks.isChecked(needed)) {\n      try {',
+    to: '{\n      try {',
     tests: uncleanStop,
   },
   {
@@ -37,7 +37,7 @@ export const mutants: readonly Mutant[] = [
     tests: uncleanStop,
   },
   {
-    file: `${images}/layer-checks.ts`,
+    file: `${images}/limits/failures.ts`,
     removes: 'that a full disk loses no image',
     from: "'ENOSPC', 'EDQUOT', 'EROFS', ",
     to: '',

@@ -45,7 +45,7 @@ export function pushImageFile(input: {
 /**
  * Writes an image of a registry, with its evidence, to a tar archive of an OCI layout. `docker load` reads the image of
  * this machine's platform from it, by `manifest.json`.
- * @throws `TRUST_ARCHIVE_EXISTS`, and the errors of base/distribution
+ * @throws PortcullisError `TRUST_ARCHIVE_EXISTS`, and the errors of base/distribution
  */
 export async function exportReference(input: {
   readonly reference: string;

@@ -1,0 +1,23 @@
+import assert from 'node:assert/strict';
+import { hash } from 'node:crypto';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { test } from 'node:test';
+import { holdDescriptors } from '../../../base/process/descriptors.fixture.ts';
+import { verifyFiles } from './file-manifest.ts';
+
+// In a file of its own: Workers of another test could free a descriptor while all are held.
+test('a file that cannot be opened without descriptors is not taken for a damaged one', () => {
+  const folder = mkdtempSync(`${tmpdir()}/portcullis-verify-`);
+  writeFileSync(`${folder}/one`, 'text', { mode: 0o644 });
+  const line = `${JSON.stringify({ p: 'one', t: 'f', m: 0o644, s: 4, h: hash('sha256', 'text', 'hex') })}\n`;
+  assert.deepEqual(verifyFiles(folder, line), []);
+  const descriptors = holdDescriptors();
+  try {
+    descriptors.fill();
+    assert.throws(() => verifyFiles(folder, line), { code: 'EMFILE' });
+  } finally {
+    descriptors.release();
+    rmSync(folder, { recursive: true });
+  }
+});
