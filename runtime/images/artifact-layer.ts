@@ -24,11 +24,8 @@ export interface ArtifactDeps {
   readonly sync: Pick<StoreSync, 'era'>;
 }
 
-/** The claims of a pull. */
-interface Holdings {
-  readonly blobs: Map<string, BlobClaim>;
-  readonly layers: LayerClaim[];
-}
+/** The claims of a pull on blobs, by digest. */
+type BlobClaims = Map<string, BlobClaim>;
 
 type Resolved = Pick<ResolvedImage, 'manifest' | 'manifestDigest'>;
 
@@ -50,27 +47,25 @@ export function absentBlobs({ records }: Pick<ArtifactDeps, 'records'>, { manife
  * Claims the one layer of an artifact, which contains all of its files. The layer is unpacked from an archive that is written here,
  * and the archive is kept as the blob of the layer. So everything that holds for the layers of images holds for it, too: its limits,
  * the checks after an unclean stop, user namespaces and removal.
- * @param fetch claims the blobs of the files in `holdings`; they are released when the archive has their bytes
+ * @param claims receives the archive's
+ * @param fetch adds the blobs of the files to `claims`; they are released when the archive has their bytes
  */
 export async function claimArtifactLayer(
   deps: ArtifactDeps,
   resolved: Resolved,
-  holdings: Holdings,
+  claims: BlobClaims,
   fetch: () => Promise<void>,
   signal: AbortSignal,
-): Promise<void> {
+): Promise<LayerClaim> {
   const diffId = deps.records.byId(resolved.manifestDigest)?.layers[0]?.diffId;
   const recorded = diffId === undefined ? undefined : await claimWhole(deps, diffId, signal);
-  if (recorded !== undefined) {
-    holdings.layers.push(recorded);
-    return;
-  }
+  if (recorded !== undefined) return recorded;
   await fetch();
-  const archive = await claimArchive(deps, resolved, holdings, signal);
-  holdings.blobs.set(archive.digest, archive);
+  const archive = await claimArchive(deps, resolved, claims, signal);
+  claims.set(archive.digest, archive);
   const { digest } = archive;
   const layer = await claimWhole(deps, digest, signal);
-  holdings.layers.push(layer ?? (await deps.layers.unpack({ diffId: digest, chainId: digest }, archive, [], signal)));
+  return layer ?? deps.layers.unpack({ diffId: digest, chainId: digest }, archive, [], signal);
 }
 
 /** Claims a recorded layer once it is known to be whole; undefined when there is none. */
@@ -84,12 +79,12 @@ async function claimWhole({ checks, layers }: ArtifactDeps, diffId: string, sign
 async function claimArchive(
   { folders, blobs, sync }: ArtifactDeps,
   { manifest }: Resolved,
-  holdings: Holdings,
+  claims: BlobClaims,
   signal: AbortSignal,
 ): Promise<BlobClaim> {
   const begun = sync.era();
   const files = manifest.layers.map(({ digest, size }, index) => {
-    const blob = holdings.blobs.get(digest)?.path;
+    const blob = claims.get(digest)?.path;
     const path = manifest.artifact?.paths[index];
     if (blob === undefined || path === undefined) throw new Error('a file of the artifact was not fetched');
     return { path, blob, size };
@@ -103,7 +98,7 @@ async function claimArchive(
       await rename(scratch, path);
     };
     const archive = await blobs.claim({ digest, size, mediaType: 'application/vnd.oci.image.layer.v1.tar' }, [take], signal, true);
-    await releaseFiles(manifest.layers, digest, holdings);
+    await releaseFiles(manifest.layers, digest, claims);
     return archive;
   } finally {
     // Another pull may have claimed the same archive first.
@@ -111,11 +106,11 @@ async function claimArchive(
   }
 }
 
-async function releaseFiles(files: readonly BlobDescriptor[], archive: string, { blobs }: Holdings): Promise<void> {
+async function releaseFiles(files: readonly BlobDescriptor[], archive: string, claims: BlobClaims): Promise<void> {
   for (const { digest } of files) {
-    const claim = blobs.get(digest);
+    const claim = claims.get(digest);
     if (claim === undefined || digest === archive) continue;
-    blobs.delete(digest);
+    claims.delete(digest);
     await claim.release();
   }
 }

@@ -243,7 +243,7 @@ test('a blob whose size differs from its descriptor is refused', { skip }, async
     mediaType: 'text/plain',
     annotations: { 'org.opencontainers.image.title': title },
   });
-  const manifest = { schemaVersion: 2, mediaType: ociManifest, config, layers: [titled('a', blob.size), titled('b', 5)] };
+  const manifest = { schemaVersion: 2, mediaType: ociManifest, config, layers: [titled('a', 5)] };
   await repository.pushManifest(Buffer.from(JSON.stringify(manifest)), ociManifest, { tag: '1' });
   await failure(pull('open/size'), 'DISTRIBUTION_SIZE_MISMATCH');
 });

@@ -4,9 +4,10 @@ import type { Credentials, RegistryClient, RegistryClientOptions, RegistryReposi
 import { canonicalJson, createNegativeCache, gather, previousAnswer } from '../../trust/index.ts';
 import type { NegativeCache, Dossier, Platform, SignedReference, TrustPolicy, TrustServices, Verdict } from '../../trust/index.ts';
 import { absentBlobs, claimArtifactLayer, imageIdOf } from './artifact-layer.ts';
-import { blobSources } from './blob-sources.ts';
+import { createBlobFetches } from './blob-fetches.ts';
+import type { BlobFetches } from './blob-fetches.ts';
 import type { BlobOrigin } from './blob-sources.ts';
-import type { BlobClaim, BlobStore } from './blobs.ts';
+import type { BlobStore } from './blobs.ts';
 import { chainIds } from './chain-ids.ts';
 import type { LayerPosition } from './chain-ids.ts';
 import type { LayerClaim } from './claimed-layers.ts';
@@ -29,7 +30,7 @@ import { publish } from './publish.ts';
 import type { PublishDeps } from './publish.ts';
 import { firstAnswer, resolveImage } from './resolve.ts';
 import type { ResolvedImage } from './resolve.ts';
-import { forEachLimited, orAborted } from './serial.ts';
+import { orAborted } from './serial.ts';
 import { traced } from '../tracing/spans.ts';
 import type { SharedFlight } from './shared-flight.ts';
 import type { PullRequest } from './types.ts';
@@ -58,10 +59,19 @@ export interface PullDeps extends PublishDeps {
   readonly services: TrustServices;
 }
 
-/** The claims of a pull. All are released at its end, and content that no record owns is then removed. */
-interface Holdings {
-  readonly blobs: Map<string, BlobClaim>;
+/**
+ * The course of one pull. Its claims are released at its end, and content that no record owns is then removed.
+ */
+interface Course {
+  readonly request: PullRequest;
+  readonly signal: AbortSignal;
+  readonly fetches: BlobFetches;
   readonly layers: LayerClaim[];
+  /** Ends everything that is under way. Only the first failure is reported: it causes those that follow. */
+  fail(thrown: unknown): never;
+  readonly failures: unknown[];
+  /** Work that must have ended before the claims are released. */
+  readonly underWay: Promise<unknown>[];
 }
 
 interface Admitted {
@@ -87,25 +97,45 @@ interface Asked {
 }
 
 /**
- * Resolves, decides, and only then unpacks. Evidence and blobs are fetched in parallel. A verdict other than
- * admit ends the fetches and leaves only the verdict and its evidence.
+ * Resolves, decides, and only then unpacks. Evidence and blobs are fetched in parallel. After an admitting verdict, each
+ * layer is unpacked as soon as its blob is here, beside the fetches of the others. A verdict other than admit ends the
+ * fetches and leaves only the verdict and its evidence.
  */
 export async function pullImage(deps: PullDeps, request: PullRequest): Promise<{ readonly image: StoredImage; readonly verdict: Verdict }> {
   const { name, policy } = await enter(deps, request);
-  const stop = new AbortController();
-  const signal = request.signal === undefined ? stop.signal : AbortSignal.any([request.signal, stop.signal]);
-  const holdings: Holdings = { blobs: new Map(), layers: [] };
+  const course = begin(deps, request);
   // The Worker starts during the requests to the registry.
   deps.pool.warm();
   try {
-    const admitted = await fetchAndDecide(deps, request, name, policy, holdings, signal, stop);
-    const image = await traced('unpack', () => unpackAndRecord(deps, admitted, holdings, signal));
+    const admitted = await fetchAndDecide(deps, course, name, policy);
+    const image = await traced('unpack', () => unpackAndRecord(deps, admitted, course));
     return { image, verdict: admitted.decided.verdict };
   } catch (thrown) {
-    stop.abort(thrown);
-    throw request.signal?.aborted === true ? cancelled(name, request.signal) : pullFailure(thrown, name);
+    const first = end(course, thrown);
+    throw request.signal?.aborted === true ? cancelled(name, request.signal) : pullFailure(first, name);
   } finally {
-    await letGo(deps, holdings);
+    await letGo(deps, course);
+  }
+}
+
+function begin(deps: PullDeps, request: PullRequest): Course {
+  const stop = new AbortController();
+  const signal = request.signal === undefined ? stop.signal : AbortSignal.any([request.signal, stop.signal]);
+  const failures: unknown[] = [];
+  const fail = (thrown: unknown): never => {
+    failures.push(thrown);
+    stop.abort(thrown);
+    throw thrown;
+  };
+  return { request, signal, fetches: createBlobFetches(deps, signal), layers: [], fail, failures, underWay: [] };
+}
+
+/** Ends what is under way. Returns the first failure. */
+function end(course: Course, thrown: unknown): unknown {
+  try {
+    return course.fail(thrown);
+  } catch {
+    return course.failures[0];
   }
 }
 
@@ -167,37 +197,25 @@ async function resolveAsked(
   return { name, namespace: request.namespace, platform, policy, resolved, signed, credentials, places };
 }
 
-async function fetchAndDecide(
-  deps: PullDeps,
-  request: PullRequest,
-  name: ImageName,
-  policy: TrustPolicy,
-  holdings: Holdings,
-  signal: AbortSignal,
-  stop: AbortController,
-): Promise<Admitted> {
+async function fetchAndDecide(deps: PullDeps, course: Course, name: ImageName, policy: TrustPolicy): Promise<Admitted> {
+  const { request, signal, fetches, fail, underWay } = course;
   const asked = await resolveAsked(deps, request, name, policy, signal);
   const { resolved, signed, credentials, places, platform } = asked;
   request.onResolved?.(resolved.manifest.layers);
   const absent = absentBlobs(deps, resolved);
-  // The first failure ends the other tasks, and all have ended before this function does: nothing continues
-  // after a failed pull.
-  const failures: unknown[] = [];
-  const end = (thrown: unknown): never => {
-    failures.push(thrown);
-    stop.abort(thrown);
-    throw thrown;
-  };
-  const decided = traced('verify', () => decideFresh(deps, asked, signal)).catch(end);
-  const config = fetchConfig(deps, resolved, platform, signal).catch(end);
+  const decided = traced('verify', () => decideFresh(deps, asked, signal)).catch(fail);
+  const config = fetchConfig(deps, resolved, platform, signal).catch(fail);
   const origin: BlobOrigin = { reference: name.reference, credentials, places, ordered: resolved.places };
-  const fetchAll = (): Promise<void> => traced('fetch', () => fetchBlobs(deps, absent, origin, holdings, signal));
+  const fetchAll = (): Promise<void> => traced('fetch', () => fetches.fetch(absent, origin));
   // Content that no service has signed is not fetched before the verdict.
   const unsigned = signed !== undefined && signed.digest === undefined;
-  const blobs = unsigned ? decided.then(fetchAll).catch(end) : fetchAll().catch(end);
-  await Promise.allSettled([decided, config, blobs]);
-  if (failures.length > 0) throw failures[0];
-  return { name, resolved, origin, ...(await decided), ...(await config) };
+  const blobs = (unsigned ? decided.then(fetchAll) : fetchAll()).catch(fail);
+  // All have ended before the pull does: nothing continues after a failure.
+  underWay.push(decided, config, blobs);
+  // Awaited later: the pull may have failed by then.
+  blobs.catch(() => undefined);
+  const [decision, configuration] = await Promise.all([decided, config]);
+  return { name, resolved, origin, ...decision, ...configuration };
 }
 
 /** @param purpose concurrent pulls share evidence only with pulls of the same purpose */
@@ -251,37 +269,28 @@ async function fetchConfig(
   return { configBytes: value, parsed: parseImageConfig(value, config.digest, layers.length, platform) };
 }
 
-/** Fetches every blob that is not here yet into ingest. */
-async function fetchBlobs(
-  deps: PullDeps,
-  descriptors: readonly BlobDescriptor[],
-  origin: BlobOrigin,
-  holdings: Holdings,
-  signal: AbortSignal,
-): Promise<void> {
-  // A manifest may list one blob twice.
-  const wanted = new Map(
-    descriptors.filter(({ digest }) => !holdings.blobs.has(digest)).map((descriptor) => [descriptor.digest, descriptor]),
-  );
-  await forEachLimited([...wanted.values()], deps.limits.parallelBlobs, async (descriptor) => {
-    const sources = blobSources(origin, descriptor, deps.pool, deps.registryOptions);
-    holdings.blobs.set(descriptor.digest, await deps.blobs.claim(descriptor, sources, signal));
-  });
-}
-
 /** Runs only after an admitting verdict. */
-async function unpackAndRecord(deps: PullDeps, admitted: Admitted, holdings: Holdings, signal: AbortSignal): Promise<StoredImage> {
+async function unpackAndRecord(deps: PullDeps, admitted: Admitted, course: Course): Promise<StoredImage> {
+  const { signal, fetches } = course;
   const { name, resolved, dossier, decided, configBytes, parsed } = admitted;
   const { verdict } = decided;
   const { config, layers } = resolved.manifest;
   const positions = chainIds(parsed.diffIds);
-  const fetchFiles = (): Promise<void> => fetchBlobs(deps, layers, admitted.origin, holdings, signal);
-  if (resolved.manifest.artifact === undefined) await unpackLayers(deps, positions, admitted, holdings, signal);
-  else await claimArtifactLayer(deps, resolved, holdings, fetchFiles, signal);
+  if (resolved.manifest.artifact === undefined) {
+    await unpackLayers(deps, positions, admitted, course);
+  } else {
+    const fetchFiles = async (): Promise<void> => {
+      await fetches.fetch(layers, admitted.origin);
+      await Promise.all(layers.map((layer) => fetches.claim(layer, admitted.origin)));
+    };
+    course.layers.push(await claimArtifactLayer(deps, resolved, fetches.claims, fetchFiles, signal));
+  }
+  // A blob may belong to a layer that another pull has recorded meanwhile.
+  await Promise.all(course.underWay);
   signal.throwIfAborted();
-  await publish(deps, [...holdings.blobs.values(), ...holdings.layers]);
+  await publish(deps, [...fetches.claims.values(), ...course.layers]);
   // From here on nothing is cancelled: the record follows.
-  const rows = holdings.layers.map((layer) => layer.row());
+  const rows = course.layers.map((layer) => layer.row());
   const evidence = {
     digest: resolved.digest,
     manifestDigest: resolved.manifestDigest,
@@ -316,19 +325,13 @@ async function unpackAndRecord(deps: PullDeps, admitted: Admitted, holdings: Hol
   return image;
 }
 
-/** Unpacks the lowest layer first; a layer that depends on the layers below gets their claims. */
-async function unpackLayers(
-  deps: PullDeps,
-  positions: readonly LayerPosition[],
-  admitted: Admitted,
-  holdings: Holdings,
-  signal: AbortSignal,
-): Promise<void> {
+/** Begins with the lowest layer; a layer that depends on the layers below gets their claims. */
+async function unpackLayers(deps: PullDeps, positions: readonly LayerPosition[], admitted: Admitted, course: Course): Promise<void> {
   const { manifest } = admitted.resolved;
   // A layer that is already present is reported as part of a complete image, and layers above it are unpacked
   // on it.
   const here = positions.flatMap(({ diffId, chainId }) => [hexOf(diffId), hexOf(chainId)]);
-  while (!deps.checks.isChecked(here)) await orAborted(deps.checks.ensure(here), signal);
+  while (!deps.checks.isChecked(here)) await orAborted(deps.checks.ensure(here), course.signal);
   const pending: Promise<LayerClaim>[] = [];
   for (const [index, position] of positions.entries()) {
     const descriptor = manifest.layers[index];
@@ -336,12 +339,14 @@ async function unpackLayers(
     const recorded = deps.layers.claimRecorded(position);
     const below = [...pending].reverse();
     pending.push(
-      recorded === undefined ? unpackOne(deps, position, descriptor, admitted.origin, below, holdings, signal) : Promise.resolve(recorded),
+      recorded === undefined
+        ? unpackOne(deps, position, descriptor, admitted.origin, below, course).catch(course.fail)
+        : Promise.resolve(recorded),
     );
   }
   const settled = await Promise.allSettled(pending);
   // The claims come first, so that a failure releases them.
-  for (const result of settled) if (result.status === 'fulfilled') holdings.layers.push(result.value);
+  for (const result of settled) if (result.status === 'fulfilled') course.layers.push(result.value);
   const failure = settled.find((result) => result.status === 'rejected');
   if (failure !== undefined) throw failure.reason;
 }
@@ -352,19 +357,17 @@ async function unpackOne(
   descriptor: BlobDescriptor,
   origin: BlobOrigin,
   below: readonly Promise<LayerClaim>[],
-  holdings: Holdings,
-  signal: AbortSignal,
+  { fetches, signal }: Course,
 ): Promise<LayerClaim> {
   // A blob that the record of another layer owns was not fetched; its layer may still be needed in another
   // form.
-  await fetchBlobs(deps, [descriptor], origin, holdings, signal);
-  const blob = holdings.blobs.get(descriptor.digest);
-  if (blob === undefined) throw new Error('the blob was not fetched');
-  return deps.layers.unpack(position, { path: blob.path, digest: blob.digest, size: blob.size }, below, signal);
+  const { path, digest, size } = await fetches.claim(descriptor, origin);
+  return deps.layers.unpack(position, { path, digest, size }, below, signal);
 }
 
-async function letGo(deps: PullDeps, holdings: Holdings): Promise<void> {
-  const releases = await Promise.allSettled([...holdings.layers, ...holdings.blobs.values()].map((claim) => claim.release()));
+async function letGo(deps: PullDeps, { underWay, layers, fetches }: Course): Promise<void> {
+  await Promise.allSettled(underWay);
+  const releases = await Promise.allSettled([...layers, ...fetches.claims.values()].map((claim) => claim.release()));
   for (const result of releases) {
     if (result.status === 'rejected')
       deps.log.warn({ error: String(result.reason) }, 'content of a pull could not be removed; the next start removes it');

@@ -33,9 +33,11 @@ export function parseManifest(bytes: Uint8Array, digest: string, limits: ImageLi
   if (!configTypes.has(config.mediaType)) {
     const { artifact, blobs } = parseArtifact(manifest, listed, config.mediaType, digest);
     checkArtifactSize(blobs, digest, limits);
+    checkSizes(blobs, digest);
     return { config: plain(config), layers: blobs.map(plain), artifact };
   }
   const layers = listed.map((entry, index) => parseLayer(entry, digest, `layer ${index + 1}`, limits));
+  checkSizes(layers, digest);
   const total = layers.reduce((sum, layer) => sum + layer.size, 0);
   if (total > limits.maxImageBytes) throw tooLarge(digest, `its layers have ${total} bytes together; the limit is ${limits.maxImageBytes}`);
   return { config: plain(config), layers };
@@ -51,6 +53,17 @@ function parseLayer(entry: unknown, digest: string, what: string, limits: ImageL
     throw malformed('IMAGES_BAD_MANIFEST', digest, `${what} has the media type ${printable(layer.mediaType)}, which is no layer`);
   if (layer.size > limits.maxBlobBytes) throw tooLarge(digest, `${what} has ${layer.size} bytes; the limit is ${limits.maxBlobBytes}`);
   return plain(layer);
+}
+
+/** A blob that is listed twice is fetched once: its size must be the same. */
+function checkSizes(blobs: readonly BlobDescriptor[], digest: string): void {
+  const sizes = new Map<string, number>();
+  for (const blob of blobs) {
+    const other = sizes.get(blob.digest) ?? blob.size;
+    if (other !== blob.size)
+      throw malformed('IMAGES_BAD_MANIFEST', digest, `it lists the blob ${blob.digest} with ${other} bytes and with ${blob.size} bytes`);
+    sizes.set(blob.digest, blob.size);
+  }
 }
 
 function plain({ mediaType, digest, size }: BlobDescriptor): BlobDescriptor {

@@ -38,6 +38,8 @@ const manifests: readonly (readonly [string, unknown, string])[] = [
   ],
   ['a sha512 layer', { ...manifest, layers: [{ ...layer, digest: `sha512:${'d'.repeat(128)}` }] }, 'IMAGES_BAD_MANIFEST'],
   ['a digest that is a path', { ...manifest, layers: [{ ...layer, digest: 'sha256:../../x' }] }, 'IMAGES_BAD_MANIFEST'],
+  ['a blob listed twice', { ...manifest, layers: [layer, layer] }, 'none'],
+  ['a blob with two sizes', { ...manifest, layers: [layer, { ...layer, size: 2 }] }, 'IMAGES_BAD_MANIFEST'],
   ['a negative size', { ...manifest, layers: [{ ...layer, size: -1 }] }, 'IMAGES_BAD_MANIFEST'],
   ['a fractional size', { ...manifest, layers: [{ ...layer, size: 0.5 }] }, 'IMAGES_BAD_MANIFEST'],
   ['urls on a layer', { ...manifest, layers: [{ ...layer, urls: ['https://example.com/'] }] }, 'IMAGES_BAD_MANIFEST'],

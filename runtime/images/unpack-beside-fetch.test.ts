@@ -1,0 +1,157 @@
+import assert from 'node:assert/strict';
+import { existsSync, readdirSync } from 'node:fs';
+import { request } from 'node:http';
+import { after, afterEach, before, describe, it } from 'node:test';
+import { setTimeout as pause } from 'node:timers/promises';
+import { createRegistryClient } from '../../base/distribution/index.ts';
+import type { RegistryClient, RegistryRepository } from '../../base/distribution/index.ts';
+import { findRegistry, serveHttp, startRegistry } from '../../test/fixtures/registry.ts';
+import type { TestRegistry, TestServer } from '../../test/fixtures/registry.ts';
+import { contentOf, openKit, pushImage, sha256, tarOf } from './test-kit.ts';
+import type { Kit } from './test-kit.ts';
+
+/** A server in front of a registry that keeps the requests for one blob waiting. */
+interface HoldingServer extends TestServer {
+  /** Holds the blob with this digest until `release`. */
+  hold(digest: string): void;
+  /** How many requests for the blob came, and how many of them the client ended. */
+  readonly seen: { asked: number; ended: number };
+  release(): void;
+}
+
+async function startHoldingServer(registryHost: string): Promise<HoldingServer> {
+  let held = '';
+  let open = Promise.withResolvers<undefined>();
+  const seen = { asked: 0, ended: 0 };
+  const server = await serveHttp((incoming, response) => {
+    const { method, url = '' } = incoming;
+    const port = Number(registryHost.split(':')[1]);
+    const pass = (): void => {
+      const headers = { ...incoming.headers, host: registryHost };
+      const outgoing = request({ host: '127.0.0.1', port, method, path: url, headers }, (answer) => {
+        response.writeHead(answer.statusCode ?? 502, answer.headers);
+        answer.pipe(response);
+      });
+      outgoing.once('error', () => response.destroy());
+      outgoing.end();
+    };
+    if (held === '' || !url.endsWith(held)) {
+      pass();
+      return;
+    }
+    seen.asked += 1;
+    response.once('close', () => {
+      if (!response.writableEnded) seen.ended += 1;
+    });
+    void open.promise.then(pass);
+  });
+  return {
+    ...server,
+    seen,
+    hold(digest) {
+      held = digest;
+      open = Promise.withResolvers();
+      Object.assign(seen, { asked: 0, ended: 0 });
+    },
+    release() {
+      open.resolve(undefined);
+    },
+  };
+}
+
+describe(
+  'layers are unpacked beside the fetches of other layers',
+  { skip: findRegistry() === undefined ? 'no docker-registry' : false },
+  () => {
+    let registry: TestRegistry;
+    let server: HoldingServer;
+    let direct: RegistryClient;
+    let kit: Kit;
+    before(async () => {
+      registry = await startRegistry();
+      server = await startHoldingServer(registry.host);
+      direct = createRegistryClient({ tagSettleMs: 0 });
+      kit = await openKit(server.host);
+    });
+    after(async () => {
+      await kit.close();
+      await direct.close();
+      await server.close();
+      await registry.close();
+    });
+    afterEach(async () => {
+      for (const image of kit.store.list()) await kit.store.remove(image.id);
+      assert.deepEqual(
+        ['ingest', 'staging', 'blobs/sha256', 'layers'].flatMap((name) => readdirSync(`${kit.root}/${name}`)),
+        [],
+      );
+    });
+
+    const origin = (name: string): RegistryRepository => {
+      const [first] = direct.repositories({ registry: registry.host, repository: name });
+      if (first === undefined) throw new Error('no repository');
+      return first;
+    };
+    /** Pushes an image whose second layer the server holds. Returns the archive of the first. */
+    const pushHeld = async (name: string, changes: Pick<Parameters<typeof pushImage>[1], 'config'> = {}): Promise<void> => {
+      const one = await tarOf([{ name: 'one', body: `${name} 1` }]);
+      const two = await tarOf([{ name: 'two', body: `${name} 2` }]);
+      await pushImage(origin(name), {
+        ...changes,
+        layers: [
+          { tar: one, blob: one, mediaType: 'application/vnd.oci.image.layer.v1.tar' },
+          { tar: two, blob: two, mediaType: 'application/vnd.oci.image.layer.v1.tar' },
+        ],
+        tag: '1',
+      });
+      server.hold(sha256(two));
+    };
+    const pull = (name: string): Promise<unknown> => kit.store.pull({ reference: kit.reference(name), namespace: '' });
+    const staged = (): readonly string[] =>
+      readdirSync(`${kit.root}/staging`).filter((folder) => existsSync(contentOf(`${kit.root}/staging/${folder}`, 'one')));
+    const until = async (isTrue: () => boolean): Promise<void> => {
+      while (!isTrue()) await pause(5);
+    };
+
+    it('the first layer is unpacked while the blob of the second has not come', { timeout: 30_000 }, async () => {
+      await pushHeld('open/beside');
+      const pulling = pull('open/beside');
+      await until(() => server.seen.asked === 1 && staged().length === 1);
+      assert.deepEqual(kit.store.list(), [], 'an image without all layers is not listed');
+      server.release();
+      await pulling;
+      assert.equal(kit.store.list().length, 1);
+    });
+
+    it('nothing is unpacked before the verdict', { timeout: 30_000 }, async () => {
+      await pushHeld('signed/beside');
+      const pulling = assert.rejects(pull('signed/beside'), { code: 'IMAGES_DENIED' });
+      let most = 0;
+      const ended = pulling.then(() => true);
+      while (!(await Promise.race([ended, pause(1, false)]))) most = Math.max(most, readdirSync(`${kit.root}/staging`).length);
+      assert.equal(most, 0);
+    });
+
+    it('a layer that cannot be unpacked ends the fetches of the others', { timeout: 30_000 }, async () => {
+      const wrong = `sha256:${'1'.repeat(64)}`;
+      await pushHeld('open/wrong', { config: { rootfs: { type: 'layers', diff_ids: [wrong, `sha256:${'2'.repeat(64)}`] } } });
+      await assert.rejects(pull('open/wrong'), (thrown: { code: string; message: string }) => {
+        assert.match(thrown.code, /^IMAGES_/);
+        assert.ok(thrown.message.includes(wrong), thrown.message);
+        return true;
+      });
+      await until(() => server.seen.ended === server.seen.asked);
+    });
+
+    it('a cancelled pull ends the unpacking and the fetches', { timeout: 30_000 }, async () => {
+      await pushHeld('open/cancelled');
+      const stop = new AbortController();
+      const pulling = kit.store.pull({ reference: kit.reference('open/cancelled'), namespace: '', signal: stop.signal });
+      const outcome = assert.rejects(pulling, { code: 'IMAGES_CANCELLED' });
+      await until(() => server.seen.asked === 1 && staged().length === 1);
+      stop.abort(new Error('enough'));
+      await outcome;
+      await until(() => server.seen.ended === 1);
+    });
+  },
+);
