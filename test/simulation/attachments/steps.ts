@@ -225,6 +225,12 @@ function meddleWithLink(play: Play): Promise<void> {
   return Promise.resolve();
 }
 
+/** The next request notices the change, and its repair may fail. */
+async function meddleAndCollect(play: Play): Promise<void> {
+  await meddleWithLink(play);
+  await collect(play);
+}
+
 function deleteBridge({ world, pods }: Play): Promise<void> {
   const bridge = world.host.named(bridgeName);
   if (bridge === undefined) return Promise.resolve();
@@ -303,6 +309,8 @@ export function stepsOf(restartMachine: (play: Play) => Promise<void>): {
     ...ordinary,
     ['another program meddles with a link', meddleWithLink],
     ['another program meddles with a link', meddleWithLink],
+    ['another program meddles with a link, then collect', meddleAndCollect],
+    ['another program meddles with a link, then collect', meddleAndCollect],
     ['another program deletes the bridge', deleteBridge],
     ['another program takes rules', takeRules],
     ['another program takes an element', takeElement],
