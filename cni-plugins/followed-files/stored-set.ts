@@ -1,5 +1,5 @@
 import { hash } from 'node:crypto';
-import { readFileSync } from 'node:fs';
+import { lstatSync, readFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { parseJson } from '../../base/json/index.ts';
 import { reasonOf } from '../../base/errors/index.ts';
@@ -77,12 +77,21 @@ export function openSetStore<Reading>({ path, format, what, log }: SetStoreOptio
     },
     keep(set) {
       // Most nodes have no such files and nothing to store.
-      if (written === '' && set.files.length === 0 && read(path, format) === undefined) return;
+      if (written === '' && set.files.length === 0 && isMissing(path)) return;
       wanted = keyOf(set);
       if (wanted !== written && !isWriting) void write(set, wanted);
     },
     isKept: () => wanted === written,
   };
+}
+
+/** Needs no descriptor: a lack of them is not a stored set. */
+function isMissing(path: string): boolean {
+  try {
+    return lstatSync(path, { throwIfNoEntry: false }) === undefined;
+  } catch {
+    return false;
+  }
 }
 
 const keyOf = ({ folder, identity, files }: StoredSet<unknown>): string =>

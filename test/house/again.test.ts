@@ -11,6 +11,7 @@ function runTwice(
   files: Readonly<Record<string, string>>,
   rerun = true,
   limitMs = 60_000,
+  tests: readonly string[] = Object.keys(files),
 ): { counts: Counts; failures: string[]; flaky: string[] } {
   const folder = mkdtempSync(join(tmpdir(), 'portcullis-again-'));
   try {
@@ -21,7 +22,7 @@ function runTwice(
       import { runTests } from ${JSON.stringify(join(import.meta.dirname, 'tests.ts'))};
       import { runAgain } from ${JSON.stringify(join(import.meta.dirname, 'again.ts'))};
       const out = new PassThrough().resume();
-      const suite = await runTests(out, { title: 'first', files: ${JSON.stringify(Object.keys(files))}, concurrency: 1, limitMs: ${limitMs} });
+      const suite = await runTests(out, { title: 'first', files: ${JSON.stringify(tests)}, concurrency: 1, limitMs: ${limitMs} });
       console.log(JSON.stringify(await runAgain(out, [suite], ${String(rerun)})));`;
     const { NODE_TEST_CONTEXT: _outer, ...env } = process.env;
     writeFileSync(join(folder, 'program.mjs'), program);
@@ -51,6 +52,14 @@ describe('a failed file is run again', () => {
     const { counts, failures, flaky } = runTwice({ 'a.test.mjs': passing, 'b.test.mjs': passing + unlucky });
     assert.deepEqual([counts, failures], [{ passed: 3, failed: 0, skipped: 0 }, []]);
     assert.deepEqual(flaky, ['b.test.mjs:4 is unlucky']);
+  });
+
+  it('is named by its own file if a fixture declares the test', () => {
+    const { counts, failures, flaky } = runTwice({ 'fixture.mjs': unlucky, 'a.test.mjs': "import './fixture.mjs';\n" }, true, 60_000, [
+      'a.test.mjs',
+    ]);
+    assert.deepEqual([counts, failures], [{ passed: 1, failed: 0, skipped: 0 }, []]);
+    assert.deepEqual(flaky, ['a.test.mjs: is unlucky (fixture.mjs:3)']);
   });
 
   it('fails if it fails again', () => {

@@ -39,6 +39,9 @@ export async function runTests(out: NodeJS.WritableStream, suite: Suite): Promis
   const failedFiles = new Map<string, Counts>();
   if (suite.files.length === 0) return { counts: { passed: 0, failed: 0, skipped: 0 }, failures, failedFiles };
   out.write(`\n${suite.title}\n`);
+  /** Failures whose file is not known yet: the events of a file come together, and its summary comes last. */
+  const pending: Failure[] = [];
+  const settle = (file: string): void => void failures.push(...pending.splice(0).map((failure) => failureText(failure, file)));
   const output = new Map<string, string>();
   let counts: Counts = { passed: 0, failed: 0, skipped: 0 };
   const { limitMs = fileLimit } = suite;
@@ -51,9 +54,12 @@ export async function runTests(out: NodeJS.WritableStream, suite: Suite): Promis
   stream.on('test:fail', (event) => {
     if ((event.details.error as Error & { failureType?: string }).failureType === 'subtestsFailed') return; // the subtest itself was shown
     const cause: unknown = event.details.error.cause;
-    failures.push(`${relative('.', event.file ?? '')}:${event.line ?? 0} ${event.name}`);
+    const place = relative('.', event.file ?? '');
+    pending.push({ place, line: event.line ?? 0, name: event.name });
+    // The process of the file failed: perhaps no summary follows.
+    if (relative('.', event.name) === place) settle(place);
     out.write(
-      `  ✖ ${relative('.', event.file ?? '')}:${event.line ?? 0} ${event.name}\n${indent(cause instanceof Error ? (cause.stack ?? cause.message) : inspect(cause))}`,
+      `  ✖ ${place}:${event.line ?? 0} ${event.name}\n${indent(cause instanceof Error ? (cause.stack ?? cause.message) : inspect(cause))}`,
     );
   });
   stream.on('test:summary', (event) => {
@@ -64,6 +70,7 @@ export async function runTests(out: NodeJS.WritableStream, suite: Suite): Promis
       return;
     }
     const file = relative('.', event.file);
+    settle(file);
     const skippedText = sums.skipped === 0 ? '' : `, ${sums.skipped} skipped`;
     out.write(
       `${event.success ? '✔' : '✖'} ${file} (${passed} passed${sums.failed === 0 ? '' : `, ${sums.failed} failed`}${skippedText}, ${(event.duration_ms / 1000).toFixed(1)} s)\n`,
@@ -76,7 +83,20 @@ export async function runTests(out: NodeJS.WritableStream, suite: Suite): Promis
   });
   for await (const _event of stream);
   unwatch();
+  for (const failure of pending) failures.push(failureText(failure, failure.place));
   return { counts, failures, failedFiles };
+}
+
+interface Failure {
+  /** The file that declares the test, which may be a fixture. */
+  readonly place: string;
+  readonly line: number;
+  readonly name: string;
+}
+
+/** Begins with the test file, by which a failure is found again after a second run. */
+function failureText({ place, line, name }: Failure, file: string): string {
+  return place === file ? `${file}:${line} ${name}` : `${file}: ${name} (${place}:${line})`;
 }
 
 function indent(text: string): string {

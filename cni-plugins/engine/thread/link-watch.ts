@@ -27,7 +27,7 @@ export interface LinkWatch {
 
 export interface LinkWatchDeps extends AlteredLinkDeps {
   readonly database: NetworkDatabase;
-  readonly core: Pick<NetworkCore, 'repairLinks'>;
+  readonly core: Pick<NetworkCore, 'linksLost' | 'repairLinks'>;
   readonly plugins: Pick<PluginCore, 'repair'>;
   readonly host: Host;
 }
@@ -89,7 +89,8 @@ export function openLinkWatch({ database, core, plugins, host, ...parts }: LinkW
       const isOurs = missed || gone.some(({ name, group }) => group === linkGroups.bridge || isRecorded(name)) || changed.some(isOdd);
       if (isOurs) arePartsDue = true;
       // Stays true until a check of all links succeeds, because the events are not repeated.
-      isLost ||= isOurs;
+      // A comparison that somebody requested may have found links, too, whose events are not ours after a detachment.
+      isLost ||= isOurs || core.linksLost() > 0;
       if (isLost) isLost = database.exclusively(() => core.repairLinks(false)).lost.length > 0;
       if (arePartsDue) repairParts();
       altered.note(heard.drain());

@@ -264,7 +264,7 @@ export const planted: readonly PlantedBug[] = [
     kind: 'attachments',
     says: 'events of links are forgotten where the look that they call for fails',
     file: `${engine}/thread/link-watch.ts`,
-    from: 'isLost ||= isOurs;\n      if (isLost) isLost =',
-    to: 'if (isOurs || isLost) isLost =',
+    from: 'isLost ||= isOurs || core.linksLost() > 0;\n      if (isLost) isLost =',
+    to: 'if (isOurs || core.linksLost() > 0 || isLost) isLost =',
   },
 ];
