@@ -42,13 +42,15 @@ const fates: readonly Fate[] = [
 ];
 
 /** A shortage of the machine for a while. */
-export type Trouble = 'the disk is full' | 'no descriptors' | 'no processes';
+export type Trouble = 'the disk is full' | 'no descriptors' | 'no processes' | 'the kernel has no memory';
+/** Those that any step may begin. */
 export const troubles: readonly Trouble[] = ['the disk is full', 'no descriptors', 'no processes'];
 
 const failing: Readonly<Record<Trouble, Partial<Record<EffectKind, string>>>> = {
   'the disk is full': { write: 'ENOSPC' },
   'no descriptors': { write: 'EMFILE', read: 'EMFILE', spawn: 'EMFILE' },
   'no processes': { spawn: 'EAGAIN' },
+  'the kernel has no memory': { kernel: 'ENOMEM' },
 };
 
 /** The troubles of one machine: each ends by itself. */

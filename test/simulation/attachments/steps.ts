@@ -231,6 +231,15 @@ async function meddleAndCollect(play: Play): Promise<void> {
   await collect(play);
 }
 
+/** The looks at the events that notice the change fail. */
+async function meddleWithoutMemory(play: Play): Promise<void> {
+  const { world, client } = play;
+  await meddleWithLink(play);
+  world.tell('  for 2 s: the kernel has no memory');
+  world.troubles.begin('the kernel has no memory', 2_000);
+  await client.wait(2_500);
+}
+
 function deleteBridge({ world, pods }: Play): Promise<void> {
   const bridge = world.host.named(bridgeName);
   if (bridge === undefined) return Promise.resolve();
@@ -310,7 +319,7 @@ export function stepsOf(restartMachine: (play: Play) => Promise<void>): {
     ['another program meddles with a link', meddleWithLink],
     ['another program meddles with a link', meddleWithLink],
     ['another program meddles with a link, then collect', meddleAndCollect],
-    ['another program meddles with a link, then collect', meddleAndCollect],
+    ['another program meddles with a link while the kernel has no memory', meddleWithoutMemory],
     ['another program deletes the bridge', deleteBridge],
     ['another program takes rules', takeRules],
     ['another program takes an element', takeElement],
