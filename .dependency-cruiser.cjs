@@ -81,6 +81,13 @@ module.exports = {
       from: { path: '^(trust|entitlements|cni-plugins|runtime|cli)/', pathNot: testCode },
       to: { path: '^$1/index\\.ts$' },
     },
+    {
+      name: 'koffi-in-one-place',
+      comment: 'base/process/koffi.ts loads koffi in such a way that a Worker which is terminated meanwhile does not abort the process.',
+      severity: 'error',
+      from: { path: `^(${rooms})/`, pathNot: ['^base/process/koffi\\.ts$', '\\.test\\.ts$', fixtures] },
+      to: { path: 'node_modules/koffi/' },
+    },
     { name: 'no-unresolvable', severity: 'error', from: {}, to: { couldNotResolve: true } },
     {
       name: 'no-dev-packages-in-the-product',

@@ -26,12 +26,14 @@ const violations: { rule: string; file: string; imports: string }[] = [
   { rule: 'entry-point-on-top', file: 'trust/policy/planted.ts', imports: '../index.ts' },
   { rule: 'no-cycles', file: 'base/errors/inner.ts', imports: './index.ts' },
   { rule: 'no-unresolvable', file: 'cli/planted.ts', imports: './nowhere.ts' },
+  { rule: 'koffi-in-one-place', file: 'runtime/planted.ts', imports: 'koffi' },
   { rule: 'no-dev-packages-in-the-product', file: 'cli/planted.ts', imports: 'fast-check' },
 ];
 
 /** Imports that every rule allows. */
 const allowed: { file: string; imports: string }[] = [
   { file: 'trust/fine.ts', imports: '../base/errors/index.ts' },
+  { file: 'base/process/koffi.ts', imports: 'koffi' },
   { file: 'runtime/fine.ts', imports: '../cni-plugins/index.ts' },
   { file: 'runtime/images/fine.ts', imports: './inner.ts' },
   { file: 'cli/fine.ts', imports: '../runtime/index.ts' },
