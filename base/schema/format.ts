@@ -7,7 +7,7 @@ const mostListed = 50;
 export function formatProblems(problems: readonly Problem[]): string {
   return problems
     .map(({ position, path, message, fix, unread }) => {
-      const place = unread === true ? position.file : `${position.file}:${position.line}:${position.column}`;
+      const place = unread === true || position.line === 0 ? position.file : `${position.file}:${position.line}:${position.column}`;
       return `${place}: ${path === '' ? '' : `${path}: `}${message}${fix === undefined ? '' : `; ${fix}`}`;
     })
     .join('\n');

@@ -100,7 +100,7 @@ test('an error without a code is answered with one and does not end the server',
 
 for (const [what, operation, body, why] of [
   ['an unknown field', 'links/collect', '{"altred":true}', /unknown field.*did you mean `altered`/u],
-  ['a wrong type', 'services/list', '{"most":"all"}', /most: /u],
+  ['a wrong type', 'services/list', '{"most":"all"}', /1 problem:\nrequest: most: /u],
   ['a missing field', 'overlay/release-host', '{}', /host/u],
   ['a service without backends', 'services/apply', '{"services":[{"name":"a"}]}', /services\[0\]/u],
   ['text that is not JSON', 'links/denials', '{', /it is not JSON/u],

@@ -189,7 +189,8 @@ function parsed(operation: AdminOperation, text: string): unknown {
   } catch (thrown) {
     throw badRequest(operation, `it is not JSON: ${reasonOf(thrown)}`, 'send a JSON object');
   }
-  const position = { file: 'request', line: 1, column: 1 };
+  // A request of our own command has no lines that a reader could look up.
+  const position = { file: 'request', line: 0, column: 0 };
   const problems = validate({ value, file: 'request', positionOf: () => position }, adminOperations[operation].request);
   if (problems.length > 0) throw badRequest(operation, describeProblems(problems).trimEnd(), 'see docs/admin-api.md for its fields');
   return value;
