@@ -114,6 +114,20 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     await eventually(() => pings(address));
   });
 
+  test('a pair that a daemon left without addresses when it died gets them at the start', async () => {
+    const { pod, link, address } = await attached('half-made');
+    await eventually(() => pings(address));
+    await engine.close({ removeAll: true });
+    // The host's end is set up last.
+    shell(`ip link set ${link} down`);
+    pod.run('ip link set eth0 down');
+    pod.run('ip addr flush dev eth0');
+    assert.equal(has(pod, address), undefined);
+    engine = await fixture.engine();
+    assert.equal(has(pod, address), true);
+    await eventually(() => pings(address));
+  });
+
   test('a link that is moved to another namespace is replaced, with its address and lease', async () => {
     const { pod, link, address } = await attached('moved');
     await eventually(() => pings(address));

@@ -28,7 +28,7 @@ export interface LostLinks {
 
 export interface LostLinkDeps {
   readonly store: Pick<NetworkStore, 'record' | 'records'>;
-  readonly kernel: Pick<HostKernel, 'deleteLink' | 'linkAt' | 'links' | 'namespaceNumber' | 'rejoin' | 'rename' | 'tag'>;
+  readonly kernel: Pick<HostKernel, 'deleteLink' | 'link' | 'linkAt' | 'links' | 'namespaceNumber' | 'rejoin' | 'rename' | 'restore' | 'tag'>;
   /** Creates the pair of links in the pod's namespace. */
   readonly make: (record: AttachmentRecord, pod: PodNamespace) => void;
   readonly log: Pick<Logger, 'warn'>;
@@ -100,14 +100,28 @@ export function createLostLinks({ store, kernel, make, log }: LostLinkDeps): Los
     }
   };
 
+  /**
+   * A pair gets its addresses before its host's end is set up. If that end is down, a daemon may have died in
+   * between: the pod's end gets what it may lack.
+   */
+  const configureEnd = ({ spec }: AttachmentRecord): void => {
+    const link = kernel.link(spec.hostInterface);
+    if (link === undefined || link.up || !namespaceStands(spec.netns)) return;
+    withPodNamespace(spec.netns, {}, (pod) => {
+      if (link.peerNamespace === kernel.namespaceNumber(pod.netnsFd)) kernel.restore(spec, pod, link.peer);
+    });
+  };
+
   const giveBack = (operation: RepairOperation): boolean => {
     const record = store.record(operation.id);
     if (record === undefined) return false;
     const { id, spec } = record;
     const fields = { id, pod: `${spec.pod.namespace}/${spec.pod.name}`, hostInterface: spec.hostInterface };
     try {
-      if (operation.do === 'rejoin') kernel.rejoin(spec);
-      else withPodNamespace(spec.netns, {}, (pod) => remake(record, pod));
+      if (operation.do === 'rejoin') {
+        configureEnd(record);
+        kernel.rejoin(spec);
+      } else withPodNamespace(spec.netns, {}, (pod) => remake(record, pod));
       log.warn(fields, 'the link of a pod was lost or changed by another program: it was restored with its addresses');
       return true;
     } catch (thrown) {

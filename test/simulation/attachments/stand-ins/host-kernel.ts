@@ -170,8 +170,15 @@ export function openHostKernel(tag: string): HostKernel {
       dumped(listElements(table, set))
         .flatMap(readElements)
         .map(({ key, ...counts }) => ({ link: textOf(key), ...counts })),
-    // No program changes a pod's end.
-    restore: () => undefined,
+    restore: (spec: AttachmentSpec, _pod: PodNamespace, index: number) =>
+      asked("restore the pod's end", spec.hostInterface, () => {
+        const end = [...host().links.values()].find(({ pod }) => pod?.index === index)?.pod;
+        if (end === undefined) throw refusal({ what: "restore the pod's end", on: spec.hostInterface }, 'ENODEV');
+        host().address(
+          end,
+          spec.addresses.map(({ ip }) => ip),
+        );
+      }),
     // Nothing is tracked.
     forget: () => undefined,
     close: () => undefined,
