@@ -41,6 +41,11 @@ async function play(kind: string, bug: string): Promise<Round> {
     const args = [file, seed + lane, histories - lane, used, kind, bug].map(String);
     return spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] });
   });
+  const endAll = (): void => {
+    for (const child of children) child.kill('SIGKILL');
+    process.exit(1);
+  };
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, endAll);
   const results: LaneResult[] = [];
   let found: LaneResult | undefined;
   await Promise.all(
@@ -57,6 +62,7 @@ async function play(kind: string, bug: string): Promise<Round> {
       for (const other of children) if (other !== child) other.kill('SIGKILL');
     }),
   );
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.off(signal, endAll);
   return { results, found };
 }
 

@@ -39,6 +39,7 @@ const found: readonly (readonly [kind: (typeof kinds)[number], seed: number])[] 
   ['attachments', 14_006_062],
   ['attachments', 46_374],
   ['attachments', 24_735],
+  ['attachments', 122_659],
 ];
 
 describe('a history that found a defect', () => {
