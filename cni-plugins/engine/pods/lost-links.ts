@@ -28,7 +28,10 @@ export interface LostLinks {
 
 export interface LostLinkDeps {
   readonly store: Pick<NetworkStore, 'record' | 'records'>;
-  readonly kernel: Pick<HostKernel, 'deleteLink' | 'link' | 'linkAt' | 'links' | 'namespaceNumber' | 'rejoin' | 'rename' | 'restore' | 'tag'>;
+  readonly kernel: Pick<
+    HostKernel,
+    'deleteLink' | 'link' | 'linkAt' | 'links' | 'namespaceNumber' | 'rejoin' | 'rename' | 'restore' | 'tag'
+  >;
   /** Creates the pair of links in the pod's namespace. */
   readonly make: (record: AttachmentRecord, pod: PodNamespace) => void;
   readonly log: Pick<Logger, 'warn'>;
